@@ -1,0 +1,254 @@
+//! Leaves and pages: how they split, merge, are shared between snapshots and are hashed.
+//! Never keeps a shape that another order of changes could have avoided.
+//!
+//! The node over a set S of keys is a function of S alone:
+//!
+//! ```text
+//! |S| <= 64   leaf   hash = BLAKE3(1, |S| in 1 byte, the keys ascending, 36 bytes each)
+//! |S| >  64   page   hash = BLAKE3(3, depth in 1 byte, |S| in 8 bytes, slot root)
+//!
+//!   depth      nibbles that all of S share = the index of the nibble at which the page branches,
+//!              counted from the start of the key, never from the parent: 0 to 71
+//!   slot n     hash of the keys of S whose nibble at `depth` is n; 32 zero bytes if there are none
+//!   slot root  4 levels of pairs over the 16 slots, pair = BLAKE3(2, left, right)
+//! ```
+//!
+//! Numbers are big-endian. A page names no prefix: the keys in the leaves below do, in full. A
+//! proof that a key is in the set is its leaf and, per page above, depth, count and 4 pair siblings
+//! (128 bytes); the key's own nibble at each depth says left or right. The first bytes 1, 2 and 3
+//! keep leaf, pair and page from passing as one another.
+//!
+//! A node's hash is kept until a key below it comes or goes. It is filled in through a shared
+//! reference, so that a snapshot and its original do not hash the same node twice.
+
+use crate::hash::{Domain, Hash, digest};
+use crate::iter::Iter;
+use crate::prefix::{KeyBytes, Prefix, common_nibbles, nibble_of};
+use std::array;
+use std::sync::{Arc, OnceLock};
+
+/// Most keys in a leaf. Part of the format: another number gives other hashes.
+pub const LEAF_KEYS_MAX: usize = 64;
+
+/// Keys that a full leaf grows by. Small, because memory is mostly leaves.
+const LEAF_GROWTH_KEYS: usize = 4;
+
+/// The node over a set that is not empty.
+#[derive(Clone)]
+pub(crate) enum Node {
+    Leaf(Arc<Leaf>),
+    Page(Arc<Page>),
+}
+
+/// *Holds*: 1 to 64 keys, ascending.
+#[derive(Clone)]
+pub(crate) struct Leaf {
+    pub(crate) keys: Vec<KeyBytes>,
+    hash: OnceLock<Hash>,
+}
+
+/// *Holds*: more than 64 keys below, at least two children, all under `at`.
+#[derive(Clone)]
+pub(crate) struct Page {
+    pub(crate) at: Prefix,
+    pub(crate) count: u64,
+    pub(crate) children: [Option<Node>; 16],
+    hash: OnceLock<Hash>,
+}
+
+impl Node {
+    /// The node over ascending, distinct keys; `None` for no keys.
+    pub(crate) fn build(keys: &[KeyBytes]) -> Option<Self> {
+        let (first, last) = (keys.first()?, keys.last()?);
+        if keys.len() <= LEAF_KEYS_MAX {
+            return Some(Self::leaf(keys.to_vec()));
+        }
+        let depth = common_nibbles(first, last);
+        let mut rest = keys;
+        let children = array::from_fn(|nibble| {
+            let end = rest.partition_point(|key| usize::from(nibble_of(key, depth)) <= nibble);
+            let (under, behind) = rest.split_at(end);
+            rest = behind;
+            Self::build(under)
+        });
+        Some(Self::Page(Arc::new(Page {
+            at: Prefix::of(first, depth),
+            count: keys.len() as u64,
+            children,
+            hash: OnceLock::new(),
+        })))
+    }
+
+    fn leaf(keys: Vec<KeyBytes>) -> Self {
+        Self::Leaf(Arc::new(Leaf {
+            keys,
+            hash: OnceLock::new(),
+        }))
+    }
+
+    /// Adds a key that is not there yet.
+    pub(crate) fn insert(slot: &mut Option<Self>, key: &KeyBytes) {
+        match slot {
+            None => *slot = Some(Self::leaf(vec![*key])),
+            Some(Self::Leaf(leaf)) if leaf.keys.len() < LEAF_KEYS_MAX => {
+                Arc::make_mut(leaf).insert(key);
+            }
+            Some(Self::Leaf(leaf)) => {
+                let mut keys = leaf.keys.clone();
+                keys.insert(keys.partition_point(|other| other < key), *key);
+                *slot = Self::build(&keys);
+            }
+            Some(Self::Page(page)) if page.at.contains_bytes(key) => {
+                let page = Arc::make_mut(page);
+                page.hash = OnceLock::new();
+                page.count += 1;
+                Self::insert(page.child_mut(key), key);
+            }
+            Some(Self::Page(page)) => *slot = Some(Self::page_above(page, key)),
+        }
+    }
+
+    /// A page over an existing page and one key that is not under it.
+    fn page_above(page: &Arc<Page>, key: &KeyBytes) -> Self {
+        let depth = common_nibbles(page.at.bytes(), key);
+        let mut children = array::from_fn(|_| None);
+        let of_page = usize::from(nibble_of(page.at.bytes(), depth));
+        children[of_page] = Some(Self::Page(Arc::clone(page)));
+        children[usize::from(nibble_of(key, depth))] = Some(Self::leaf(vec![*key]));
+        Self::Page(Arc::new(Page {
+            at: Prefix::of(key, depth),
+            count: page.count + 1,
+            children,
+            hash: OnceLock::new(),
+        }))
+    }
+
+    /// Takes out a key that is there.
+    pub(crate) fn remove(slot: &mut Option<Self>, key: &KeyBytes) {
+        match slot {
+            None => {}
+            Some(Self::Leaf(leaf)) if leaf.keys.len() <= 1 => *slot = None,
+            Some(Self::Leaf(leaf)) => Arc::make_mut(leaf).remove(key),
+            Some(Self::Page(page)) if page.count <= LEAF_KEYS_MAX as u64 + 1 => {
+                let left = Iter::over_page(page).bytes().filter(|other| *other != key);
+                *slot = Some(Self::leaf(left.copied().collect()));
+            }
+            Some(Self::Page(page)) => {
+                let page = Arc::make_mut(page);
+                page.hash = OnceLock::new();
+                page.count -= 1;
+                Self::remove(page.child_mut(key), key);
+                if let Some(only) = page.only_child() {
+                    *slot = Some(only);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn count(&self) -> u64 {
+        match self {
+            Self::Leaf(leaf) => leaf.keys.len() as u64,
+            Self::Page(page) => page.count,
+        }
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        match self {
+            Self::Leaf(leaf) => leaf.hash(),
+            Self::Page(page) => page.hash(),
+        }
+    }
+}
+
+impl Leaf {
+    fn insert(&mut self, key: &KeyBytes) {
+        self.hash = OnceLock::new();
+        if self.keys.len() == self.keys.capacity() {
+            self.keys.reserve_exact(LEAF_GROWTH_KEYS);
+        }
+        let at = self.keys.partition_point(|other| other < key);
+        self.keys.insert(at, *key);
+    }
+
+    fn remove(&mut self, key: &KeyBytes) {
+        self.hash = OnceLock::new();
+        if let Ok(at) = self.keys.binary_search(key) {
+            self.keys.remove(at);
+        }
+        if self.keys.capacity() > self.keys.len() + 2 * LEAF_GROWTH_KEYS {
+            self.keys.shrink_to(self.keys.len() + LEAF_GROWTH_KEYS);
+        }
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        *self.hash.get_or_init(|| leaf_hash(&self.keys))
+    }
+}
+
+impl Page {
+    fn child_mut(&mut self, key: &KeyBytes) -> &mut Option<Node> {
+        &mut self.children[usize::from(nibble_of(key, self.at.nibbles()))]
+    }
+
+    /// The child for a key, whether or not the key is under this page.
+    pub(crate) fn child(&self, key: &KeyBytes) -> Option<&Node> {
+        self.children[usize::from(nibble_of(key, self.at.nibbles()))].as_ref()
+    }
+
+    fn only_child(&self) -> Option<Node> {
+        let mut present = self.children.iter().flatten();
+        match (present.next(), present.next()) {
+            (Some(only), None) => Some(only.clone()),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn hash(&self) -> Hash {
+        *self.hash.get_or_init(|| {
+            let slots = array::from_fn(|nibble| {
+                self.children[nibble]
+                    .as_ref()
+                    .map_or(Hash::EMPTY, Node::hash)
+            });
+            let depth = [self.at.nibbles()];
+            let count = self.count.to_be_bytes();
+            digest(Domain::Page, &[&depth, &count, &slot_root(slots).0])
+        })
+    }
+}
+
+/// The hash of 1 to 64 ascending keys.
+pub(crate) fn leaf_hash(keys: &[KeyBytes]) -> Hash {
+    digest(Domain::Leaf, &[&[keys.len() as u8], keys.as_flattened()])
+}
+
+fn slot_root(mut slots: [Hash; 16]) -> Hash {
+    let mut width = slots.len();
+    while width > 1 {
+        width /= 2;
+        for at in 0..width {
+            let (left, right) = (slots[2 * at], slots[2 * at + 1]);
+            slots[at] = digest(Domain::SlotPair, &[&left.0, &right.0]);
+        }
+    }
+    slots[0]
+}
+
+#[cfg(test)]
+impl Node {
+    /// This node and all below it: where it lies in memory, and whether its hash is known.
+    pub(crate) fn inspect(&self, found: &mut Vec<(usize, bool)>) {
+        match self {
+            Self::Leaf(leaf) => {
+                found.push((Arc::as_ptr(leaf) as usize, leaf.hash.get().is_some()));
+            }
+            Self::Page(page) => {
+                found.push((Arc::as_ptr(page) as usize, page.hash.get().is_some()));
+                page.children
+                    .iter()
+                    .flatten()
+                    .for_each(|child| child.inspect(found));
+            }
+        }
+    }
+}
