@@ -1,0 +1,323 @@
+//! The one door: every message, record and body is checked here before it may wait for a commit.
+//! Never makes anything durable; nothing may be acknowledged on a ticket alone.
+//!
+//! ```text
+//! mail (LMTP, HTTP, put, import) ─┐
+//! own actions (delete, release)  ─┼─► checked, given a ticket ─► pending ─► commit
+//! records and bodies of peers    ─┘
+//! ```
+
+use crate::codec::{CodecError, CodedBody};
+use crate::error::Refusal;
+use crate::store::Store;
+use quar_base::action::Action;
+use quar_base::arrival::{Arrival, Envelope, Headers};
+use quar_base::class::Class;
+use quar_base::ids::MemberId;
+use quar_base::key::{Bucket, MessageId};
+use quar_base::limits::{MESSAGE_BYTES_MAX, STAMP_AHEAD_MS_MAX};
+use quar_base::record::{ActionHead, Head, Kind, Record};
+use quar_base::time::{DAY_SECONDS, UnixMillis};
+use std::sync::atomic::Ordering;
+
+/// Names one admitted item until its outcome is known.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Ticket(pub u64);
+
+/// A message as an intake hands it over.
+#[derive(Clone, Debug)]
+pub struct Mail<'a> {
+    /// Where it is filed.
+    pub class: Class,
+    /// When it came in.
+    pub received: UnixMillis,
+    /// Envelope as received.
+    pub envelope: Envelope,
+    /// Header digest.
+    pub headers: Headers,
+    /// The bytes.
+    pub body: &'a [u8],
+    /// Spam score in thousandths.
+    pub score_milli: i32,
+    /// Why it was put aside.
+    pub reason: String,
+}
+
+/// An item that waits for its commit.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// Under which the commit reports.
+    pub ticket: Ticket,
+    /// The message that it starts or is about; `None` for a body alone.
+    pub message: Option<MessageId>,
+}
+
+/// A checked item. Made in this module only.
+pub(crate) struct Submission {
+    pub(crate) ticket: Ticket,
+    pub(crate) item: Item,
+}
+
+pub(crate) enum Item {
+    Arrival {
+        record: Record,
+        arrival: Box<Arrival>,
+        body: Option<CodedBody>,
+        is_own: bool,
+    },
+    Action {
+        record: Record,
+    },
+    Body {
+        bucket: Bucket,
+        body: CodedBody,
+    },
+    /// What a crash may have left in the page cache only: written again wherever it lies now.
+    Again {
+        bucket: Bucket,
+        records: Vec<Record>,
+        bodies: Vec<CodedBody>,
+    },
+}
+
+impl Item {
+    pub(crate) fn bucket(&self) -> Bucket {
+        match self {
+            Self::Arrival { record, .. } | Self::Action { record } => record.head().bucket,
+            Self::Body { bucket, .. } | Self::Again { bucket, .. } => *bucket,
+        }
+    }
+}
+
+impl Store {
+    /// Takes a message that came in here.
+    ///
+    /// Codes the body in the caller's thread. *Limits*: [`MESSAGE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`Refusal`], and then nothing was changed.
+    pub fn admit_mail(&self, mail: Mail<'_>) -> Result<Admitted, Refusal> {
+        self.check_open_for_mail()?;
+        let body = CodedBody::encode(mail.body, &self.settings.id_key).map_err(too_large)?;
+        let arrival = Arrival {
+            node_number: self.settings.node_number,
+            body_id: body.id.0,
+            body_bytes: u64::from(body.raw_bytes),
+            envelope: mail.envelope,
+            headers: mail.headers,
+            score_milli: mail.score_milli,
+            reason: mail.reason,
+        };
+        let day = mail.received.day();
+        let head = Head {
+            kind: Kind::ARRIVAL,
+            bucket: Bucket {
+                class: mail.class,
+                day,
+            },
+            second: mail.received.second_of(day),
+            author: self.settings.member,
+            action: None,
+        };
+        let record = Record::unsigned(head, &arrival.encode()?)?;
+        self.check_floor(record.head().bucket)?;
+        let arrival = Box::new(arrival);
+        Ok(self.submit(Item::Arrival {
+            record,
+            arrival,
+            body: Some(body),
+            is_own: true,
+        }))
+    }
+
+    /// Makes, signs and takes an action of this node.
+    ///
+    /// # Errors
+    /// [`Refusal`], and then nothing was changed.
+    pub fn admit_action(
+        &self,
+        message: MessageId,
+        action: &Action,
+        now: UnixMillis,
+    ) -> Result<(Admitted, Record), Refusal> {
+        self.check_alive()?;
+        self.check_floor(message.bucket)?;
+        let signing = &self.settings.signing;
+        let head = Head {
+            kind: action.kind(),
+            bucket: message.bucket,
+            second: now.second_of(message.bucket.day),
+            author: self.settings.member,
+            action: Some(ActionHead {
+                key_id: signing.public().key_id(),
+                message: message.key,
+            }),
+        };
+        let record = Record::signed(head, &action.encode()?, |text| signing.sign(text))?;
+        Ok((
+            self.submit(Item::Action {
+                record: record.clone(),
+            }),
+            record,
+        ))
+    }
+
+    /// Takes a record that a peer offers, with its body if it came along.
+    ///
+    /// The body is decoded and its id checked against the record's. *Limits*: those of
+    /// [`Record::parse`] and [`CodedBody::decode`].
+    ///
+    /// # Errors
+    /// [`Refusal`], and then nothing was changed; [`Refusal::is_offence`] tells what no honest
+    /// peer sends.
+    pub fn admit_record(
+        &self,
+        record: Record,
+        body: Option<CodedBody>,
+        now: UnixMillis,
+    ) -> Result<Admitted, Refusal> {
+        self.check_alive()?;
+        let bucket = record.head().bucket;
+        self.check_floor(bucket)?;
+        let ahead = record.key().instant(bucket.day) - now;
+        if ahead.0 > STAMP_AHEAD_MS_MAX {
+            return Err(Refusal::Ahead(ahead.0));
+        }
+        if record.head().kind == Kind::ARRIVAL {
+            return self.admit_arrival(record, body);
+        }
+        if body.is_some() {
+            return Err(Refusal::Invalid("an action has no body".into()));
+        }
+        self.check_signature(&record)?;
+        Action::decode(&record)?;
+        Ok(self.submit(Item::Action { record }))
+    }
+
+    /// Takes a body that a record here wants.
+    ///
+    /// # Errors
+    /// [`Refusal::UnwantedBody`] when no record does; [`Refusal::WrongBody`] when it does not decode to its id.
+    pub fn admit_body(&self, bucket: Bucket, body: CodedBody) -> Result<Admitted, Refusal> {
+        self.check_open_for_mail()?;
+        self.check_floor(bucket)?;
+        let is_wanted = self
+            .state()
+            .buckets
+            .get(&bucket)
+            .is_some_and(|held| held.wanted.contains_key(&body.id));
+        if !is_wanted {
+            return Err(Refusal::UnwantedBody(body.id));
+        }
+        body.decode(&self.settings.id_key).map_err(wrong_body)?;
+        Ok(self.submit(Item::Body { bucket, body }))
+    }
+
+    fn admit_arrival(&self, record: Record, body: Option<CodedBody>) -> Result<Admitted, Refusal> {
+        let head = record.head();
+        if u64::from(head.second) >= DAY_SECONDS {
+            return Err(Refusal::Invalid(
+                "an arrival lies outside of its day".into(),
+            ));
+        }
+        self.check_author(head.author)?;
+        let arrival = Box::new(Arrival::decode(record.payload())?);
+        if let Some(body) = &body {
+            self.check_open_for_mail()?;
+            if body.id != arrival.body() || u64::from(body.raw_bytes) != arrival.body_bytes {
+                return Err(Refusal::WrongBody);
+            }
+            body.decode(&self.settings.id_key).map_err(wrong_body)?;
+        }
+        Ok(self.submit(Item::Arrival {
+            record,
+            arrival,
+            body,
+            is_own: false,
+        }))
+    }
+
+    fn check_author(&self, author: MemberId) -> Result<(), Refusal> {
+        let is_known = self.roster().keys_of(author).next().is_some();
+        if is_known {
+            Ok(())
+        } else {
+            Err(Refusal::UnknownAuthor { author, key: None })
+        }
+    }
+
+    fn check_signature(&self, record: &Record) -> Result<(), Refusal> {
+        let author = record.head().author;
+        let action = record
+            .head()
+            .action
+            .ok_or_else(|| Refusal::Invalid("unsigned".into()))?;
+        let roster = self.roster();
+        let key = roster
+            .keys_of(author)
+            .find(|key| key.key_id() == action.key_id);
+        let key = key.ok_or(Refusal::UnknownAuthor {
+            author,
+            key: Some(action.key_id),
+        })?;
+        let (signature, text) = record
+            .signature()
+            .expect("an action's envelope has a signature");
+        if key.verifies(&text, &signature) {
+            Ok(())
+        } else {
+            Err(Refusal::Forged(author))
+        }
+    }
+
+    pub(crate) fn submit(&self, item: Item) -> Admitted {
+        let ticket = Ticket(self.tickets.fetch_add(1, Ordering::Relaxed));
+        let message = match &item {
+            Item::Arrival { record, .. } | Item::Action { record } => Some(record.message()),
+            Item::Body { .. } | Item::Again { .. } => None,
+        };
+        self.pending().push(Submission { ticket, item });
+        Admitted { ticket, message }
+    }
+
+    fn check_alive(&self) -> Result<(), Refusal> {
+        if self.has_failed() {
+            Err(Refusal::Failed)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Deletes and records are taken to the last byte; mail and bodies leave room for them.
+    fn check_open_for_mail(&self) -> Result<(), Refusal> {
+        self.check_alive()?;
+        match self.disk.free_bytes() {
+            Ok(free) if free < self.settings.min_free_bytes => Err(Refusal::Full),
+            _ => Ok(()),
+        }
+    }
+
+    fn check_floor(&self, bucket: Bucket) -> Result<(), Refusal> {
+        if self.state().floors.is_below(bucket) {
+            return Err(Refusal::BelowFloor {
+                class: bucket.class,
+                day: bucket.day,
+            });
+        }
+        Ok(())
+    }
+}
+
+fn too_large(error: CodecError) -> Refusal {
+    match error {
+        CodecError::TooLarge(bytes) => Refusal::TooLarge {
+            bytes,
+            limit: MESSAGE_BYTES_MAX as u64,
+        },
+        CodecError::Undecodable | CodecError::WrongId => Refusal::WrongBody,
+    }
+}
+
+fn wrong_body(error: CodecError) -> Refusal {
+    too_large(error)
+}

@@ -1,0 +1,193 @@
+//! Coded bodies: one zstd frame each, or the plain bytes where that is shorter.
+//! Never trusts a stated length: decoding is bounded by it and the result must hash to the body's id.
+//!
+//! A body is coded once, by the node that caught it; disks and wires carry the same coded bytes.
+
+use crate::seal::IdKey;
+use quar_base::ids::BodyId;
+use quar_base::limits::MESSAGE_BYTES_MAX;
+use std::cell::RefCell;
+use std::sync::Arc;
+
+/// zstd's level for bodies as they come in; measured in docs/benchmarks.md, "Compression".
+const LEVEL: i32 = 3;
+
+/// How a body's bytes are coded. Numbers are part of the formats.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Codec {
+    /// The bytes themselves.
+    Plain = 0,
+    /// One zstd frame.
+    Zstd = 1,
+}
+
+impl Codec {
+    /// The codec of a number.
+    #[must_use]
+    pub fn from_number(number: u8) -> Option<Self> {
+        match number {
+            0 => Some(Self::Plain),
+            1 => Some(Self::Zstd),
+            _ => None,
+        }
+    }
+}
+
+/// A body in its coded form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedBody {
+    /// Keyed hash of the plain bytes.
+    pub id: BodyId,
+    /// Length of the plain bytes.
+    pub raw_bytes: u32,
+    /// How `bytes` are coded.
+    pub codec: Codec,
+    /// The coded bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A coded body that does not decode to what it claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CodecError {
+    /// Beyond the limit for messages.
+    #[error("body of {0} bytes is beyond the limit of {MESSAGE_BYTES_MAX}")]
+    TooLarge(u64),
+    /// The coded bytes do not decode, or not to the stated length.
+    #[error("body does not decode to its stated length")]
+    Undecodable,
+    /// The decoded bytes hash to another id.
+    #[error("body does not hash to its id")]
+    WrongId,
+}
+
+impl CodedBody {
+    /// Codes a body and computes its id.
+    ///
+    /// # Errors
+    /// [`CodecError::TooLarge`] beyond [`MESSAGE_BYTES_MAX`].
+    pub fn encode(body: &[u8], id_key: &IdKey) -> Result<Self, CodecError> {
+        if body.len() > MESSAGE_BYTES_MAX {
+            return Err(CodecError::TooLarge(body.len() as u64));
+        }
+        let raw_bytes = u32::try_from(body.len()).expect("the limit fits 32 bits");
+        let id = id_key.body_id(body);
+        let packed = compress(body);
+        let (codec, bytes) = match packed {
+            Some(packed) if packed.len() < body.len() => (Codec::Zstd, packed.into()),
+            _ => (Codec::Plain, body.into()),
+        };
+        Ok(Self {
+            id,
+            raw_bytes,
+            codec,
+            bytes,
+        })
+    }
+
+    /// Decodes and checks the id.
+    ///
+    /// *Limits*: never allocates more than the stated length, nor more than [`MESSAGE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// Any [`CodecError`].
+    pub fn decode(&self, id_key: &IdKey) -> Result<Vec<u8>, CodecError> {
+        if self.raw_bytes as usize > MESSAGE_BYTES_MAX {
+            return Err(CodecError::TooLarge(self.raw_bytes.into()));
+        }
+        let body = match self.codec {
+            Codec::Plain => self.bytes.to_vec(),
+            Codec::Zstd => decompress(&self.bytes, self.raw_bytes as usize)?,
+        };
+        if body.len() != self.raw_bytes as usize {
+            return Err(CodecError::Undecodable);
+        }
+        if id_key.body_id(&body) != self.id {
+            return Err(CodecError::WrongId);
+        }
+        Ok(body)
+    }
+}
+
+thread_local! {
+    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
+        RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
+    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+        RefCell::new(zstd::bulk::Decompressor::new().ok());
+}
+
+/// One zstd frame of the bytes; `None` when the library cannot allocate.
+pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())
+}
+
+/// The bytes of one zstd frame, at most `limit` of them.
+pub(crate) fn decompress(frame: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
+    DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        let decompressor = decompressor.as_mut().ok_or(CodecError::Undecodable)?;
+        decompressor
+            .decompress(frame, limit)
+            .map_err(|_| CodecError::Undecodable)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Codec, CodecError, CodedBody};
+    use crate::seal::IdKey;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+
+    fn key() -> IdKey {
+        IdKey::new([1; 32])
+    }
+
+    #[test]
+    fn text_is_compressed_and_noise_is_not() {
+        let text = b"Subject: buy now\r\n".repeat(50);
+        assert_eq!(CodedBody::encode(&text, &key()).unwrap().codec, Codec::Zstd);
+        assert_eq!(CodedBody::encode(b"x", &key()).unwrap().codec, Codec::Plain);
+    }
+
+    #[test]
+    fn refuses_another_id_another_length_and_a_bomb() {
+        let good = CodedBody::encode(&b"a mail\r\n".repeat(30), &key()).unwrap();
+        let wrong_id = CodedBody {
+            id: Default::default(),
+            ..good.clone()
+        };
+        assert_eq!(wrong_id.decode(&key()), Err(CodecError::WrongId));
+        let shorter = CodedBody {
+            raw_bytes: good.raw_bytes - 1,
+            ..good.clone()
+        };
+        assert_eq!(shorter.decode(&key()), Err(CodecError::Undecodable));
+        let huge = CodedBody {
+            raw_bytes: u32::MAX,
+            ..good
+        };
+        assert_eq!(
+            huge.decode(&key()),
+            Err(CodecError::TooLarge(u32::MAX.into()))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn every_body_decodes_byte_exact(body: Vec<u8>, repeat in 1usize..20) {
+            let body = body.repeat(repeat);
+            let coded = CodedBody::encode(&body, &key()).unwrap();
+            prop_assert_eq!(coded.decode(&key()), Ok(body));
+        }
+
+        #[test]
+        fn no_changed_byte_decodes(at: usize, flip in 1u8..) {
+            let coded = CodedBody::encode(&b"Received: from mx\r\n".repeat(30), &key()).unwrap();
+            let mut bytes = coded.bytes.to_vec();
+            let at = at % bytes.len();
+            bytes[at] ^= flip;
+            let damaged = CodedBody { bytes: bytes.into(), ..coded.clone() };
+            let decoded = damaged.decode(&key());
+            // A flipped bit in unused header bits may decode to the very same body.
+            prop_assert!(decoded.is_err() || decoded == coded.decode(&key()));
+        }
+    }
+}

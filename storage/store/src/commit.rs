@@ -1,0 +1,485 @@
+//! The committer: everything that waits becomes durable together, then visible, then acknowledged.
+//! Never reports an item as stored before the fdatasync of the segment that holds it has returned.
+//!
+//! ```text
+//! take all that waits
+//!   └─ in order: known? covered? body here already?        decided here, nowhere else
+//!        └─ per bucket: bodies block(s) + records block(s), one write
+//!             └─ one fdatasync per touched segment
+//!                  └─ index and set, the same way as a replay
+//!                       └─ outcomes
+//! ```
+
+use crate::admit::{Item, Submission, Ticket};
+use crate::codec::CodedBody;
+use crate::error::Refusal;
+use crate::layout;
+use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentWriter};
+use crate::state::Block;
+use crate::store::{Committer, Settings, Store};
+use quar_base::arrival::Arrival;
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::limits::SEGMENT_BYTES_MAX;
+use quar_base::record::Record;
+use quar_base::time::Day;
+use quar_index::{IndexError, Tree, Write};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+
+/// What became of one admitted item.
+#[derive(Clone, Debug)]
+pub enum Outcome {
+    /// It is durable here.
+    Stored(Box<Stored>),
+    /// It was durable here before; for a message that was sent again, under this id.
+    AlreadyHere(Option<MessageId>),
+    /// It was not taken.
+    Refused(Refusal),
+}
+
+/// What was made durable.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    /// The bucket.
+    pub bucket: Bucket,
+    /// The record; `None` for a body alone.
+    pub record: Option<Record>,
+    /// The body that came with it.
+    pub body: Option<CodedBody>,
+}
+
+/// What one commit writes to one bucket.
+#[derive(Default)]
+struct Batch {
+    records: Vec<Record>,
+    bodies: Vec<CodedBody>,
+    /// Positions of the outcomes that depend on this batch.
+    waiting: Vec<usize>,
+}
+
+/// A commit while it is decided what belongs to it.
+#[derive(Default)]
+struct Plan {
+    batches: BTreeMap<Bucket, Batch>,
+    outcomes: Vec<(Ticket, Outcome)>,
+    records: BTreeSet<(Bucket, RecordKey)>,
+    bodies: BTreeSet<(Bucket, BodyId)>,
+    resends: BTreeMap<(Bucket, [u8; layout::RESEND_BYTES]), MessageId>,
+}
+
+impl Store {
+    /// Whether anything waits for a commit.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending().is_empty()
+    }
+
+    /// Makes everything that waits durable, or says why not.
+    ///
+    /// *Durable when* this returns: an item whose outcome is [`Outcome::Stored`] or
+    /// [`Outcome::AlreadyHere`] survives a power cut. One thread commits at a time.
+    pub fn commit(&self) -> Vec<(Ticket, Outcome)> {
+        let mut committer = self.committer();
+        let submissions = std::mem::take(&mut *self.pending());
+        if self.has_failed() {
+            let refuse = |s: Submission| (s.ticket, Outcome::Refused(Refusal::Failed));
+            return submissions.into_iter().map(refuse).collect();
+        }
+        let mut plan = Plan::default();
+        for submission in submissions {
+            if let Err(error) = self.plan(&mut plan, submission) {
+                self.fail("reading the index", &error);
+                break;
+            }
+        }
+        let commit = committer.next_commit;
+        committer.next_commit += 1;
+        let Plan {
+            batches,
+            mut outcomes,
+            ..
+        } = plan;
+        let mut written = Vec::new();
+        for (bucket, batch) in batches {
+            match self.write(&mut committer, bucket, commit, &batch) {
+                Ok(done) => written.push((done, batch)),
+                Err(refusal) => refuse_all(&mut outcomes, &batch, &refusal),
+            }
+        }
+        for (done, batch) in written {
+            let synced = committer
+                .writers
+                .get(&done.segment.bucket)
+                .map(SegmentWriter::sync);
+            match synced {
+                Some(Ok(())) if !self.has_failed() => self.publish(&done),
+                Some(Err(error)) => {
+                    self.fail("fdatasync of a segment", &error);
+                    refuse_all(&mut outcomes, &batch, &Refusal::Failed);
+                }
+                _ => refuse_all(&mut outcomes, &batch, &Refusal::Failed),
+            }
+        }
+        outcomes
+    }
+
+    /// After this the store takes nothing more: what the kernel did with unsynced pages is unknown.
+    fn fail(&self, what: &str, error: &dyn std::error::Error) {
+        self.has_failed.store(true, Ordering::Release);
+        tracing::error!(%error, "{what} failed; the store takes nothing until the daemon is restarted");
+    }
+
+    fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<(), IndexError> {
+        let ticket = submission.ticket;
+        let bucket = submission.item.bucket();
+        let outcome = match submission.item {
+            Item::Arrival {
+                record,
+                arrival,
+                body,
+                is_own,
+            } => self.plan_arrival(plan, record, &arrival, body, is_own)?,
+            Item::Action { record } => self.plan_action(plan, record)?,
+            Item::Body { bucket, body } => self.plan_body(plan, bucket, body)?,
+            Item::Again {
+                bucket,
+                records,
+                bodies,
+            } => {
+                let batch = plan.batches.entry(bucket).or_default();
+                batch.records.extend(records);
+                batch.bodies.extend(bodies);
+                Outcome::AlreadyHere(None)
+            }
+        };
+        // "Already here" may mean: earlier in this very commit. It stands or falls with it.
+        if let Outcome::AlreadyHere(_) = &outcome
+            && let Some(batch) = plan.batches.get_mut(&bucket)
+        {
+            batch.waiting.push(plan.outcomes.len());
+        }
+        plan.outcomes.push((ticket, outcome));
+        Ok(())
+    }
+
+    fn plan_arrival(
+        &self,
+        plan: &mut Plan,
+        record: Record,
+        arrival: &Arrival,
+        body: Option<CodedBody>,
+        is_own: bool,
+    ) -> Result<Outcome, IndexError> {
+        let bucket = record.head().bucket;
+        let key = record.key();
+        let refused = {
+            let state = self.state();
+            let covered = state
+                .buckets
+                .get(&bucket)
+                .is_some_and(|held| held.is_covered(&key));
+            match (state.floors.is_below(bucket), covered) {
+                (true, _) => Some(Refusal::BelowFloor {
+                    class: bucket.class,
+                    day: bucket.day,
+                }),
+                (false, true) => Some(Refusal::Covered),
+                (false, false) => None,
+            }
+        };
+        if let Some(refusal) = refused {
+            return Ok(Outcome::Refused(refusal));
+        }
+        let resend = if is_own {
+            resend_digest(&self.settings, &record, arrival)
+        } else {
+            None
+        };
+        if let Some(earlier) = self.find_resend(plan, &record, resend)? {
+            return Ok(Outcome::AlreadyHere(Some(earlier)));
+        }
+        let is_known = self.knows_record(plan, bucket, &key)?;
+        let new_body = match body {
+            Some(body) if !self.has_body(plan, bucket, &body.id)? => Some(body),
+            _ => None,
+        };
+        if is_known && new_body.is_none() {
+            return Ok(Outcome::AlreadyHere(Some(record.message())));
+        }
+        let batch = plan.batches.entry(bucket).or_default();
+        batch.waiting.push(plan.outcomes.len());
+        if let Some(body) = &new_body {
+            plan.bodies.insert((bucket, body.id));
+            batch.bodies.push(body.clone());
+        }
+        if !is_known {
+            plan.records.insert((bucket, key));
+            batch.records.push(record.clone());
+            if let Some(digest) = resend {
+                plan.resends.insert((bucket, digest), record.message());
+            }
+        }
+        Ok(Outcome::Stored(Box::new(Stored {
+            bucket,
+            record: Some(record),
+            body: new_body,
+        })))
+    }
+
+    fn plan_action(&self, plan: &mut Plan, record: Record) -> Result<Outcome, IndexError> {
+        let bucket = record.head().bucket;
+        if self.state().floors.is_below(bucket) {
+            let Bucket { class, day } = bucket;
+            return Ok(Outcome::Refused(Refusal::BelowFloor { class, day }));
+        }
+        if self.knows_record(plan, bucket, &record.key())? {
+            return Ok(Outcome::AlreadyHere(Some(record.message())));
+        }
+        plan.records.insert((bucket, record.key()));
+        let batch = plan.batches.entry(bucket).or_default();
+        batch.waiting.push(plan.outcomes.len());
+        batch.records.push(record.clone());
+        Ok(Outcome::Stored(Box::new(Stored {
+            bucket,
+            record: Some(record),
+            body: None,
+        })))
+    }
+
+    fn plan_body(
+        &self,
+        plan: &mut Plan,
+        bucket: Bucket,
+        body: CodedBody,
+    ) -> Result<Outcome, IndexError> {
+        if self.has_body(plan, bucket, &body.id)? {
+            return Ok(Outcome::AlreadyHere(None));
+        }
+        plan.bodies.insert((bucket, body.id));
+        let batch = plan.batches.entry(bucket).or_default();
+        batch.waiting.push(plan.outcomes.len());
+        batch.bodies.push(body.clone());
+        Ok(Outcome::Stored(Box::new(Stored {
+            bucket,
+            record: None,
+            body: Some(body),
+        })))
+    }
+
+    fn knows_record(
+        &self,
+        plan: &Plan,
+        bucket: Bucket,
+        key: &RecordKey,
+    ) -> Result<bool, IndexError> {
+        if plan.records.contains(&(bucket, *key)) {
+            return Ok(true);
+        }
+        Ok(self
+            .index
+            .get(Tree::Bucket(bucket), &layout::record_key(key))?
+            .is_some())
+    }
+
+    fn has_body(&self, plan: &Plan, bucket: Bucket, id: &BodyId) -> Result<bool, IndexError> {
+        if plan.bodies.contains(&(bucket, *id)) {
+            return Ok(true);
+        }
+        Ok(self
+            .index
+            .get(Tree::Bucket(bucket), &layout::body_key(id))?
+            .is_some())
+    }
+
+    /// The message that this one repeats, if it came in here within a day.
+    fn find_resend(
+        &self,
+        plan: &Plan,
+        record: &Record,
+        digest: Option<[u8; layout::RESEND_BYTES]>,
+    ) -> Result<Option<MessageId>, IndexError> {
+        let Some(digest) = digest else {
+            return Ok(None);
+        };
+        let head = record.head();
+        let yesterday = Day(head.bucket.day.0.saturating_sub(1));
+        for bucket in [
+            head.bucket,
+            Bucket {
+                day: yesterday,
+                ..head.bucket
+            },
+        ] {
+            if let Some(earlier) = plan.resends.get(&(bucket, digest)) {
+                return Ok(Some(*earlier));
+            }
+            let tree = Tree::Bucket(bucket);
+            let Some(start) = self.index.get(tree, &layout::resend_key(&digest))? else {
+                continue;
+            };
+            let prefix = [&[layout::RECORD][..], &start].concat();
+            let mut found = None;
+            self.index.scan(tree, &prefix, &mut |key, _| {
+                found = layout::parse_record_key(key).filter(|_| key.starts_with(&prefix));
+                ControlFlow::Break(())
+            })?;
+            let earlier = found.map(|key| MessageId { bucket, key });
+            let is_recent = |id: &MessageId| {
+                let age = record.key().instant(head.bucket.day) - id.key.instant(id.bucket.day);
+                age.0 <= 24 * 3600 * 1000
+            };
+            let is_visible = |id: &MessageId| self.state().is_visible(*id);
+            if let Some(id) = earlier.filter(is_recent).filter(is_visible) {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Writes one bucket's batch; the bytes are not durable yet.
+    fn write(
+        &self,
+        committer: &mut Committer,
+        bucket: Bucket,
+        commit: u64,
+        batch: &Batch,
+    ) -> Result<Written, Refusal> {
+        let Committer { writers, rng, .. } = committer;
+        if writers
+            .get(&bucket)
+            .is_none_or(|writer| writer.end() >= SEGMENT_BYTES_MAX)
+        {
+            let number = self.next_segment_number(bucket);
+            let name = SegmentName { bucket, number };
+            let key = self
+                .settings
+                .keys
+                .first()
+                .expect("a store is opened with a key");
+            let maker = Maker {
+                cluster: self.settings.cluster,
+                member: self.settings.member,
+                key,
+            };
+            match SegmentWriter::create(&*self.disk, name, &maker, rng) {
+                Ok(writer) => writers.insert(bucket, writer),
+                Err(error) => {
+                    // A half-made file keeps its number taken.
+                    let mut state = self.state_mut();
+                    state
+                        .buckets
+                        .entry(bucket)
+                        .or_default()
+                        .segments
+                        .entry(number)
+                        .or_default();
+                    return Err(self.refusal_of(&error));
+                }
+            };
+        }
+        let writer = writers.get_mut(&bucket).expect("it was just made");
+        let name = writer.name();
+        let records: Vec<&Record> = batch.records.iter().collect();
+        let bodies: Vec<&CodedBody> = batch.bodies.iter().collect();
+        match writer.append(commit, &records, &bodies) {
+            Ok(blocks) => Ok(Written {
+                segment: name,
+                end: writer.end(),
+                blocks,
+            }),
+            Err(error) => {
+                // Its tail is undefined: the next commit starts another segment.
+                writers.remove(&bucket);
+                Err(self.refusal_of(&error))
+            }
+        }
+    }
+
+    fn next_segment_number(&self, bucket: Bucket) -> u32 {
+        let mut state = self.state_mut();
+        let segments = &mut state.buckets.entry(bucket).or_default().segments;
+        let number = segments
+            .last_key_value()
+            .map_or(1, |(number, _)| number + 1);
+        segments.entry(number).or_default();
+        number
+    }
+
+    fn refusal_of(&self, error: &io::Error) -> Refusal {
+        if matches!(
+            error.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+        ) {
+            tracing::warn!(%error, "the disk is full; refusing");
+            return Refusal::Full;
+        }
+        self.fail("writing a segment", error);
+        Refusal::Failed
+    }
+
+    /// Durable: index and set learn of it.
+    fn publish(&self, written: &Written) {
+        for block in &written.blocks {
+            let applied = self.apply(&Block {
+                segment: written.segment,
+                offset: block.offset,
+                end: written.end,
+                entries: &block.entries,
+            });
+            if let Err(error) = applied {
+                // The segments have it; opening again replays what the index lacks.
+                self.fail("updating the index", &error);
+            }
+        }
+    }
+
+    pub(crate) fn apply(&self, block: &Block<'_>) -> Result<(), IndexError> {
+        let resend =
+            |record: &Record, arrival: &Arrival| resend_digest(&self.settings, record, arrival);
+        let writes: Vec<Write> = self.state_mut().apply(block, &*self.index, &resend)?;
+        self.index.write(writes)
+    }
+}
+
+/// What makes two sendings of one message the same: where it was caught, the mail server's id,
+/// envelope, class and body. `None` without a queue id, or when another member caught it.
+pub(crate) fn resend_digest(
+    settings: &Settings,
+    record: &Record,
+    arrival: &Arrival,
+) -> Option<[u8; layout::RESEND_BYTES]> {
+    let envelope = &arrival.envelope;
+    if envelope.queue_id.is_empty() || record.head().author != settings.member {
+        return None;
+    }
+    let mut text = vec![record.head().bucket.class.0];
+    text.extend_from_slice(&arrival.body_id);
+    for part in [&envelope.queue_id, &envelope.sender]
+        .into_iter()
+        .chain(&envelope.recipients)
+    {
+        text.extend_from_slice(part.as_bytes());
+        text.push(0);
+    }
+    settings
+        .id_key
+        .digest("resend", &text)
+        .first_chunk()
+        .copied()
+}
+
+fn refuse_all(outcomes: &mut [(Ticket, Outcome)], batch: &Batch, refusal: &Refusal) {
+    for at in &batch.waiting {
+        outcomes[*at].1 = Outcome::Refused(refusal.clone());
+    }
+}
+
+/// What one bucket's batch became on disk.
+struct Written {
+    segment: SegmentName,
+    end: u64,
+    blocks: Vec<RecordsBlock>,
+}

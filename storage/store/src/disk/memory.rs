@@ -1,0 +1,306 @@
+//! A disk in memory with a live and a durable image: what a crash leaves is the durable one.
+//! Never touches the real file system.
+//!
+//! ```text
+//! write_at ─► live bytes      sync_data ─► durable bytes      crash() keeps durable names and bytes only
+//! create   ─► live name       sync_dir  ─► durable name
+//! ```
+
+use super::{Disk, Entry, File};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// A disk whose power can be cut. Clones share the same disk.
+#[derive(Clone)]
+pub struct MemoryDisk {
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    live: BTreeMap<PathBuf, Arc<MemoryFile>>,
+    durable: BTreeMap<PathBuf, Arc<MemoryFile>>,
+    directories: BTreeSet<PathBuf>,
+    budget: Arc<Budget>,
+}
+
+/// What the disk still lets happen.
+struct Budget(Mutex<Limits>);
+
+struct Limits {
+    free_bytes: u64,
+    fail_syncs: bool,
+}
+
+struct MemoryFile {
+    bytes: Mutex<Images>,
+    budget: Arc<Budget>,
+}
+
+#[derive(Default)]
+struct Images {
+    live: Vec<u8>,
+    durable: Vec<u8>,
+}
+
+const PROOF: &str = "no holder of this lock panics";
+
+impl Default for MemoryDisk {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl MemoryDisk {
+    /// An empty disk with room for everything.
+    #[must_use]
+    pub fn new() -> Self {
+        let limits = Limits {
+            free_bytes: u64::MAX,
+            fail_syncs: false,
+        };
+        Self {
+            state: Arc::new(Mutex::new(State {
+                live: BTreeMap::new(),
+                durable: BTreeMap::new(),
+                directories: BTreeSet::new(),
+                budget: Arc::new(Budget(Mutex::new(limits))),
+            })),
+        }
+    }
+
+    /// What is left after the power was cut now: durable names with their durable bytes.
+    #[must_use]
+    pub fn crash(&self) -> Self {
+        let old = self.lock();
+        let fresh = Self::new();
+        {
+            let mut state = fresh.lock();
+            state.directories.clone_from(&old.directories);
+            for (path, file) in &old.durable {
+                let bytes = file.images().durable.clone();
+                let images = Mutex::new(Images {
+                    live: bytes.clone(),
+                    durable: bytes,
+                });
+                let file = Arc::new(MemoryFile {
+                    bytes: images,
+                    budget: state.budget.clone(),
+                });
+                state.live.insert(path.clone(), file.clone());
+                state.durable.insert(path.clone(), file);
+            }
+        }
+        fresh
+    }
+
+    /// Lets only this many more bytes be written before `StorageFull`.
+    pub fn set_free_bytes(&self, free_bytes: u64) {
+        self.lock().budget.limits().free_bytes = free_bytes;
+    }
+
+    /// Makes every later sync fail, or work again.
+    pub fn set_fail_syncs(&self, fail_syncs: bool) {
+        self.lock().budget.limits().fail_syncs = fail_syncs;
+    }
+
+    /// Changes bytes on the medium behind the store's back.
+    ///
+    /// # Panics
+    /// When there is no such file.
+    pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+        let file = self
+            .lock()
+            .live
+            .get(path)
+            .cloned()
+            .expect("damage is done to files that exist");
+        let mut images = file.images();
+        change(&mut images.live);
+        images.durable = images.live.clone();
+    }
+
+    /// Paths of all files, in order.
+    #[must_use]
+    pub fn paths(&self) -> Vec<PathBuf> {
+        self.lock().live.keys().cloned().collect()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().expect(PROOF)
+    }
+}
+
+impl Budget {
+    fn limits(&self) -> MutexGuard<'_, Limits> {
+        self.0.lock().expect(PROOF)
+    }
+
+    fn spend(&self, bytes: u64) -> io::Result<()> {
+        let mut limits = self.limits();
+        limits.free_bytes = limits
+            .free_bytes
+            .checked_sub(bytes)
+            .ok_or(io::ErrorKind::StorageFull)?;
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        if self.limits().fail_syncs {
+            return Err(io::Error::other("the medium failed"));
+        }
+        Ok(())
+    }
+}
+
+impl MemoryFile {
+    fn images(&self) -> MutexGuard<'_, Images> {
+        self.bytes.lock().expect(PROOF)
+    }
+}
+
+impl File for MemoryFile {
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let images = self.images();
+        let start = usize::try_from(offset)
+            .unwrap_or(usize::MAX)
+            .min(images.live.len());
+        let count = buffer.len().min(images.live.len() - start);
+        buffer[..count].copy_from_slice(&images.live[start..start + count]);
+        Ok(count)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        let mut images = self.images();
+        let start = usize::try_from(offset).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let end = start + bytes.len();
+        let growth = end.saturating_sub(images.live.len());
+        self.budget.spend(growth as u64)?;
+        if growth > 0 {
+            images.live.resize(end, 0);
+        }
+        images.live[start..end].copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.budget.sync()?;
+        let mut images = self.images();
+        images.durable = images.live.clone();
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.images().live.len() as u64)
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn list(&self, directory: &Path) -> io::Result<Vec<Entry>> {
+        let state = self.lock();
+        let mut entries = BTreeSet::new();
+        let name_of = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
+        let inside = |path: &Path| path.parent() == Some(directory);
+        for path in state.live.keys().filter(|path| inside(path)) {
+            entries.extend(name_of(path).map(|name| Entry {
+                name,
+                is_dir: false,
+            }));
+        }
+        for path in state.directories.iter().filter(|path| inside(path)) {
+            entries.extend(name_of(path).map(|name| Entry { name, is_dir: true }));
+        }
+        Ok(entries.into_iter().collect())
+    }
+
+    fn create_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.directories.extend(
+            directory
+                .ancestors()
+                .filter(|path| !path.as_os_str().is_empty())
+                .map(Path::to_owned),
+        );
+        Ok(())
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let mut state = self.lock();
+        if state.live.contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let budget = state.budget.clone();
+        let file = Arc::new(MemoryFile {
+            bytes: Mutex::default(),
+            budget,
+        });
+        state.live.insert(path.to_owned(), file.clone());
+        Ok(file)
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        let file = self.lock().live.get(path).cloned();
+        file.map(|file| file as Arc<dyn File>)
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut state = self.lock();
+        state.budget.spend(bytes.len() as u64)?;
+        state.budget.sync()?;
+        let images = Mutex::new(Images {
+            live: bytes.to_vec(),
+            durable: bytes.to_vec(),
+        });
+        let file = Arc::new(MemoryFile {
+            bytes: images,
+            budget: state.budget.clone(),
+        });
+        state.live.insert(path.to_owned(), file.clone());
+        state.durable.insert(path.to_owned(), file);
+        Ok(())
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Option<Vec<u8>>> {
+        let file = self.lock().live.get(path).cloned();
+        Ok(file.map(|file| file.images().live.clone()))
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        let removed = self.lock().live.remove(path);
+        removed
+            .map(|_| ())
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn remove_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.live.retain(|path, _| !path.starts_with(directory));
+        state
+            .directories
+            .retain(|path| !path.starts_with(directory));
+        let gone = directory.to_owned();
+        state.durable.retain(|path, _| !path.starts_with(&gone));
+        Ok(())
+    }
+
+    fn sync_dir(&self, directory: &Path) -> io::Result<()> {
+        let mut state = self.lock();
+        state.budget.sync()?;
+        let inside = |path: &Path| path.parent() == Some(directory);
+        state.durable.retain(|path, _| !inside(path));
+        let settled: Vec<_> = state
+            .live
+            .iter()
+            .filter(|(path, _)| inside(path))
+            .map(|(path, file)| (path.clone(), file.clone()))
+            .collect();
+        state.durable.extend(settled);
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        Ok(self.lock().budget.limits().free_bytes)
+    }
+}

@@ -1,0 +1,87 @@
+//! Expiry: days below their floor disappear at once, and their bytes when the clock is believed.
+//! Never unlinks on its own account: the caller says when the clock is corroborated.
+
+use crate::segment::bucket_directory;
+use crate::store::Store;
+use quar_base::class::Class;
+use quar_base::key::Bucket;
+use quar_base::time::Day;
+use std::io;
+
+/// What one expiry unlinked.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Buckets whose files are gone.
+    pub buckets: Vec<Bucket>,
+    /// Records they held.
+    pub records: u64,
+}
+
+impl Store {
+    /// Tells the store which day it is: days below their floor are hidden from now on, and a day
+    /// that only a wrong clock had hidden is shown again.
+    pub fn set_today(&self, today: Day) {
+        self.state_mut().floors.set_today(today);
+    }
+
+    /// Buckets that are hidden and still on disk.
+    #[must_use]
+    pub fn expired(&self) -> Vec<Bucket> {
+        let state = self.state();
+        state
+            .buckets
+            .keys()
+            .copied()
+            .filter(|bucket| state.floors.is_below(*bucket))
+            .collect()
+    }
+
+    /// Unlinks what lies below the floors, the floor being made durable first.
+    ///
+    /// Call it only when the clock is corroborated. Index keys follow in [`Self::forget_expired`].
+    ///
+    /// *Durable when* this returns: a floor once kept never moves back.
+    ///
+    /// # Errors
+    /// As the operating system reports; hidden days stay hidden.
+    pub fn unlink_expired(&self) -> io::Result<Expired> {
+        let mut committer = self.committer();
+        let expired = self.expired();
+        if expired.is_empty() {
+            return Ok(Expired::default());
+        }
+        let floors = {
+            let mut state = self.state_mut();
+            let mut classes: Vec<Class> = Class::known().collect();
+            classes.extend(expired.iter().map(|bucket| bucket.class));
+            state.floors.keep_clock_floors(classes.into_iter());
+            state.floors.clone()
+        };
+        floors.save(&*self.disk)?;
+        let mut done = Expired::default();
+        for bucket in expired {
+            committer.writers.remove(&bucket);
+            self.disk.remove_dir(&bucket_directory(bucket))?;
+            self.readers().retain(|name, _| name.bucket != bucket);
+            let mut state = self.state_mut();
+            let held = state.buckets.remove(&bucket);
+            done.records += held.map_or(0, |held| held.records);
+            done.buckets.push(bucket);
+        }
+        self.state_mut()
+            .set
+            .retain(|bucket| !done.buckets.contains(&bucket));
+        Ok(done)
+    }
+
+    /// Drops the index keys of unlinked buckets.
+    ///
+    /// # Errors
+    /// As the index reports.
+    pub fn forget_expired(&self, expired: &Expired) -> Result<(), quar_index::IndexError> {
+        expired
+            .buckets
+            .iter()
+            .try_for_each(|bucket| self.index.drop_tree(*bucket))
+    }
+}

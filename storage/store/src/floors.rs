@@ -1,0 +1,198 @@
+//! Floors: the oldest day that each class still keeps, and the file that remembers what was unlinked.
+//! Never moves a kept floor back.
+//!
+//! ```text
+//! kept floor     in the file; bytes below it were unlinked, so it only rises
+//! clock floor    today minus the retention; hides at once, and goes away when a wrong clock is mended
+//! floor          the higher of the two: below it nothing is shown, offered or accepted
+//! ```
+
+use crate::disk::Disk;
+use quar_base::class::Class;
+use quar_base::key::Bucket;
+use quar_base::time::Day;
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+const FILE: &str = "floors";
+const HEADER: &str = "quard floors 1\n";
+
+/// Days that each class keeps; classes not named use their defaults.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Retention(pub BTreeMap<Class, Option<u32>>);
+
+impl Retention {
+    /// Days that a class keeps; `None` keeps everything.
+    #[must_use]
+    pub fn days(&self, class: Class) -> Option<u32> {
+        self.0
+            .get(&class)
+            .copied()
+            .unwrap_or_else(|| class.default_retention_days())
+    }
+}
+
+/// The floors in force.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Floors {
+    kept: BTreeMap<Class, Day>,
+    retention: Retention,
+    today: Option<Day>,
+}
+
+/// The floors file is not what was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FloorsDamaged;
+
+impl Floors {
+    pub(crate) fn new(retention: Retention, today: Day) -> Self {
+        Self {
+            kept: BTreeMap::new(),
+            retention,
+            today: Some(today),
+        }
+    }
+
+    /// Sets what the clock says; lowers the clock floor when the clock was set back.
+    pub(crate) fn set_today(&mut self, today: Day) {
+        self.today = Some(today);
+    }
+
+    /// The oldest day of a class that is shown, offered and accepted.
+    pub(crate) fn floor(&self, class: Class) -> Day {
+        let kept = self.kept.get(&class).copied().unwrap_or(Day(0));
+        kept.max(self.clock_floor(class))
+    }
+
+    pub(crate) fn is_below(&self, bucket: Bucket) -> bool {
+        bucket.day < self.floor(bucket.class)
+    }
+
+    /// Whether the day's bytes were unlinked, or may be.
+    pub(crate) fn is_below_kept(&self, bucket: Bucket) -> bool {
+        self.kept
+            .get(&bucket.class)
+            .is_some_and(|day| bucket.day < *day)
+    }
+
+    /// The day below which the retention lets a class go, by the clock alone.
+    pub(crate) fn clock_floor(&self, class: Class) -> Day {
+        match (self.retention.days(class), self.today) {
+            (Some(days), Some(today)) => today.minus(days),
+            _ => Day(0),
+        }
+    }
+
+    /// Raises the kept floor to the clock floor for every class; returns whether any moved.
+    pub(crate) fn keep_clock_floors(&mut self, classes: impl Iterator<Item = Class>) -> bool {
+        let mut moved = false;
+        for class in classes {
+            let floor = self.clock_floor(class);
+            let kept = self.kept.entry(class).or_insert(Day(0));
+            if floor > *kept {
+                *kept = floor;
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    /// Floors of all classes that have one, for comparing with a peer's.
+    pub(crate) fn list(&self, classes: impl Iterator<Item = Class>) -> Vec<(Class, Day)> {
+        let all = classes.map(|class| (class, self.floor(class)));
+        all.filter(|(_, day)| *day > Day(0)).collect()
+    }
+
+    /// Makes the kept floors durable.
+    pub(crate) fn save(&self, disk: &dyn Disk) -> io::Result<()> {
+        let mut text = HEADER.to_owned();
+        for (class, day) in &self.kept {
+            text.push_str(&format!("{class} {day}\n"));
+        }
+        let check = blake3::hash(text.as_bytes()).to_hex();
+        text.push_str(&format!("check {}\n", &check.as_str()[..16]));
+        disk.replace(Path::new(FILE), text.as_bytes())
+    }
+
+    /// Reads the kept floors; none when there is no file.
+    pub(crate) fn load(&mut self, disk: &dyn Disk) -> io::Result<Result<(), FloorsDamaged>> {
+        let Some(bytes) = disk.read(Path::new(FILE))? else {
+            return Ok(Ok(()));
+        };
+        Ok(parse(&bytes)
+            .map(|kept| self.kept = kept)
+            .ok_or(FloorsDamaged))
+    }
+}
+
+fn parse(bytes: &[u8]) -> Option<BTreeMap<Class, Day>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (body, check) = text.split_at(text.rfind("check ")?);
+    let wanted = blake3::hash(body.as_bytes()).to_hex();
+    if check.strip_prefix("check ")?.strip_suffix('\n')? != &wanted.as_str()[..16] {
+        return None;
+    }
+    let mut kept = BTreeMap::new();
+    for line in body.strip_prefix(HEADER)?.lines() {
+        let (class, day) = line.split_once(' ')?;
+        kept.insert(class.parse().ok()?, day.parse().ok()?);
+    }
+    Some(kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Floors, FloorsDamaged, Retention};
+    use crate::disk::{Disk, MemoryDisk};
+    use quar_base::class::Class;
+    use quar_base::key::Bucket;
+    use quar_base::time::Day;
+    use std::path::Path;
+
+    fn spam(day: u32) -> Bucket {
+        Bucket {
+            class: Class::SPAM,
+            day: Day(day),
+        }
+    }
+
+    #[test]
+    fn a_wrong_clock_hides_and_a_mended_clock_shows_again() {
+        let mut floors = Floors::new(Retention::default(), Day(1000));
+        assert!(floors.is_below(spam(969)) && !floors.is_below(spam(970)));
+        floors.set_today(Day(2000));
+        assert!(floors.is_below(spam(1000)));
+        floors.set_today(Day(1000));
+        assert!(!floors.is_below(spam(1000)));
+    }
+
+    #[test]
+    fn a_kept_floor_never_moves_back_and_survives_a_crash() {
+        let disk = MemoryDisk::new();
+        let mut floors = Floors::new(Retention::default(), Day(1000));
+        assert!(floors.keep_clock_floors(Class::known()));
+        floors.save(&disk).unwrap();
+        let mut again = Floors::new(Retention([(Class::SPAM, Some(900))].into()), Day(1000));
+        again.load(&disk.crash()).unwrap().unwrap();
+        assert!(again.is_below_kept(spam(969)) && again.is_below(spam(969)));
+        assert!(!again.keep_clock_floors(Class::known()));
+    }
+
+    #[test]
+    fn held_mail_has_no_floor() {
+        let floors = Floors::new(Retention::default(), Day(20_000));
+        assert_eq!(floors.floor(Class::HELD), Day(0));
+    }
+
+    #[test]
+    fn a_damaged_file_is_noticed() {
+        let disk = MemoryDisk::new();
+        let mut floors = Floors::new(Retention::default(), Day(1000));
+        floors.keep_clock_floors(Class::known());
+        floors.save(&disk).unwrap();
+        disk.damage(Path::new("floors"), |bytes| bytes[20] ^= 1);
+        assert!(disk.read(Path::new("floors")).unwrap().is_some());
+        assert_eq!(floors.load(&disk).unwrap(), Err(FloorsDamaged));
+    }
+}

@@ -1,0 +1,128 @@
+//! What a person sees of a message: its actions folded into one state.
+//! Never depends on the order in which the actions were learned.
+
+use crate::error::ReadError;
+use crate::layout;
+use crate::store::Store;
+use quar_base::action::{Action, Delivery};
+use quar_base::coverage::{Coverage, RecipientSet};
+use quar_base::ids::{MemberId, RecordId};
+use quar_base::key::{MessageId, RecordKey};
+use quar_base::record::Record;
+use quar_base::time::UnixMillis;
+use quar_index::Tree;
+use std::ops::ControlFlow;
+
+/// One release of a message: what was meant and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// Record id of the intent.
+    pub intent: RecordId,
+    /// Who released.
+    pub author: MemberId,
+    /// When the intent was made, to the second.
+    pub at: UnixMillis,
+    /// The stored recipients it was for.
+    pub recipients: RecipientSet,
+    /// Keyed digests of other addresses it was for.
+    pub others: Vec<[u8; 16]>,
+    /// How it ended for each of the recipients and then the others; `None` while no outcome is known.
+    pub deliveries: Option<Vec<Delivery>>,
+}
+
+/// A message's actions, folded.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MessageState {
+    /// Whom the deletes cover.
+    pub deleted: Coverage,
+    /// Releases, in order of their intents.
+    pub releases: Vec<Release>,
+    /// Actions of a kind that this version does not know.
+    pub unknown_actions: usize,
+}
+
+impl MessageState {
+    /// Folds actions; the result is the same for every order.
+    #[must_use]
+    pub fn fold(mut actions: Vec<Record>) -> Self {
+        actions.sort_by_key(Record::key);
+        actions.dedup_by_key(|record| record.key());
+        let mut state = Self::default();
+        let mut outcomes = Vec::new();
+        for record in &actions {
+            match Action::decode(record) {
+                Ok(Some(Action::Deleted(recipients))) => state.deleted.add(&recipients),
+                Ok(Some(Action::ReleaseIntent(intent))) => state.releases.push(Release {
+                    intent: record.id(),
+                    author: record.head().author,
+                    at: record.key().instant(record.head().bucket.day),
+                    recipients: intent.recipients,
+                    others: intent.others,
+                    deliveries: None,
+                }),
+                Ok(Some(Action::ReleaseOutcome(outcome))) => {
+                    outcomes.push((record.head().author, outcome));
+                }
+                Ok(None) | Err(_) => state.unknown_actions += 1,
+            }
+        }
+        for (author, outcome) in outcomes {
+            // Only who meant to release can say how it ended; the first word counts.
+            let release = state
+                .releases
+                .iter_mut()
+                .find(|release| release.intent.0 == outcome.intent && release.author == author);
+            if let Some(release) = release.filter(|release| release.deliveries.is_none()) {
+                release.deliveries = Some(outcome.deliveries);
+            }
+        }
+        state
+    }
+
+    /// Releases that mean this stored recipient and have not failed for it: delivered, unknown, or
+    /// not ended yet.
+    pub fn releases_to(&self, recipient: usize) -> impl Iterator<Item = &Release> {
+        self.releases.iter().filter(move |release| {
+            let position = release
+                .recipients
+                .indices()
+                .position(|index| index == recipient);
+            let failed = |at: usize| {
+                let delivery = release.deliveries.as_ref().and_then(|all| all.get(at));
+                matches!(delivery, Some(Delivery::Failed(_)))
+            };
+            position.is_some_and(|at| !failed(at))
+        })
+    }
+}
+
+impl Store {
+    /// The folded state of a message; the default state when no action is known.
+    ///
+    /// # Errors
+    /// [`ReadError`] when an action cannot be read.
+    pub fn message_state(&self, id: MessageId) -> Result<MessageState, ReadError> {
+        let keys = self.action_keys(id)?;
+        let mut actions = Vec::with_capacity(keys.len());
+        for key in keys {
+            if let Some(record) = self.record(id.bucket, &key)? {
+                actions.push(record);
+            }
+        }
+        Ok(MessageState::fold(actions))
+    }
+
+    fn action_keys(&self, id: MessageId) -> Result<Vec<RecordKey>, ReadError> {
+        let start = layout::actions_of(&id.key);
+        let mut keys = Vec::new();
+        self.index
+            .scan(Tree::Bucket(id.bucket), &start, &mut |key, _| {
+                if !key.starts_with(&start) {
+                    return ControlFlow::Break(());
+                }
+                keys.extend(layout::parse_action_key(key).map(|(_, action)| action));
+                ControlFlow::Continue(())
+            })?;
+        Ok(keys)
+    }
+}

@@ -1,0 +1,48 @@
+//! The store of one node: everything between a message's bytes and the disk.
+//! No clock and no entropy of its own; times and seeds are handed in. No network.
+//!
+//! ```text
+//!   admit ──checked item──► pending ──► commit: one write and one fdatasync per touched segment
+//!                                          │            then index and set, then the outcomes
+//!   read ◄── index ◄───────────────────────┘
+//! ```
+//! Segments are the truth; the index and what is in memory can be computed from them at any time.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod admit;
+mod codec;
+mod commit;
+mod disk;
+mod error;
+mod expiry;
+mod floors;
+mod fold;
+mod index_home;
+mod layout;
+mod list;
+mod open;
+mod read;
+mod seal;
+mod segment;
+mod set;
+mod state;
+mod store;
+
+pub use admit::{Admitted, Mail, Ticket};
+pub use codec::{Codec, CodecError, CodedBody};
+pub use commit::{Outcome, Stored};
+pub use disk::{Disk, Entry, File, MemoryDisk, RealDisk};
+pub use error::{OpenError, ReadError, Refusal};
+pub use expiry::Expired;
+pub use floors::Retention;
+pub use fold::{MessageState, Release};
+pub use index_home::{IndexHome, MemoryHome, SledHome};
+pub use list::{Page, Query};
+pub use open::{OpenProgress, OpenReport, Opening};
+pub use read::Message;
+pub use seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};
+pub use set::{View, Which};
+pub use store::{Counts, Settings, Store};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,217 @@
+//! Reading records and bodies back, each verified again on every read.
+//! Never serves bytes that do not hash to the id they were asked for by.
+
+use crate::codec::CodedBody;
+use crate::error::ReadError;
+use crate::fold::MessageState;
+use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::segment::{BlockError, Entry, OpenSegmentError, Segment, SegmentName};
+use crate::store::Store;
+use quar_base::arrival::Arrival;
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::record::{Kind, Record};
+use quar_index::Tree;
+use std::io;
+use std::sync::Arc;
+
+/// A message as it is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its id.
+    pub id: MessageId,
+    /// The member that caught it.
+    pub author: MemberId,
+    /// What its arrival says.
+    pub arrival: Arrival,
+    /// Its actions, folded.
+    pub state: MessageState,
+    /// Whether its body is on this node.
+    pub has_body: bool,
+}
+
+impl Store {
+    /// A message that may be shown.
+    ///
+    /// # Errors
+    /// [`ReadError::NotFound`] for one that never came, was deleted or is below its floor.
+    pub fn message(&self, id: MessageId) -> Result<Message, ReadError> {
+        let record = self.arrival_record(id)?;
+        self.message_of(id, &record)
+    }
+
+    /// A message's bytes, exactly as they came in.
+    ///
+    /// # Errors
+    /// [`ReadError::BodyMissing`] while the body is not here; [`ReadError::Damaged`] when it is
+    /// and cannot be served: the caller fetches it from a peer.
+    pub fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
+        let record = self.arrival_record(id)?;
+        let arrival = self.decode_arrival(id, &record)?;
+        let coded = self.coded_body(id.bucket, arrival.body())?;
+        let damaged = || ReadError::Damaged {
+            what: "the body",
+            message: id,
+        };
+        match coded {
+            Ok(Some(coded)) => coded.decode(&self.settings.id_key).map_err(|_| damaged()),
+            Ok(None) => Err(ReadError::BodyMissing(id)),
+            Err(BlockError::Io(error)) => Err(error.into()),
+            Err(BlockError::Damaged) => Err(damaged()),
+        }
+    }
+
+    /// A record by its place in the order; `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`ReadError`] when it is here and cannot be read.
+    pub fn record(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Record>, ReadError> {
+        let value = self
+            .index
+            .get(Tree::Bucket(bucket), &layout::record_key(key))?;
+        let Some(place) = value.and_then(|value| RecordPlace::decode(&value)) else {
+            return Ok(None);
+        };
+        let message = MessageId { bucket, key: *key };
+        let damaged = || ReadError::Damaged {
+            what: "a record",
+            message,
+        };
+        let name = SegmentName {
+            bucket,
+            number: place.block.segment,
+        };
+        let segment = self.segment(name)?.ok_or_else(damaged)?;
+        let entries = match segment.entries(place.block.offset) {
+            Ok(entries) => entries,
+            Err(BlockError::Io(error)) => return Err(error.into()),
+            Err(BlockError::Damaged) => return Err(damaged()),
+        };
+        let mut records = entries.into_iter().filter_map(Entry::into_record);
+        let record = records
+            .nth(place.number.into())
+            .filter(|record| record.key() == *key);
+        record.map(Some).ok_or_else(damaged)
+    }
+
+    /// A record and, for a visible arrival, its coded body: what a peer is sent.
+    ///
+    /// A body that is missing or damaged is left out; the peer asks elsewhere.
+    ///
+    /// # Errors
+    /// As [`Self::record`].
+    pub fn item(
+        &self,
+        bucket: Bucket,
+        key: &RecordKey,
+    ) -> Result<Option<(Record, Option<CodedBody>)>, ReadError> {
+        let Some(record) = self.record(bucket, key)? else {
+            return Ok(None);
+        };
+        if record.head().kind != Kind::ARRIVAL {
+            return Ok(Some((record, None)));
+        }
+        let id = MessageId { bucket, key: *key };
+        let arrival = self.decode_arrival(id, &record)?;
+        let body = self.coded_body(bucket, arrival.body())?.ok().flatten();
+        Ok(Some((record, body)))
+    }
+
+    /// A coded body that is here, verified against its id; `None` when it is not, or is damaged.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index or the disk cannot be read.
+    pub fn body_for_peer(
+        &self,
+        bucket: Bucket,
+        id: BodyId,
+    ) -> Result<Option<CodedBody>, ReadError> {
+        match self.coded_body(bucket, id)? {
+            Ok(Some(body)) if body.decode(&self.settings.id_key).is_ok() => Ok(Some(body)),
+            Err(BlockError::Io(error)) => Err(error.into()),
+            Ok(_) | Err(BlockError::Damaged) => Ok(None),
+        }
+    }
+
+    pub(crate) fn message_of(&self, id: MessageId, record: &Record) -> Result<Message, ReadError> {
+        let arrival = self.decode_arrival(id, record)?;
+        let body_key = layout::body_key(&arrival.body());
+        let has_body = self
+            .index
+            .get(Tree::Bucket(id.bucket), &body_key)?
+            .is_some();
+        let state = self.message_state(id)?;
+        Ok(Message {
+            id,
+            author: record.head().author,
+            arrival,
+            state,
+            has_body,
+        })
+    }
+
+    fn arrival_record(&self, id: MessageId) -> Result<Record, ReadError> {
+        let is_visible = self.state().is_visible(id);
+        let record = if is_visible {
+            self.record(id.bucket, &id.key)?
+        } else {
+            None
+        };
+        record
+            .filter(|record| record.head().kind == Kind::ARRIVAL)
+            .ok_or(ReadError::NotFound(id))
+    }
+
+    fn decode_arrival(&self, message: MessageId, record: &Record) -> Result<Arrival, ReadError> {
+        let damaged = |_| ReadError::Damaged {
+            what: "the arrival",
+            message,
+        };
+        Arrival::decode(record.payload()).map_err(damaged)
+    }
+
+    fn coded_body(
+        &self,
+        bucket: Bucket,
+        id: BodyId,
+    ) -> Result<Result<Option<CodedBody>, BlockError>, ReadError> {
+        let value = self
+            .index
+            .get(Tree::Bucket(bucket), &layout::body_key(&id))?;
+        let Some(place) = value.and_then(|value| BodyPlace::decode(&value)) else {
+            return Ok(Ok(None));
+        };
+        let name = SegmentName {
+            bucket,
+            number: place.block.segment,
+        };
+        let Some(segment) = self.segment(name)? else {
+            return Ok(Err(BlockError::Damaged));
+        };
+        Ok(segment.body(&place.entry(id)).map(Some))
+    }
+
+    /// An open segment; `None` when its file is gone or its header is damaged.
+    pub(crate) fn segment(&self, name: SegmentName) -> Result<Option<Arc<Segment>>, io::Error> {
+        if let Some(segment) = self.readers().get(&name) {
+            return Ok(Some(segment.clone()));
+        }
+        let opened = Segment::open(
+            &*self.disk,
+            name,
+            self.settings.cluster,
+            &self.settings.keys,
+        );
+        match opened {
+            Ok(segment) => {
+                let segment = Arc::new(segment);
+                self.readers().insert(name, segment.clone());
+                Ok(Some(segment))
+            }
+            Err(OpenSegmentError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error)
+            }
+            Err(_) => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,251 @@
+//! Reads a segment: its header, one block, or everything from an offset on.
+//! Never takes damage for an end: the end is where no valid block follows.
+
+use super::entries::{EntriesError, Entry};
+use super::format::{
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, BlockKind, HeaderError,
+    SEGMENT_HEADER_BYTES, SegmentHeader,
+};
+use super::{BodyEntry, SegmentName};
+use crate::codec::{CodedBody, decompress};
+use crate::disk::{Disk, File};
+use crate::seal::{BlockCipher, EncryptionKey, KeyError};
+use quar_base::ids::ClusterId;
+use std::io;
+use std::sync::Arc;
+
+/// How much is read at once while looking for the next valid header.
+const SEARCH_BYTES: usize = 1 << 20;
+
+pub(crate) struct Segment {
+    file: Arc<dyn File>,
+    header: SegmentHeader,
+    cipher: BlockCipher,
+}
+
+/// Why a segment cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenSegmentError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error(transparent)]
+    Header(#[from] HeaderError),
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    #[error("segment belongs to cluster {0}")]
+    Cluster(ClusterId),
+    #[error("segment header names another place than where the file lies")]
+    Misplaced,
+}
+
+/// Why a block cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BlockError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("block is damaged")]
+    Damaged,
+}
+
+impl From<EntriesError> for BlockError {
+    fn from(_: EntriesError) -> Self {
+        Self::Damaged
+    }
+}
+
+/// What a scan finds, in file order.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// A whole records block.
+    Entries {
+        offset: u32,
+        end: u64,
+        commit: u64,
+        entries: Vec<Entry>,
+    },
+    /// A whole bodies block.
+    Bodies { offset: u32 },
+    /// Bytes that are no valid block, with a valid block behind them.
+    Damaged { from: u64, to: u64 },
+    /// Bytes at the end with no valid block behind them: a write that was never finished.
+    TornTail,
+}
+
+impl Segment {
+    pub(crate) fn open(
+        disk: &dyn Disk,
+        name: SegmentName,
+        cluster: ClusterId,
+        keys: &[EncryptionKey],
+    ) -> Result<Self, OpenSegmentError> {
+        let file = disk.open(&name.path())?;
+        let mut bytes = [0; SEGMENT_HEADER_BYTES];
+        if file.read_at(&mut bytes, 0)? < SEGMENT_HEADER_BYTES {
+            return Err(HeaderError::Damaged.into());
+        }
+        let header = SegmentHeader::decode(&bytes)?;
+        if header.cluster != cluster {
+            return Err(OpenSegmentError::Cluster(header.cluster));
+        }
+        if header.bucket != name.bucket || header.number != name.number {
+            return Err(OpenSegmentError::Misplaced);
+        }
+        let key = unwrap_key(&header, keys)?;
+        Ok(Self { file, header, cipher: BlockCipher::new(&key) })
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    /// Where the first block begins.
+    pub(crate) const FIRST_BLOCK: u64 = SEGMENT_HEADER_BYTES as u64;
+
+    /// The entries of the records block at `offset`.
+    pub(crate) fn entries(&self, offset: u32) -> Result<Vec<Entry>, BlockError> {
+        let header = self.header_at(offset.into())?.ok_or(BlockError::Damaged)?;
+        if header.kind != BlockKind::Records {
+            return Err(BlockError::Damaged);
+        }
+        Ok(Entry::decode_all(&self.payload(&header)?)?)
+    }
+
+    /// One coded body out of its bodies block. Its id is not checked here but when it is decoded.
+    pub(crate) fn body(&self, entry: &BodyEntry) -> Result<CodedBody, BlockError> {
+        let header = self
+            .header_at(entry.block.into())?
+            .ok_or(BlockError::Damaged)?;
+        let payload = self.payload(&header)?;
+        let start = entry.start as usize;
+        let coded = payload
+            .get(start..start.saturating_add(entry.coded_bytes as usize))
+            .filter(|_| header.kind == BlockKind::Bodies)
+            .ok_or(BlockError::Damaged)?;
+        Ok(CodedBody {
+            id: entry.id,
+            raw_bytes: entry.raw_bytes,
+            codec: entry.codec,
+            bytes: coded.into(),
+        })
+    }
+
+    /// Visits everything from `start` on. Payloads are opened and so authenticated.
+    pub(crate) fn scan(
+        &self,
+        start: u64,
+        visit: &mut dyn FnMut(Found) -> Result<(), BlockError>,
+    ) -> Result<u64, BlockError> {
+        let length = self.file.len()?;
+        let mut at = start;
+        while at < length {
+            match self.block_at(at)? {
+                Some((found, next)) => {
+                    visit(found)?;
+                    at = next;
+                }
+                None => match self.next_valid(at + BLOCK_ALIGNMENT, length)? {
+                    Some(next) => {
+                        visit(Found::Damaged { from: at, to: next })?;
+                        at = next;
+                    }
+                    None => {
+                        visit(Found::TornTail)?;
+                        return Ok(at);
+                    }
+                },
+            }
+        }
+        Ok(at)
+    }
+
+    fn block_at(&self, at: u64) -> Result<Option<(Found, u64)>, BlockError> {
+        let Some(header) = self.header_at(at)? else {
+            return Ok(None);
+        };
+        let payload = match self.payload(&header) {
+            Ok(payload) => payload,
+            Err(BlockError::Damaged) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let Ok(offset) = u32::try_from(at) else {
+            return Ok(None);
+        };
+        let (commit, end) = (header.commit, at + header.stride());
+        let found = match header.kind {
+            BlockKind::Bodies => Found::Bodies { offset },
+            BlockKind::Records => match Entry::decode_all(&payload) {
+                Ok(entries) => Found::Entries {
+                    offset,
+                    end,
+                    commit,
+                    entries,
+                },
+                Err(EntriesError) => return Ok(None),
+            },
+        };
+        Ok(Some((found, end)))
+    }
+
+    fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
+        let mut bytes = [0; BLOCK_HEADER_BYTES];
+        let count = self.file.read_at(&mut bytes, offset)?;
+        Ok(BlockHeader::decode(
+            &bytes[..count],
+            offset,
+            &self.header.salt,
+        ))
+    }
+
+    fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
+        let start = header.offset + BLOCK_HEADER_BYTES as u64;
+        let available = self.file.len()?.saturating_sub(start);
+        if u64::from(header.sealed_bytes) > available {
+            return Err(BlockError::Damaged);
+        }
+        let mut payload = vec![0; header.sealed_bytes as usize];
+        let count = self.file.read_at(&mut payload, start)?;
+        payload.truncate(count);
+        let head = header.encode(&self.header.salt);
+        self.cipher
+            .open(header.offset, &head, &mut payload)
+            .map_err(|_| BlockError::Damaged)?;
+        if header.is_compressed {
+            payload = decompress(&payload, header.plain_bytes as usize)
+                .map_err(|_| BlockError::Damaged)?;
+        }
+        if payload.len() == header.plain_bytes as usize {
+            Ok(payload)
+        } else {
+            Err(BlockError::Damaged)
+        }
+    }
+
+    /// The first offset from `from` on where a block header is valid.
+    fn next_valid(&self, from: u64, length: u64) -> Result<Option<u64>, BlockError> {
+        let mut window = vec![0; SEARCH_BYTES];
+        let mut at = from.next_multiple_of(BLOCK_ALIGNMENT);
+        while at < length {
+            let count = self.file.read_at(&mut window, at)?;
+            let step = BLOCK_ALIGNMENT as usize;
+            for (index, chunk) in window[..count].chunks(step).enumerate() {
+                let offset = at + (index * step) as u64;
+                if chunk.starts_with(&BLOCK_MAGIC) && self.header_at(offset)?.is_some() {
+                    return Ok(Some(offset));
+                }
+            }
+            at += count.max(step) as u64;
+        }
+        Ok(None)
+    }
+}
+
+fn unwrap_key(header: &SegmentHeader, keys: &[EncryptionKey]) -> Result<[u8; 32], KeyError> {
+    let mut missing = KeyError::Wrong;
+    for slot in header.slots.iter().flatten() {
+        match keys.iter().find(|key| key.epoch() == slot.epoch) {
+            Some(key) => return key.unwrap(&slot.wrapped, &header.key_purpose()),
+            None => missing = KeyError::Epoch(slot.epoch),
+        }
+    }
+    Err(missing)
+}

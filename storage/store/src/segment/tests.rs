@@ -1,0 +1,1 @@
+//! Segments: golden bytes, round trips, damage against torn tails.

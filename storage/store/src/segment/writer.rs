@@ -1,0 +1,221 @@
+//! Appends the blocks of a commit to a segment that this run of the process made.
+//! Never acknowledges: bytes are durable only after [`SegmentWriter::sync`] returned.
+
+use super::entries::Entry;
+use super::format::{
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, KeySlot, SegmentHeader,
+};
+use super::{BodyEntry, SegmentName, bucket_directory};
+use crate::codec::{CodedBody, compress};
+use crate::disk::{Disk, File};
+use crate::seal::{BlockCipher, EncryptionKey, TAG_BYTES};
+use quar_base::ids::{ClusterId, MemberId};
+use quar_base::record::Record;
+use quar_base::rng::Rng;
+use std::io;
+use std::sync::Arc;
+
+/// Coded bytes after which a bodies block is closed: one read opens no more than this and one body.
+const BODIES_BLOCK_BYTES: usize = 256 << 10;
+/// Entries after which a records block is closed.
+const RECORDS_BLOCK_ENTRIES: usize = 4096;
+/// Plain bytes after which a records block is closed.
+const RECORDS_BLOCK_BYTES: usize = 1 << 20;
+
+pub(crate) struct SegmentWriter {
+    name: SegmentName,
+    file: Arc<dyn File>,
+    header: SegmentHeader,
+    cipher: BlockCipher,
+    end: u64,
+}
+
+/// A records block that was appended: its offset and its entries.
+pub(crate) struct RecordsBlock {
+    pub(crate) offset: u32,
+    pub(crate) entries: Vec<Entry>,
+}
+
+/// Who makes a segment, and under which key.
+pub(crate) struct Maker<'a> {
+    pub(crate) cluster: ClusterId,
+    pub(crate) member: MemberId,
+    pub(crate) key: &'a EncryptionKey,
+}
+
+impl SegmentWriter {
+    /// Makes a new segment: header written and synced, name durable.
+    pub(crate) fn create(
+        disk: &dyn Disk,
+        name: SegmentName,
+        maker: &Maker<'_>,
+        rng: &mut Rng,
+    ) -> io::Result<Self> {
+        let key: [u8; 32] = rng.bytes();
+        let mut header = SegmentHeader {
+            cluster: maker.cluster,
+            member: maker.member,
+            bucket: name.bucket,
+            number: name.number,
+            salt: rng.bytes(),
+            slots: [None, None],
+        };
+        let wrapped = maker.key.wrap(&key, &header.key_purpose(), rng.bytes());
+        header.slots[0] = Some(KeySlot {
+            epoch: maker.key.epoch(),
+            wrapped,
+        });
+        let directory = bucket_directory(name.bucket);
+        disk.create_dir(&directory)?;
+        let file = disk.create(&name.path())?;
+        let bytes = header.encode();
+        file.write_at(&bytes, 0)?;
+        file.sync_data()?;
+        disk.sync_dir(&directory)?;
+        let end = bytes.len() as u64;
+        Ok(Self {
+            name,
+            file,
+            header,
+            cipher: BlockCipher::new(&key),
+            end,
+        })
+    }
+
+    pub(crate) fn name(&self) -> SegmentName {
+        self.name
+    }
+
+    pub(crate) fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// Writes bodies, then the records block that says where they lie, in one write.
+    ///
+    /// After an error the segment's tail is undefined: the caller starts another segment.
+    pub(crate) fn append(
+        &mut self,
+        commit: u64,
+        records: &[&Record],
+        bodies: &[&CodedBody],
+    ) -> io::Result<Vec<RecordsBlock>> {
+        let mut draft = Draft {
+            writer: self,
+            commit,
+            bytes: Vec::new(),
+        };
+        let bodies = draft.push_bodies(bodies);
+        let blocks = draft.push_records(&bodies, records);
+        let bytes = draft.bytes;
+        self.file.write_at(&bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        Ok(blocks)
+    }
+
+    pub(crate) fn sync(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+}
+
+/// The bytes of one append, while they are put together.
+struct Draft<'a> {
+    writer: &'a SegmentWriter,
+    commit: u64,
+    bytes: Vec<u8>,
+}
+
+impl Draft<'_> {
+    fn next_offset(&self) -> u64 {
+        self.writer.end + self.bytes.len() as u64
+    }
+
+    fn push_bodies(&mut self, bodies: &[&CodedBody]) -> Vec<BodyEntry> {
+        let mut entries = Vec::with_capacity(bodies.len());
+        let mut rest = bodies;
+        while !rest.is_empty() {
+            let block = offset_in_file(self.next_offset());
+            let mut payload = Vec::new();
+            let mut taken = 0;
+            while let Some(body) = rest.get(taken) {
+                if taken > 0 && payload.len() + body.bytes.len() > BODIES_BLOCK_BYTES {
+                    break;
+                }
+                entries.push(BodyEntry {
+                    id: body.id,
+                    raw_bytes: body.raw_bytes,
+                    coded_bytes: offset_in_file(body.bytes.len() as u64),
+                    block,
+                    start: offset_in_file(payload.len() as u64),
+                    codec: body.codec,
+                });
+                payload.extend_from_slice(&body.bytes);
+                taken += 1;
+            }
+            self.push_block(BlockKind::Bodies, taken, payload);
+            rest = &rest[taken..];
+        }
+        entries
+    }
+
+    fn push_records(&mut self, bodies: &[BodyEntry], records: &[&Record]) -> Vec<RecordsBlock> {
+        let bodies = bodies.iter().copied().map(Entry::Body);
+        let records = records
+            .iter()
+            .map(|record| Entry::Record((*record).clone()));
+        let mut rest = bodies.chain(records).peekable();
+        let mut blocks = Vec::new();
+        while rest.peek().is_some() {
+            let offset = offset_in_file(self.next_offset());
+            let mut payload = Vec::new();
+            let mut entries = Vec::new();
+            while entries.len() < RECORDS_BLOCK_ENTRIES && payload.len() < RECORDS_BLOCK_BYTES {
+                let Some(entry) = rest.next() else { break };
+                entry.encode(&mut payload);
+                entries.push(entry);
+            }
+            self.push_block(BlockKind::Records, entries.len(), payload);
+            blocks.push(RecordsBlock { offset, entries });
+        }
+        blocks
+    }
+
+    fn push_block(&mut self, kind: BlockKind, items: usize, plain: Vec<u8>) {
+        let offset = self.next_offset();
+        let plain_bytes = offset_in_file(plain.len() as u64);
+        let packed = if kind == BlockKind::Records {
+            compress(&plain)
+        } else {
+            None
+        };
+        let is_compressed = packed
+            .as_ref()
+            .is_some_and(|packed| packed.len() < plain.len());
+        let mut payload = if is_compressed {
+            packed.unwrap_or_default()
+        } else {
+            plain
+        };
+        let header = BlockHeader {
+            kind,
+            is_compressed,
+            items: u16::try_from(items).unwrap_or(u16::MAX),
+            sealed_bytes: offset_in_file((payload.len() + TAG_BYTES) as u64),
+            plain_bytes,
+            offset,
+            commit: self.commit,
+        };
+        let head = header.encode(&self.writer.header.salt);
+        self.writer.cipher.seal(offset, &head, &mut payload);
+        self.bytes
+            .reserve(BLOCK_HEADER_BYTES + payload.len() + BLOCK_ALIGNMENT as usize);
+        self.bytes.extend_from_slice(&head);
+        self.bytes.extend_from_slice(&payload);
+        let padded = self.bytes.len().next_multiple_of(BLOCK_ALIGNMENT as usize);
+        self.bytes.resize(padded, 0);
+    }
+}
+
+/// Offsets and lengths in a segment fit 32 bits: a segment is rolled at 256 MiB.
+fn offset_in_file(offset: u64) -> u32 {
+    u32::try_from(offset).expect("a segment is rolled long before 4 GiB")
+}

@@ -1,0 +1,324 @@
+//! The replicated set as comparisons see it: one trie per bucket, as of a cutoff.
+//! Never decides what belongs to the set; it is told of records and of removals.
+//!
+//! ```text
+//!            second <= cutoff                    later
+//! records    in the tries of the view            waiting
+//! removals   applied                             leaving
+//! ```
+//! Two views are kept, for the cutoff in force and the one before, so that two members whose clocks
+//! stand on either side of a step still have one in common.
+
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::time::{Cutoff, UnixMillis};
+use quar_merkle::{DayTree, Hash, Trie};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The set as of one cutoff. Cloning shares the tries.
+#[derive(Clone, Default)]
+pub struct View {
+    cutoff: Cutoff,
+    tries: BTreeMap<Bucket, Trie>,
+}
+
+/// Which of the two kept views.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Which {
+    /// As of the cutoff in force.
+    Current,
+    /// As of the cutoff before.
+    Previous,
+}
+
+#[derive(Default)]
+pub(crate) struct ReplicaSet {
+    current: View,
+    previous: View,
+    /// Instant of each key and the key: what enters when the cutoff reaches it.
+    waiting: BTreeSet<(UnixMillis, Bucket, RecordKey)>,
+    leaving: BTreeSet<(UnixMillis, Bucket, RecordKey)>,
+}
+
+impl View {
+    /// The cutoff.
+    #[must_use]
+    pub fn cutoff(&self) -> Cutoff {
+        self.cutoff
+    }
+
+    /// Buckets that hold keys, with count and root, in order.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<(Bucket, u64, Hash)> {
+        let filled = self.tries.iter().filter(|(_, trie)| !trie.is_empty());
+        filled
+            .map(|(bucket, trie)| (*bucket, trie.len(), trie.root()))
+            .collect()
+    }
+
+    /// A snapshot of one bucket's trie.
+    #[must_use]
+    pub fn trie(&self, bucket: Bucket) -> Option<Trie> {
+        self.tries.get(&bucket).cloned()
+    }
+
+    /// The root over all buckets.
+    #[must_use]
+    pub fn state_root(&self) -> Hash {
+        DayTree::from_buckets(self.buckets().into_iter()).root()
+    }
+
+    pub(crate) fn clone_where(&self, keep: impl Fn(Bucket) -> bool) -> Self {
+        let kept = self.tries.iter().filter(|(bucket, _)| keep(**bucket));
+        let tries = kept.map(|(bucket, trie)| (*bucket, trie.clone())).collect();
+        Self {
+            cutoff: self.cutoff,
+            tries,
+        }
+    }
+
+    fn insert(&mut self, bucket: Bucket, key: RecordKey) {
+        self.tries.entry(bucket).or_default().insert(key);
+    }
+
+    fn remove(&mut self, bucket: Bucket, key: &RecordKey) {
+        if let Some(trie) = self.tries.get_mut(&bucket) {
+            trie.remove(key);
+        }
+    }
+}
+
+impl ReplicaSet {
+    pub(crate) fn view(&self, which: Which) -> &View {
+        match which {
+            Which::Current => &self.current,
+            Which::Previous => &self.previous,
+        }
+    }
+
+    /// Takes a whole bucket as it was found at opening: sorted keys, removals already left out.
+    pub(crate) fn load(&mut self, bucket: Bucket, keys: &[RecordKey]) {
+        let settled = keys
+            .iter()
+            .filter(|key| key.is_settled(bucket.day, self.current.cutoff));
+        self.current
+            .tries
+            .insert(bucket, Trie::from_sorted(settled.copied()));
+        let settled = keys
+            .iter()
+            .filter(|key| key.is_settled(bucket.day, self.previous.cutoff));
+        self.previous
+            .tries
+            .insert(bucket, Trie::from_sorted(settled.copied()));
+        let cutoff = self.current.cutoff;
+        let late = keys
+            .iter()
+            .filter(|key| !key.is_settled(bucket.day, cutoff));
+        self.waiting
+            .extend(late.map(|key| (key.instant(bucket.day), bucket, *key)));
+    }
+
+    pub(crate) fn insert(&mut self, bucket: Bucket, key: RecordKey) {
+        for view in [&mut self.current, &mut self.previous] {
+            if key.is_settled(bucket.day, view.cutoff) {
+                view.insert(bucket, key);
+            }
+        }
+        if !key.is_settled(bucket.day, self.current.cutoff) {
+            self.waiting.insert((key.instant(bucket.day), bucket, key));
+        }
+    }
+
+    /// An arrival leaves; in effect from `second` of the bucket's day on.
+    pub(crate) fn remove(&mut self, bucket: Bucket, key: RecordKey, second: u32) {
+        // A delete by a clock that is behind may be stamped before the arrival it is about.
+        let effect = RecordKey { second: second.max(key.second), id: key.id };
+        for view in [&mut self.current, &mut self.previous] {
+            if effect.is_settled(bucket.day, view.cutoff) {
+                view.remove(bucket, &key);
+            }
+        }
+        if !effect.is_settled(bucket.day, self.current.cutoff) {
+            self.leaving
+                .insert((effect.instant(bucket.day), bucket, key));
+        }
+    }
+
+    /// Forgets all buckets for which `keep` says no.
+    pub(crate) fn retain(&mut self, keep: impl Fn(Bucket) -> bool) {
+        for view in [&mut self.current, &mut self.previous] {
+            view.tries.retain(|bucket, _| keep(*bucket));
+        }
+        self.waiting.retain(|(_, bucket, _)| keep(*bucket));
+        self.leaving.retain(|(_, bucket, _)| keep(*bucket));
+    }
+
+    /// Moves the cutoff; returns whether it moved. A clock that was set back moves it back.
+    pub(crate) fn advance(&mut self, cutoff: Cutoff) -> bool {
+        if cutoff == self.current.cutoff {
+            return false;
+        }
+        if cutoff < self.current.cutoff {
+            self.step_back(cutoff);
+            return true;
+        }
+        self.previous = self.current.clone();
+        self.current.cutoff = cutoff;
+        for (_, bucket, key) in take_until(&mut self.waiting, cutoff) {
+            self.current.insert(bucket, key);
+        }
+        for (_, bucket, key) in take_until(&mut self.leaving, cutoff) {
+            self.current.remove(bucket, &key);
+        }
+        true
+    }
+
+    fn step_back(&mut self, cutoff: Cutoff) {
+        self.current.cutoff = cutoff;
+        for (bucket, trie) in &mut self.current.tries {
+            let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
+            let late: Vec<RecordKey> = trie
+                .iter_from(from)
+                .filter(|key| !key.is_settled(bucket.day, cutoff))
+                .collect();
+            for key in late {
+                trie.remove(&key);
+                self.waiting.insert((key.instant(bucket.day), *bucket, key));
+            }
+        }
+        self.previous = self.current.clone();
+    }
+
+    /// Keys that are here and later than the cutoff, in order of time; arrivals about to leave not.
+    pub(crate) fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
+        let leaving: BTreeSet<_> = self
+            .leaving
+            .iter()
+            .map(|(_, bucket, key)| (*bucket, *key))
+            .collect();
+        let waiting = self.waiting.iter().map(|(_, bucket, key)| (*bucket, *key));
+        waiting.filter(|place| !leaving.contains(place)).collect()
+    }
+
+    /// The root over everything known, as if the cutoff lay behind all of it.
+    pub(crate) fn live_root(&self) -> Hash {
+        let mut view = self.current.clone();
+        for (_, bucket, key) in &self.waiting {
+            view.insert(*bucket, *key);
+        }
+        for (_, bucket, key) in &self.leaving {
+            view.remove(*bucket, key);
+        }
+        view.state_root()
+    }
+
+    /// Keys in the set at the cutoff in force, and later ones.
+    pub(crate) fn count(&self) -> u64 {
+        self.current.tries.values().map(Trie::len).sum::<u64>() + self.waiting.len() as u64
+    }
+}
+
+fn take_until(
+    set: &mut BTreeSet<(UnixMillis, Bucket, RecordKey)>,
+    cutoff: Cutoff,
+) -> Vec<(UnixMillis, Bucket, RecordKey)> {
+    let mut due = Vec::new();
+    while let Some(first) = set.first().copied() {
+        if first.0 > UnixMillis(cutoff.0 * 1000) {
+            break;
+        }
+        set.pop_first();
+        due.push(first);
+    }
+    due
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ReplicaSet, Which};
+    use proptest::prelude::{prop_assert_eq, proptest};
+    use quar_base::class::Class;
+    use quar_base::ids::RecordId;
+    use quar_base::key::{Bucket, RecordKey};
+    use quar_base::time::{Cutoff, Day};
+
+    const BUCKET: Bucket = Bucket {
+        class: Class::SPAM,
+        day: Day(0),
+    };
+
+    fn key(second: u32, id: u8) -> RecordKey {
+        RecordKey {
+            second,
+            id: RecordId([id; 32]),
+        }
+    }
+
+    fn current(set: &ReplicaSet) -> Vec<RecordKey> {
+        set.view(Which::Current)
+            .trie(BUCKET)
+            .map(|t| t.iter().collect())
+            .unwrap_or_default()
+    }
+
+    #[test]
+    fn a_record_enters_when_the_cutoff_reaches_its_second() {
+        let mut set = ReplicaSet::default();
+        set.advance(Cutoff(100));
+        set.insert(BUCKET, key(105, 1));
+        assert_eq!(current(&set), []);
+        assert_eq!(set.waiting().len(), 1);
+        let live = set.live_root();
+        set.advance(Cutoff(110));
+        assert_eq!(current(&set), [key(105, 1)]);
+        assert_eq!(set.view(Which::Current).state_root(), live);
+        assert_ne!(set.view(Which::Previous).state_root(), live);
+    }
+
+    #[test]
+    fn a_removal_takes_effect_at_its_own_second() {
+        let mut set = ReplicaSet::default();
+        set.advance(Cutoff(100));
+        set.insert(BUCKET, key(50, 1));
+        set.remove(BUCKET, key(50, 1), 105);
+        assert_eq!(current(&set), [key(50, 1)]);
+        set.advance(Cutoff(110));
+        assert_eq!(current(&set), []);
+    }
+
+    #[test]
+    fn what_arrives_late_enters_both_views() {
+        let mut set = ReplicaSet::default();
+        set.advance(Cutoff(100));
+        set.advance(Cutoff(110));
+        set.insert(BUCKET, key(50, 1));
+        let roots = [Which::Current, Which::Previous].map(|which| set.view(which).state_root());
+        assert_eq!(roots[0], roots[1]);
+    }
+
+    proptest! {
+        #[test]
+        fn the_order_of_learning_does_not_matter(
+            records in proptest::collection::btree_set((0u32..200, 0u8..20), 0..40),
+            removed in proptest::collection::btree_set((0usize..40, 0u32..200), 0..20),
+            steps in proptest::collection::vec(0usize..60, 3),
+        ) {
+            let records: Vec<_> = records.into_iter().map(|(second, id)| key(second, id)).collect();
+            let removals: Vec<_> = removed.iter().filter_map(|(at, second)| records.get(*at).map(|k| (*k, *second))).collect();
+            let mut early = ReplicaSet::default();
+            early.advance(Cutoff(200));
+            records.iter().for_each(|k| early.insert(BUCKET, *k));
+            removals.iter().for_each(|(k, second)| early.remove(BUCKET, *k, *second));
+            let mut late = ReplicaSet::default();
+            for (at, k) in records.iter().enumerate() {
+                if steps.contains(&at) {
+                    late.advance(Cutoff(at as u64 * 5 / 10 * 10));
+                }
+                late.insert(BUCKET, *k);
+            }
+            removals.iter().for_each(|(k, second)| late.remove(BUCKET, *k, *second));
+            prop_assert_eq!(early.live_root(), late.live_root());
+            late.advance(Cutoff(200));
+            prop_assert_eq!(current(&early), current(&late));
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What the store keeps in memory of each bucket, and how entries of a segment change it.
+//! Never reads a clock or writes a segment: a commit and a replay after a crash take the same road.
+
+use crate::floors::Floors;
+use crate::layout::{self, BodyPlace, RecordPlace, Watermark, digest_of_key};
+use crate::segment::{BlockPlace, Entry, SegmentName};
+use crate::set::ReplicaSet;
+use quar_base::action::Action;
+use quar_base::arrival::Arrival;
+use quar_base::coverage::{Coverage, RecipientSet};
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::record::{Kind, Record};
+use quar_index::{Index, IndexError, Tree, Write};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Everything in memory that is computed from the segments.
+#[derive(Default)]
+pub(crate) struct State {
+    pub(crate) buckets: BTreeMap<Bucket, BucketState>,
+    pub(crate) set: ReplicaSet,
+    pub(crate) floors: Floors,
+}
+
+#[derive(Default)]
+pub(crate) struct BucketState {
+    /// Deletes by the message they are about. Few messages have any.
+    pub(crate) deletes: HashMap<RecordKey, Vec<Delete>>,
+    /// Bodies that a record needs and that are not here, with one arrival that needs each.
+    pub(crate) wanted: BTreeMap<BodyId, RecordKey>,
+    pub(crate) segments: BTreeMap<u32, Counted>,
+    pub(crate) records: u64,
+}
+
+/// One delete of a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Delete {
+    pub(crate) action: RecordKey,
+    pub(crate) recipients: RecipientSet,
+}
+
+/// What of one segment is in the index.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub(crate) struct Counted {
+    pub(crate) mark: Watermark,
+    /// Whether the stored watermark says less.
+    pub(crate) is_dirty: bool,
+}
+
+impl BucketState {
+    /// Whether the message's recipients are all covered.
+    pub(crate) fn is_covered(&self, message: &RecordKey) -> bool {
+        self.coverage(message).is_complete()
+    }
+
+    pub(crate) fn coverage(&self, message: &RecordKey) -> Coverage {
+        let mut coverage = Coverage::default();
+        for delete in self.deletes.get(message).into_iter().flatten() {
+            coverage.add(&delete.recipients);
+        }
+        coverage
+    }
+
+    /// The second at which the message's deletes first cover all of it.
+    pub(crate) fn covered_from(&self, message: &RecordKey) -> Option<u32> {
+        let mut deletes: Vec<_> = self.deletes.get(message)?.iter().collect();
+        deletes.sort_by_key(|delete| delete.action);
+        let mut coverage = Coverage::default();
+        for delete in deletes {
+            coverage.add(&delete.recipients);
+            if coverage.is_complete() {
+                return Some(delete.action.second);
+            }
+        }
+        None
+    }
+
+    /// Takes a delete; `false` when it is known.
+    pub(crate) fn add_delete(&mut self, message: RecordKey, delete: Delete) -> bool {
+        let deletes = self.deletes.entry(message).or_default();
+        let is_new = deletes.iter().all(|known| known.action != delete.action);
+        if is_new {
+            deletes.push(delete);
+        }
+        is_new
+    }
+
+    /// Counts an index key that names a place in a segment.
+    pub(crate) fn count(&mut self, segment: u32, key: &[u8]) {
+        let counted = self.segments.entry(segment).or_default();
+        counted.mark.keys += 1;
+        counted.mark.digest = counted.mark.digest.wrapping_add(digest_of_key(key));
+        counted.is_dirty = true;
+    }
+
+    /// Takes back what [`Self::count`] counted: the key now names another place.
+    fn discount(&mut self, segment: u32, key: &[u8]) {
+        if let Some(counted) = self.segments.get_mut(&segment) {
+            counted.mark.keys = counted.mark.keys.saturating_sub(1);
+            counted.mark.digest = counted.mark.digest.wrapping_sub(digest_of_key(key));
+            counted.is_dirty = true;
+        }
+    }
+}
+
+/// The entries of one records block, wherever they came from.
+pub(crate) struct Block<'a> {
+    pub(crate) segment: SegmentName,
+    pub(crate) offset: u32,
+    /// End of the block, and so of what is in the index once these entries are.
+    pub(crate) end: u64,
+    pub(crate) entries: &'a [Entry],
+}
+
+impl State {
+    /// Takes the entries of a durable block: returns what the index must learn.
+    ///
+    /// Applying a block twice changes nothing more. Later blocks win over earlier places.
+    pub(crate) fn apply(
+        &mut self,
+        block: &Block<'_>,
+        index: &dyn Index,
+        resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
+    ) -> Result<Vec<Write>, IndexError> {
+        let bucket = block.segment.bucket;
+        let mut writes = Writes {
+            tree: Tree::Bucket(bucket),
+            list: Vec::new(),
+        };
+        let here: BTreeSet<BodyId> = block.entries.iter().filter_map(Entry::body_id).collect();
+        let mut number = 0;
+        for entry in block.entries {
+            match entry {
+                Entry::Body(body) => {
+                    let place = BodyPlace::new(block.segment.number, body);
+                    let key = layout::body_key(&body.id);
+                    let old = index
+                        .get(writes.tree, &key)?
+                        .and_then(|v| BodyPlace::decode(&v));
+                    self.move_key(block, &key, old.map(|old| old.block));
+                    writes.put(key, place.encode());
+                    let state = self.buckets.entry(bucket).or_default();
+                    if state.wanted.remove(&body.id).is_some() {
+                        writes.delete(layout::wanted_key(&body.id));
+                    }
+                }
+                Entry::Record(record) => {
+                    let offset = block.offset;
+                    let place = BlockPlace {
+                        segment: block.segment.number,
+                        offset,
+                    };
+                    let place = RecordPlace {
+                        block: place,
+                        number,
+                        kind: record.head().kind,
+                    };
+                    number += 1;
+                    let key = layout::record_key(&record.key());
+                    let old = index
+                        .get(writes.tree, &key)?
+                        .and_then(|v| RecordPlace::decode(&v));
+                    self.move_key(block, &key, old.map(|old| old.block));
+                    writes.put(key, place.encode());
+                    if old.is_none() {
+                        self.apply_new(record, &here, index, resend, &mut writes)?;
+                    }
+                }
+            }
+        }
+        let counted = self
+            .buckets
+            .entry(bucket)
+            .or_default()
+            .segments
+            .entry(block.segment.number);
+        let counted = counted.or_default();
+        counted.mark.end = counted.mark.end.max(block.end);
+        counted.is_dirty = true;
+        Ok(writes.list)
+    }
+
+    fn move_key(&mut self, block: &Block<'_>, key: &[u8], old: Option<BlockPlace>) {
+        let state = self.buckets.entry(block.segment.bucket).or_default();
+        if let Some(old) = old {
+            state.discount(old.segment, key);
+        }
+        state.count(block.segment.number, key);
+    }
+
+    /// A record that the index did not have.
+    fn apply_new(
+        &mut self,
+        record: &Record,
+        bodies_here: &BTreeSet<BodyId>,
+        index: &dyn Index,
+        resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
+        writes: &mut Writes,
+    ) -> Result<(), IndexError> {
+        let bucket = record.head().bucket;
+        let state = self.buckets.entry(bucket).or_default();
+        state.records += 1;
+        if record.head().kind == Kind::ARRIVAL {
+            // The committer lets no covered arrival in; one found in a replay has left since.
+            if state.is_covered(&record.key()) {
+                return Ok(());
+            }
+            if let Ok(arrival) = Arrival::decode(record.payload()) {
+                let body = arrival.body();
+                let is_here = bodies_here.contains(&body)
+                    || index.get(writes.tree, &layout::body_key(&body))?.is_some();
+                if !is_here {
+                    state.wanted.insert(body, record.key());
+                    writes.put(layout::wanted_key(&body), record.key().to_bytes().to_vec());
+                }
+                if let Some(digest) = resend(record, &arrival) {
+                    writes.put(
+                        layout::resend_key(&digest),
+                        layout::resend_value(&record.key()),
+                    );
+                }
+            }
+            self.set.insert(bucket, record.key());
+            return Ok(());
+        }
+        let message = record.message().key;
+        let deleted = match Action::decode(record) {
+            Ok(Some(Action::Deleted(recipients))) => Some(recipients),
+            _ => None,
+        };
+        let value = layout::action_value(record.head().kind, deleted.as_ref());
+        writes.put(layout::action_key(&message, &record.key()), value);
+        self.set.insert(bucket, record.key());
+        if let Some(recipients) = deleted {
+            state.add_delete(
+                message,
+                Delete {
+                    action: record.key(),
+                    recipients,
+                },
+            );
+            if let Some(second) = state.covered_from(&message) {
+                self.leave(bucket, message, second, writes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The message is covered: its arrival leaves the set and nothing wants its body any more.
+    fn leave(&mut self, bucket: Bucket, message: RecordKey, second: u32, writes: &mut Writes) {
+        self.set.remove(bucket, message, second);
+        let state = self.buckets.entry(bucket).or_default();
+        let orphans: Vec<BodyId> = state
+            .wanted
+            .iter()
+            .filter(|(_, key)| **key == message)
+            .map(|(id, _)| *id)
+            .collect();
+        for body in orphans {
+            state.wanted.remove(&body);
+            writes.delete(layout::wanted_key(&body));
+        }
+    }
+
+    /// Whether this message may be shown: its day is kept and its deletes do not cover it.
+    pub(crate) fn is_visible(&self, id: MessageId) -> bool {
+        let covered = self
+            .buckets
+            .get(&id.bucket)
+            .is_some_and(|b| b.is_covered(&id.key));
+        !covered && !self.floors.is_below(id.bucket)
+    }
+}
+
+/// Changes to one bucket's tree, as they add up.
+struct Writes {
+    tree: Tree,
+    list: Vec<Write>,
+}
+
+impl Writes {
+    fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
+        self.list.push(Write::Put {
+            tree: self.tree,
+            key,
+            value,
+        });
+    }
+
+    fn delete(&mut self, key: Vec<u8>) {
+        self.list.push(Write::Delete {
+            tree: self.tree,
+            key,
+        });
+    }
+}

@@ -1,0 +1,191 @@
+//! The store's parts and the locks around them.
+//! Never holds two locks at once but in the order in which they stand in [`Store`].
+
+use crate::admit::Submission;
+use crate::disk::Disk;
+use crate::floors::Retention;
+use crate::seal::{EncryptionKey, IdKey};
+use crate::segment::{Segment, SegmentName, SegmentWriter};
+use crate::set::{View, Which};
+use crate::state::State;
+use quar_base::class::Class;
+use quar_base::ids::{BodyId, ClusterId, MemberId};
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::rng::Rng;
+use quar_base::roster::Roster;
+use quar_base::signing::SigningKey;
+use quar_base::time::{Cutoff, Day};
+use quar_index::Index;
+use quar_merkle::Hash;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Who this node is and how its store behaves.
+pub struct Settings {
+    /// The cluster the node belongs to.
+    pub cluster: ClusterId,
+    /// This node's member id.
+    pub member: MemberId,
+    /// This node's number.
+    pub node_number: u16,
+    /// Signs this node's actions.
+    pub signing: Arc<SigningKey>,
+    /// Encryption keys, the one for new segments first.
+    pub keys: Vec<EncryptionKey>,
+    /// Key of body ids.
+    pub id_key: IdKey,
+    /// Days each class keeps.
+    pub retention: Retention,
+    /// Mail is refused while fewer bytes than this are free; deletes are not.
+    pub min_free_bytes: u64,
+}
+
+/// One node's store. Shared between threads by reference.
+pub struct Store {
+    pub(crate) settings: Settings,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) index: Arc<dyn Index>,
+    pub(crate) roster: RwLock<Arc<Roster>>,
+    pub(crate) pending: Mutex<Vec<Submission>>,
+    pub(crate) committer: Mutex<Committer>,
+    pub(crate) state: RwLock<State>,
+    pub(crate) readers: Mutex<HashMap<SegmentName, Arc<Segment>>>,
+    pub(crate) has_failed: AtomicBool,
+    pub(crate) tickets: AtomicU64,
+}
+
+/// What only the thread that commits touches.
+pub(crate) struct Committer {
+    pub(crate) writers: BTreeMap<Bucket, SegmentWriter>,
+    pub(crate) next_commit: u64,
+    pub(crate) rng: Rng,
+}
+
+/// How much is in the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Records in the set.
+    pub records: u64,
+    /// Bodies that a record here needs and that are not here.
+    pub wanted: u64,
+    /// Items that wait for a commit.
+    pub pending: u64,
+}
+
+const PROOF: &str = "no holder of this lock panics";
+
+impl Store {
+    /// The settings that the store was opened with.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The roster against which authors are checked.
+    #[must_use]
+    pub fn roster(&self) -> Arc<Roster> {
+        self.roster.read().expect(PROOF).clone()
+    }
+
+    /// Checks authors against another roster from now on.
+    pub fn set_roster(&self, roster: Arc<Roster>) {
+        *self.roster.write().expect(PROOF) = roster;
+    }
+
+    /// Whether a write or sync has failed: nothing is taken until the store is opened again.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// How much is in the store.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let pending = self.pending().len() as u64;
+        let state = self.state();
+        let wanted = state
+            .buckets
+            .values()
+            .map(|bucket| bucket.wanted.len() as u64)
+            .sum();
+        Counts {
+            records: state.set.count(),
+            wanted,
+            pending,
+        }
+    }
+
+    /// Bodies that are wanted, at most `limit`, newest days first.
+    #[must_use]
+    pub fn wanted(&self, limit: usize) -> Vec<(Bucket, BodyId)> {
+        let state = self.state();
+        let mut buckets: Vec<_> = state.buckets.iter().collect();
+        buckets.sort_by_key(|(bucket, _)| std::cmp::Reverse(bucket.day));
+        let kept = buckets
+            .into_iter()
+            .filter(|(bucket, _)| !state.floors.is_below(**bucket));
+        kept.flat_map(|(bucket, held)| held.wanted.keys().map(|body| (*bucket, *body)))
+            .take(limit)
+            .collect()
+    }
+
+    /// A view of the set for comparisons, days below their floors left out.
+    #[must_use]
+    pub fn view(&self, which: Which) -> View {
+        let state = self.state();
+        state
+            .set
+            .view(which)
+            .clone_where(|bucket| !state.floors.is_below(bucket))
+    }
+
+    /// Keys that are here and later than the cutoff in force.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
+        self.state().set.waiting()
+    }
+
+    /// The root over everything known, as if the cutoff lay behind all of it.
+    #[must_use]
+    pub fn live_root(&self) -> Hash {
+        self.state().set.live_root()
+    }
+
+    /// Moves the cutoff; returns whether it moved.
+    pub fn advance(&self, cutoff: Cutoff) -> bool {
+        let view = self.state().set.view(Which::Current).cutoff();
+        view != cutoff && self.state_mut().set.advance(cutoff)
+    }
+
+    /// The oldest day each class shows, offers and accepts; classes that keep everything left out.
+    #[must_use]
+    pub fn floors(&self) -> Vec<(Class, Day)> {
+        let state = self.state();
+        let mut classes: Vec<Class> = Class::known().collect();
+        classes.extend(state.buckets.keys().map(|bucket| bucket.class));
+        classes.sort();
+        classes.dedup();
+        state.floors.list(classes.into_iter())
+    }
+
+    pub(crate) fn pending(&self) -> MutexGuard<'_, Vec<Submission>> {
+        self.pending.lock().expect(PROOF)
+    }
+
+    pub(crate) fn committer(&self) -> MutexGuard<'_, Committer> {
+        self.committer.lock().expect(PROOF)
+    }
+
+    pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().expect(PROOF)
+    }
+
+    pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().expect(PROOF)
+    }
+
+    pub(crate) fn readers(&self) -> MutexGuard<'_, HashMap<SegmentName, Arc<Segment>>> {
+        self.readers.lock().expect(PROOF)
+    }
+}
