@@ -10,6 +10,7 @@ use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
 use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
@@ -28,6 +29,7 @@ pub fn check(make: &dyn Fn() -> Box<dyn Index>) {
     takes_empty_and_large(&*make());
     counts_what_it_was_handed(&*make());
     shows_writes_to_other_threads(&*make());
+    shows_everything_while_more_comes(&*make());
     for seed in 0..8 {
         check_history(&*make(), &History::from_seed(seed));
     }
@@ -310,4 +312,48 @@ fn shows_writes_to_other_threads(index: &dyn Index) {
         }
     });
     assert_eq!(all(index, tree, b"").len(), 400);
+}
+
+fn shows_everything_while_more_comes(index: &dyn Index) {
+    let tree = Tree::Bucket(bucket(1));
+    let written = AtomicU32::new(0);
+    std::thread::scope(|threads| {
+        for _ in 0..2 {
+            threads.spawn(|| {
+                let mut before = 0;
+                while before < 1200 {
+                    before = written.load(Ordering::Acquire);
+                    let seen = all(index, tree, b"");
+                    assert!(seen.is_sorted_by(|(a, _), (b, _)| a < b), "each key once");
+                    let found = seen.iter().filter(|(_, value)| number_of(value) < before);
+                    assert_eq!(found.count(), before as usize);
+                    let Some(last) = before.checked_sub(1) else {
+                        continue;
+                    };
+                    assert!(get(index, tree, &scattered(last)).is_some());
+                    assert_eq!(index.buckets().expect("buckets"), [bucket(1)]);
+                    assert!(get(index, tree, &scattered(last / 2)).is_some());
+                }
+            });
+        }
+        for number in 0..1200u32 {
+            write(
+                index,
+                vec![put(tree, &scattered(number), &number.to_be_bytes())],
+            );
+            written.store(number + 1, Ordering::Release);
+        }
+    });
+}
+
+/// A key that comes neither in order nor twice.
+fn scattered(number: u32) -> [u8; 4] {
+    number.wrapping_mul(0x9e37_79b1).to_be_bytes()
+}
+
+fn number_of(bytes: &[u8]) -> u32 {
+    bytes
+        .try_into()
+        .map(u32::from_be_bytes)
+        .expect("four bytes")
 }

@@ -1,6 +1,7 @@
 //! What can go wrong with an index, by what the caller can do about it.
 //! Never carries a key or a value: both may hold what a log must not show.
 
+use crate::engine::Fault;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -82,8 +83,16 @@ impl IndexError {
         }
     }
 
-    /// Sorts sled's errors: what the operating system refused, and what the files' contents caused.
-    pub(crate) fn from_sled(dir: &Path, action: &'static str, error: sled::Error) -> Self {
+    pub(crate) fn from_fault(dir: &Path, action: &'static str, fault: Fault) -> Self {
+        match fault {
+            Fault::Sled(error) => Self::from_sled(dir, action, error),
+            Fault::Strange(what) => Self::damaged(dir, format!("{action}: {what}")),
+            Fault::Io(error) => Self::io(dir, action, error),
+        }
+    }
+
+    /// Sorts sled's errors: what the operating system refused, and what its files' contents caused.
+    fn from_sled(dir: &Path, action: &'static str, error: sled::Error) -> Self {
         match error {
             sled::Error::Io(source) if source.to_string().starts_with("could not acquire lock") => {
                 Self::Busy {
@@ -133,8 +142,15 @@ mod tests {
     }
 
     #[test]
-    fn short_files_are_damage() {
-        assert!(from_io(io::ErrorKind::UnexpectedEof).needs_rebuild());
+    fn short_and_torn_files_are_damage() {
+        // What sled answers on a torn segment has the kind `Other`.
+        for kind in [
+            io::ErrorKind::UnexpectedEof,
+            io::ErrorKind::NotFound,
+            io::ErrorKind::Other,
+        ] {
+            assert!(from_io(kind).needs_rebuild(), "{kind}");
+        }
         let corruption = sled::Error::Corruption { at: None, bt: () };
         assert!(IndexError::from_sled(Path::new("x"), "read", corruption).needs_rebuild());
     }

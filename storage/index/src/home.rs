@@ -2,12 +2,14 @@
 //! Never reads or writes what is inside sled's files.
 //!
 //! ```text
-//! DIR/quar-index.format   magic, format version, check; locked while the index is open
+//! DIR/quar-index.format       magic, format version, check; locked while the index is open
+//! DIR/quar-index.journal      what was flushed since sled's files were last brought up to date
 //! DIR/db conf snap.* blobs/   sled's
-//! DIR.damaged-N           an index that was set aside; one at most
+//! DIR.damaged-N               an index that was set aside; one at most
 //! ```
 
 use crate::IndexError;
+use crate::codec::fnv_1a;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
@@ -147,12 +149,6 @@ fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     }
 }
 
-/// FNV-1a, 64 bits: tells a torn or flipped format file from a whole one, no more.
-fn fnv_1a(bytes: &[u8]) -> u64 {
-    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, step)
-}
-
 fn set_aside_before(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let Some(name) = dir.file_name() else {
         return Err(io::Error::new(
@@ -187,7 +183,7 @@ fn parent_of(dir: &Path) -> PathBuf {
     }
 }
 
-fn sync_path(path: &Path) -> io::Result<()> {
+pub(crate) fn sync_path(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 

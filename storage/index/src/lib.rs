@@ -6,18 +6,23 @@
 //! Tree::Bucket(bucket)      one map per class and day, dropped as a whole
 //!
 //! write ---> visible to get and scan ---> flush ---> on disk
-//!            lost in a crash, in part     (sled's flush and our own fsync)
+//!            a crash loses it, or part of it
 //! ```
 //!
 //! Everything in an index can be computed again from the segments, so damage is an answer and no
 //! disaster: [`IndexError::Damaged`], then [`set_aside`], then a rebuild.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod codec;
 #[doc(hidden)]
 pub mod contract;
+mod engine;
 mod error;
+mod front;
 mod guard;
 mod home;
+mod journal;
+mod leaf;
 mod memory;
 mod sled_index;
 

@@ -9,12 +9,11 @@ use quar_base::rng::Rng;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// More than fits one of sled's segments, so that pages lie scattered over several.
+/// More than fits one of sled's segments, so that leaves lie scattered over several.
 const ENTRIES: u32 = 4000;
-const TREES: [Tree; 1] = [Tree::Meta];
 
 fn trees() -> Vec<Tree> {
-    TREES
+    [Tree::Meta]
         .into_iter()
         .chain((1..4).map(|day| Tree::Bucket(bucket(day))))
         .collect()
@@ -34,6 +33,12 @@ fn fill(index: &dyn Index, rng: &mut Rng, count: u32) -> Result<(), IndexError> 
     index.flush()
 }
 
+/// A flush after a drop, which brings everything into sled's files.
+fn settle(index: &dyn Index) -> Result<(), IndexError> {
+    index.drop_tree(bucket(99))?;
+    index.flush()
+}
+
 /// Everything a store does with an index; the answer is only that there is one.
 fn use_all(dir: &Path, rng: &mut Rng) -> Result<(), IndexError> {
     let index = SledIndex::open(dir)?;
@@ -44,7 +49,7 @@ fn use_all(dir: &Path, rng: &mut Rng) -> Result<(), IndexError> {
     }
     fill(&index, rng, 400)?;
     index.drop_tree(bucket(2))?;
-    index.flush()
+    settle(&index)
 }
 
 fn files_of(dir: &Path) -> Vec<PathBuf> {
@@ -125,7 +130,11 @@ fn seeded(number: u8) -> Rng {
 fn originals(root: &Path) -> [PathBuf; 2] {
     let [closed, crashed] = ["closed", "crashed"].map(|name| root.join(name));
     let index = SledIndex::open(&closed).unwrap();
-    fill(&index, &mut seeded(1), ENTRIES).unwrap();
+    for round in 0..4 {
+        fill(&index, &mut seeded(round), ENTRIES / 4).unwrap();
+        settle(&index).unwrap();
+    }
+    fill(&index, &mut seeded(9), 100).unwrap();
     copy_dir(&closed, &crashed);
     drop(index);
     drop(SledIndex::open(&closed).unwrap());

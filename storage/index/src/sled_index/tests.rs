@@ -1,7 +1,7 @@
 //! The sled form: the contract, and what outlives a close, a crash and a second opener.
 //! Never damages files; that is in damage_tests.
 
-use super::SledIndex;
+use super::{GATHER, Gather, SledIndex};
 use crate::contract::{self, History, Step, bucket, put};
 use crate::{Index, IndexError, Tree, Visit, Write, set_aside};
 use proptest::prelude::{ProptestConfig, proptest};
@@ -17,14 +17,29 @@ struct Temporary {
 }
 
 impl Temporary {
-    fn new() -> Self {
+    fn new(gather: Gather) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        Self {
-            index: SledIndex::open(dir.path()).unwrap(),
-            _dir: dir,
-        }
+        let index = SledIndex::open_with(dir.path(), gather).unwrap();
+        Self { index, _dir: dir }
     }
 }
+
+/// From settling at every write to hardly ever.
+const GATHERS: [Gather; 4] = [
+    Gather {
+        entries_max: 5,
+        ..GATHER
+    },
+    Gather {
+        entries_max: 20,
+        ..GATHER
+    },
+    Gather {
+        logged_bytes_max: 1000,
+        ..GATHER
+    },
+    GATHER,
+];
 
 impl Index for Temporary {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
@@ -65,38 +80,165 @@ pub(super) fn copy_dir(from: &Path, to: &Path) {
 
 #[test]
 fn keeps_the_contract() {
-    contract::check(&|| Box::new(Temporary::new()));
+    for gather in GATHERS {
+        contract::check(&|| Box::new(Temporary::new(gather)));
+    }
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn does_as_a_map_does_and_finds_it_all_when_opened_again(seed: u64) {
+    fn does_as_a_map_does_and_finds_it_all_when_opened_again(seed: u64, gather in 0usize..4) {
         let dir = tempfile::tempdir().unwrap();
-        let mut index = SledIndex::open(dir.path()).unwrap();
+        let mut index = SledIndex::open_with(dir.path(), GATHERS[gather]).unwrap();
         let mut model = contract::Model::default();
         for step in History::from_seed(seed).0 {
             contract::apply(&index, &step).unwrap();
             model.take(&step);
             if matches!(step, Step::Flush) {
                 drop(index);
-                index = SledIndex::open(dir.path()).unwrap();
+                index = SledIndex::open_with(dir.path(), GATHERS[gather]).unwrap();
             }
             contract::compare(&index, &model);
         }
     }
 
     #[test]
-    fn a_crash_keeps_all_that_was_flushed(seed: u64) {
+    fn a_crash_keeps_all_that_was_flushed(seed: u64, gather in 0usize..4) {
         let root = tempfile::tempdir().unwrap();
         let (home, copy) = (root.path().join("index"), root.path().join("copy"));
-        let index = SledIndex::open(&home).unwrap();
+        let index = SledIndex::open_with(&home, GATHERS[gather]).unwrap();
         let model = contract::follow(&index, &History::from_seed(seed));
         index.flush().unwrap();
         // What a dying process leaves: the files as they are, nothing closed.
         copy_dir(&home, &copy);
         contract::compare(&SledIndex::open(&copy).unwrap(), &model);
+    }
+}
+
+/// Two thousand keys, of which sled has some and the layer before it the others.
+fn half_settled(index: &SledIndex, tree: Tree, sled_has: fn(u16) -> bool) -> Vec<[u8; 2]> {
+    for settled in [true, false] {
+        let numbers = (0..2000).filter(|number| sled_has(*number) == settled);
+        let batch = numbers.map(|number| put(tree, &number.to_be_bytes(), b"v"));
+        index.write(batch.collect()).unwrap();
+        if settled {
+            index.drop_tree(bucket(99)).unwrap();
+            index.flush().unwrap();
+        }
+    }
+    assert!(index.read_layers(|layers| layers.newer.entries()) >= 600);
+    (0..2000u16).map(u16::to_be_bytes).collect()
+}
+
+fn check_a_woven_scan(sled_has: fn(u16) -> bool) {
+    let dir = tempfile::tempdir().unwrap();
+    let index = SledIndex::open(dir.path()).unwrap();
+    let tree = Tree::Bucket(bucket(1));
+    let mut expected = half_settled(&index, tree, sled_has);
+    let keys = || -> Vec<_> {
+        let entries = contract::entries(&index, tree, b"").unwrap();
+        entries.into_iter().map(|(key, _)| key).collect()
+    };
+    assert_eq!(keys(), expected);
+    // A long run of deletes must not end the scan.
+    let gone = expected.drain(100..1500);
+    index
+        .write(gone.map(|key| contract::delete(tree, &key)).collect())
+        .unwrap();
+    assert_eq!(keys(), expected);
+}
+
+#[test]
+fn a_scan_weaves_what_sled_has_with_what_it_has_not() {
+    check_a_woven_scan(|number| number % 3 == 0);
+    check_a_woven_scan(|number| number % 3 != 0);
+}
+
+#[test]
+fn changes_are_settled_when_enough_of_either_kind_have_gathered() {
+    for (gather, same_key) in [
+        (
+            Gather {
+                entries_max: 10,
+                ..GATHER
+            },
+            false,
+        ),
+        (
+            Gather {
+                logged_bytes_max: 200,
+                ..GATHER
+            },
+            true,
+        ),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let index = SledIndex::open_with(dir.path(), gather).unwrap();
+        for number in 0..50u8 {
+            let key = if same_key { 0 } else { number };
+            index
+                .write(vec![put(Tree::Bucket(bucket(1)), &[key], &[number; 20])])
+                .unwrap();
+            assert!(index.read_layers(|layers| layers.newer.entries()) < 10);
+        }
+        assert_eq!(index.engine().buckets(), [bucket(1)]);
+    }
+}
+
+#[test]
+fn the_journal_is_not_given_twice_what_it_has() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal_bytes = || {
+        fs::metadata(dir.path().join("quar-index.journal"))
+            .unwrap()
+            .len()
+    };
+    let index = SledIndex::open(dir.path()).unwrap();
+    index.write(vec![put(Tree::Meta, b"k", b"v")]).unwrap();
+    index.flush().unwrap();
+    index.flush().unwrap();
+    drop(index);
+    let bytes = journal_bytes();
+    SledIndex::open(dir.path()).unwrap().flush().unwrap();
+    assert_eq!(journal_bytes(), bytes);
+}
+
+#[test]
+fn a_crash_before_the_journal_is_emptied_changes_nothing() {
+    for seed in 0..20 {
+        let root = tempfile::tempdir().unwrap();
+        let [home, before] = ["index", "before"].map(|name| root.path().join(name));
+        let index = SledIndex::open(&home).unwrap();
+        let mut model = contract::follow(&index, &History::from_seed(seed));
+        let more = [
+            put(Tree::Meta, b"k", b"v"),
+            put(Tree::Bucket(bucket(1)), b"k", b"v"),
+        ];
+        for step in [Step::Flush, Step::Write(more.to_vec()), Step::Flush] {
+            contract::apply(&index, &step).unwrap();
+            model.take(&step);
+        }
+        copy_dir(&home, &before);
+        index.drop_tree(bucket(99)).unwrap();
+        index.flush().unwrap();
+        drop(index);
+        let journal = "quar-index.journal";
+        assert_eq!(
+            fs::metadata(home.join(journal)).unwrap().len(),
+            0,
+            "settled"
+        );
+        assert_ne!(
+            fs::copy(before.join(journal), home.join(journal)).unwrap(),
+            0
+        );
+        let index = SledIndex::open(&home).unwrap();
+        contract::compare(&index, &model);
+        index.drop_tree(bucket(99)).unwrap();
+        index.flush().unwrap();
+        contract::compare(&index, &model);
     }
 }
 
@@ -159,6 +301,7 @@ fn an_index_set_aside_makes_room_for_a_new_one() {
     index
         .write(vec![put(Tree::Bucket(bucket(1)), b"k", b"v")])
         .unwrap();
+    index.flush().unwrap();
     drop(index);
     let aside = set_aside(&dir).unwrap();
     assert_eq!(SledIndex::open(&dir).unwrap().buckets().unwrap(), []);
@@ -175,6 +318,7 @@ fn after_a_failure_the_index_answers_with_errors_only() {
     index.write(vec![put(Tree::Meta, b"k", b"v")]).unwrap();
     // A flush that cannot sync everything must not pass for one that did.
     fs::remove_dir_all(dir.path().join("blobs")).unwrap();
+    index.drop_tree(bucket(1)).unwrap();
     assert!(index.flush().is_err());
     assert!(index.flush().is_err());
     assert!(index.get(Tree::Meta, b"k").is_err());

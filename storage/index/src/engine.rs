@@ -1,0 +1,304 @@
+//! sled 0.34 as a store of leaves: opened, read, brought up to date, made durable.
+//! Never guards itself: sled panics and stalls on damaged files, and the caller must expect it.
+//!
+//! ```text
+//! sled tree "m"                      Tree::Meta
+//! sled tree "b" class day(4, BE)     Tree::Bucket
+//!   first key of a leaf -> leaf
+//! ```
+//!
+//! Writes go in one by one: sled's own batches write a block each, and take a lock that all
+//! sled stores of the process share and that a stalled thread would keep.
+
+use crate::Tree;
+use crate::front::{Front, TreeChanges, Values};
+use crate::guard::Pulse;
+use crate::home;
+use crate::leaf::{self, Entries};
+use quar_base::class::Class;
+use quar_base::key::Bucket;
+use quar_base::time::Day;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io;
+use std::ops::Bound;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+
+/// The unit in which sled takes and frees room in its file. Fixed for the life of an index.
+const SEGMENT_BYTES: usize = 128 << 10;
+const CACHE_BYTES: u64 = 32 << 20;
+/// Leaves read or written between two signs of life.
+const LEAVES_PER_BEAT: u64 = 256;
+
+type Entry = (Vec<u8>, Vec<u8>);
+
+/// What went wrong inside.
+#[derive(Debug)]
+pub(crate) enum Fault {
+    Sled(sled::Error),
+    /// A value that is no leaf, or a tree that is none of ours.
+    Strange(&'static str),
+    /// Our own calls to the operating system.
+    Io(io::Error),
+}
+
+impl From<sled::Error> for Fault {
+    fn from(error: sled::Error) -> Self {
+        Self::Sled(error)
+    }
+}
+
+impl From<io::Error> for Fault {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+const STRANGE_LEAF: Fault = Fault::Strange("a leaf that is none");
+
+/// sled and the trees that it holds.
+#[derive(Debug, Clone)]
+pub(crate) struct Engine {
+    db: sled::Db,
+    trees: Arc<RwLock<BTreeMap<Tree, sled::Tree>>>,
+}
+
+impl Engine {
+    /// Opens sled in `dir` and reads every leaf: a damaged page shows now, not in the middle of
+    /// work.
+    pub(crate) fn open(dir: &Path, pulse: &Pulse) -> Result<Self, Fault> {
+        let db = sled::Config::new()
+            .path(dir)
+            .segment_size(SEGMENT_BYTES)
+            .cache_capacity(CACHE_BYTES)
+            // Flushed when asked, and never by a thread of sled's own behind our back.
+            .flush_every_ms(None)
+            .open()?;
+        pulse.beat();
+        let mut trees = BTreeMap::new();
+        for name in db.tree_names() {
+            let tree = db.open_tree(&name)?;
+            for (entry, number) in tree.iter().zip(1u64..) {
+                leaf::decode(&entry?.1).ok_or(STRANGE_LEAF)?;
+                beat_at(number, pulse);
+            }
+            match tree_of(&name) {
+                Some(known) => drop(trees.insert(known, tree)),
+                None if name == SLED_OWN_TREE => {}
+                None => return Err(Fault::Strange("a tree that is none of ours")),
+            }
+        }
+        Ok(Self {
+            db,
+            trees: Arc::new(RwLock::new(trees)),
+        })
+    }
+
+    pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
+        let Some(tree) = self.tree(tree) else {
+            return Ok(None);
+        };
+        let Some((_, leaf)) = leaf_for(&tree, key)? else {
+            return Ok(None);
+        };
+        let value = leaf::find(&leaf, key).ok_or(STRANGE_LEAF)?;
+        Ok(value.map(<[u8]>::to_vec))
+    }
+
+    /// Entries from `start` on, about `count` of them, and where the next ones start.
+    pub(crate) fn page(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        count: usize,
+    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), Fault> {
+        let Some(tree) = self.tree(tree) else {
+            return Ok((Vec::new(), None));
+        };
+        let mut entries = Vec::new();
+        let mut held = leaf_for(&tree, start)?.map(|(_, leaf)| leaf);
+        let behind = (Bound::Excluded(start), Bound::Unbounded);
+        for next in tree.range::<&[u8], _>(behind) {
+            let Some((first, leaf)) = none_if_dropped(next.map(Some))? else {
+                break;
+            };
+            if let Some(held) = held.replace(leaf) {
+                // What a cut left behind in the leaf to the left belongs to the one to the right.
+                take(&held, start, Some(&first), &mut entries)?;
+                if entries.len() >= count {
+                    return Ok((entries, Some(first.to_vec())));
+                }
+            }
+        }
+        if let Some(held) = held {
+            take(&held, start, None, &mut entries)?;
+        }
+        Ok((entries, None))
+    }
+
+    /// The buckets that have a tree, in order.
+    pub(crate) fn buckets(&self) -> Vec<Bucket> {
+        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let buckets = trees.keys().filter_map(|tree| match tree {
+            Tree::Meta => None,
+            Tree::Bucket(bucket) => Some(*bucket),
+        });
+        buckets.collect()
+    }
+
+    /// Brings all changes into the leaves and makes them durable.
+    ///
+    /// Readers see each key as it was or as it will be, never without it.
+    pub(crate) fn settle(&self, front: &Front, dir: &Path, pulse: &Pulse) -> Result<(), Fault> {
+        for (tree, changes) in front.trees() {
+            if changes.dropped {
+                self.trees
+                    .write()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .remove(&tree);
+                self.db.drop_tree(name_of(tree))?;
+            }
+            if let Some(tree) = self.tree_to_settle(tree, changes)? {
+                settle_tree(&tree, &changes.values, pulse)?;
+            }
+        }
+        self.db.flush()?;
+        Ok(home::sync_all(dir)?)
+    }
+
+    fn tree(&self, tree: Tree) -> Option<sled::Tree> {
+        self.trees
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(&tree)
+            .cloned()
+    }
+
+    fn tree_to_settle(
+        &self,
+        tree: Tree,
+        changes: &TreeChanges,
+    ) -> Result<Option<sled::Tree>, Fault> {
+        let known = self.tree(tree);
+        if known.is_some() || !changes.created {
+            return Ok(known);
+        }
+        let new = self.db.open_tree(name_of(tree))?;
+        self.trees
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(tree, new.clone());
+        Ok(Some(new))
+    }
+}
+
+/// Closes sled and waits until its threads have let go of its file and the lock on it.
+pub(crate) fn close(engine: Engine, dir: &Path) -> io::Result<()> {
+    drop(engine);
+    File::open(dir.join("db"))?.lock()
+}
+
+fn settle_tree(tree: &sled::Tree, changes: &Values, pulse: &Pulse) -> Result<(), Fault> {
+    let mut changes = changes.iter().peekable();
+    for number in 1u64.. {
+        let Some((key, _)) = changes.peek() else {
+            break;
+        };
+        let (first, leaf) = leaf_for(tree, key)?.unwrap_or_default();
+        let next = first_behind(tree, key)?;
+        let mut old = Vec::new();
+        take(&leaf, b"", next.as_deref(), &mut old)?;
+        let mut entries = Entries::from_iter(old);
+        let is_here = |key: &[u8]| next.as_deref().is_none_or(|next| key < next);
+        while let Some((key, value)) = changes.next_if(|(key, _)| is_here(key)) {
+            match value {
+                Some(value) => drop(entries.insert(key.clone(), value.clone())),
+                None => drop(entries.remove(key)),
+            }
+        }
+        replace_leaf(tree, &first, &entries)?;
+        beat_at(number, pulse);
+    }
+    Ok(())
+}
+
+/// Puts what `entries` are cut into in the place of one leaf, the last first: until the leaf
+/// itself is shortened, a reader finds every entry in one leaf or in two, and never in none.
+fn replace_leaf(tree: &sled::Tree, first: &[u8], entries: &Entries) -> sled::Result<()> {
+    let mut leaves = leaf::cut(entries);
+    for (key, leaf) in leaves.drain(1.min(leaves.len())..).rev() {
+        tree.insert(key, leaf)?;
+    }
+    match leaves.pop() {
+        Some((_, leaf)) => tree.insert(first, leaf).map(drop),
+        None => tree.remove(first).map(drop),
+    }
+}
+
+/// The leaf in which `key` is, if it is anywhere.
+fn leaf_for(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
+    none_if_dropped(tree.range::<&[u8], _>(..=key).next_back().transpose())
+}
+
+fn first_behind(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<sled::IVec>> {
+    let behind = (Bound::Excluded(key), Bound::Unbounded);
+    let next = tree.range::<&[u8], _>(behind).next().transpose()?;
+    Ok(next.map(|(first, _)| first))
+}
+
+/// Takes the entries of a leaf that are in a range.
+fn take(leaf: &[u8], start: &[u8], end: Option<&[u8]>, into: &mut Vec<Entry>) -> Result<(), Fault> {
+    for (key, value) in leaf::decode(leaf).ok_or(STRANGE_LEAF)? {
+        if key >= start && end.is_none_or(|end| key < end) {
+            into.push((key.to_vec(), value.to_vec()));
+        }
+    }
+    Ok(())
+}
+
+/// A reader may still hold a tree that was dropped; it is then empty to it.
+fn none_if_dropped<T>(result: sled::Result<Option<T>>) -> sled::Result<Option<T>> {
+    match result {
+        Err(sled::Error::CollectionNotFound(_)) => Ok(None),
+        other => other,
+    }
+}
+
+fn beat_at(number: u64, pulse: &Pulse) {
+    if number.is_multiple_of(LEAVES_PER_BEAT) {
+        pulse.beat();
+    }
+}
+
+const SLED_OWN_TREE: &[u8] = b"__sled__default";
+const META_NAME: &[u8] = b"m";
+const BUCKET_PREFIX: u8 = b'b';
+
+fn name_of(tree: Tree) -> Vec<u8> {
+    match tree {
+        Tree::Meta => META_NAME.to_vec(),
+        Tree::Bucket(Bucket { class, day }) => {
+            let mut name = vec![BUCKET_PREFIX, class.0];
+            name.extend(day.0.to_be_bytes());
+            name
+        }
+    }
+}
+
+fn tree_of(name: &[u8]) -> Option<Tree> {
+    match name {
+        META_NAME => Some(Tree::Meta),
+        [BUCKET_PREFIX, class, day @ ..] => {
+            let day = Day(u32::from_be_bytes(day.try_into().ok()?));
+            Some(Tree::Bucket(Bucket {
+                class: Class(*class),
+                day,
+            }))
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests;
