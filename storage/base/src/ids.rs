@@ -94,6 +94,12 @@ id!(
     KeyId, 8, "key id"
 );
 
+impl MemberId {
+    /// The author of imported arrivals: what is imported must be the same record whichever member
+    /// imports it.
+    pub const IMPORT: Self = Self([0; 16]);
+}
+
 #[cfg(test)]
 mod tests {
     use super::{BodyId, MemberId};

@@ -26,7 +26,7 @@ pub struct Ticket(pub u64);
 
 /// A message as an intake hands it over.
 #[derive(Clone, Debug)]
-pub struct Mail<'a> {
+pub struct Mail {
     /// Where it is filed.
     pub class: Class,
     /// When it came in.
@@ -35,12 +35,24 @@ pub struct Mail<'a> {
     pub envelope: Envelope,
     /// Header digest.
     pub headers: Headers,
-    /// The bytes.
-    pub body: &'a [u8],
+    /// The bytes, coded by [`Store::encode_body`].
+    pub body: CodedBody,
     /// Spam score in thousandths.
     pub score_milli: i32,
     /// Why it was put aside.
     pub reason: String,
+    /// How it came here.
+    pub origin: Origin,
+}
+
+/// How a message came in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// This node caught it.
+    Caught,
+    /// Somebody imports it: its record says nothing of who or when, so that importing one tree on
+    /// several nodes makes one copy.
+    Imported,
 }
 
 /// An item that waits for its commit.
@@ -90,17 +102,29 @@ impl Item {
 }
 
 impl Store {
-    /// Takes a message that came in here.
+    /// Hashes and codes a body: the work of taking a message that needs no lock.
     ///
-    /// Codes the body in the caller's thread. *Limits*: [`MESSAGE_BYTES_MAX`].
+    /// *Limits*: [`MESSAGE_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`].
+    pub fn encode_body(&self, body: &[u8]) -> Result<CodedBody, Refusal> {
+        CodedBody::encode(body, &self.settings.id_key).map_err(too_large)
+    }
+
+    /// Takes a message that came in here.
     ///
     /// # Errors
     /// [`Refusal`], and then nothing was changed.
-    pub fn admit_mail(&self, mail: Mail<'_>) -> Result<Admitted, Refusal> {
+    pub fn admit_mail(&self, mail: Mail) -> Result<Admitted, Refusal> {
         self.check_open_for_mail()?;
-        let body = CodedBody::encode(mail.body, &self.settings.id_key).map_err(too_large)?;
+        let body = mail.body;
+        let (author, node_number) = match mail.origin {
+            Origin::Caught => (self.settings.member, self.settings.node_number),
+            Origin::Imported => (MemberId::IMPORT, 0),
+        };
         let arrival = Arrival {
-            node_number: self.settings.node_number,
+            node_number,
             body_id: body.id.0,
             body_bytes: u64::from(body.raw_bytes),
             envelope: mail.envelope,
@@ -116,7 +140,7 @@ impl Store {
                 day,
             },
             second: mail.received.second_of(day),
-            author: self.settings.member,
+            author,
             action: None,
         };
         let record = Record::unsigned(head, &arrival.encode()?)?;
@@ -238,7 +262,7 @@ impl Store {
     }
 
     fn check_author(&self, author: MemberId) -> Result<(), Refusal> {
-        let is_known = self.roster().keys_of(author).next().is_some();
+        let is_known = author == MemberId::IMPORT || self.roster().keys_of(author).next().is_some();
         if is_known {
             Ok(())
         } else {

@@ -14,7 +14,7 @@ use crate::admit::{Item, Submission, Ticket};
 use crate::codec::CodedBody;
 use crate::error::Refusal;
 use crate::layout;
-use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentWriter};
+use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
 use crate::state::Block;
 use crate::store::{Committer, Settings, Store};
 use quar_base::arrival::Arrival;
@@ -127,7 +127,7 @@ impl Store {
     }
 
     /// After this the store takes nothing more: what the kernel did with unsynced pages is unknown.
-    fn fail(&self, what: &str, error: &dyn std::error::Error) {
+    pub(crate) fn fail(&self, what: &str, error: &dyn std::error::Error) {
         self.has_failed.store(true, Ordering::Release);
         tracing::error!(%error, "{what} failed; the store takes nothing until the daemon is restarted");
     }
@@ -288,6 +288,14 @@ impl Store {
         if plan.bodies.contains(&(bucket, *id)) {
             return Ok(true);
         }
+        let is_leaving = self
+            .state()
+            .buckets
+            .get(&bucket)
+            .is_some_and(|held| held.leaving.contains(id));
+        if is_leaving {
+            return Ok(false);
+        }
         Ok(self
             .index
             .get(Tree::Bucket(bucket), &layout::body_key(id))?
@@ -364,7 +372,7 @@ impl Store {
                 member: self.settings.member,
                 key,
             };
-            match SegmentWriter::create(&*self.disk, name, &maker, rng) {
+            match SegmentWriter::create(&*self.disk, name, SegmentRole::Log, &maker, rng) {
                 Ok(writer) => writers.insert(bucket, writer),
                 Err(error) => {
                     // A half-made file keeps its number taken.
@@ -398,7 +406,7 @@ impl Store {
         }
     }
 
-    fn next_segment_number(&self, bucket: Bucket) -> u32 {
+    pub(crate) fn next_segment_number(&self, bucket: Bucket) -> u32 {
         let mut state = self.state_mut();
         let segments = &mut state.buckets.entry(bucket).or_default().segments;
         let number = segments

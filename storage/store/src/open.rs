@@ -18,7 +18,7 @@ use crate::index_home::IndexHome;
 use crate::layout::{self, BodyPlace, RecordPlace, Watermark};
 use crate::segment::{
     BlockError, BlockPlace, Entry, Found, OpenSegmentError, SEGMENTS, Segment, SegmentName,
-    bucket_directory,
+    SegmentRole, bucket_directory,
 };
 use crate::state::{Block, BucketState, Counted, Delete, State};
 use crate::store::{Committer, Settings, Store};
@@ -118,6 +118,7 @@ impl Store {
             Err(FloorsDamaged) => return Err(OpenError::Floors),
         }
         let names = list_segments(&*disk, &floors)?;
+        let names = finish_rewrites(names, &settings, &*disk)?;
         let mut loader = Loader {
             settings: &settings,
             disk: &*disk,
@@ -413,6 +414,11 @@ impl Loader<'_> {
             .keys()
             .filter_map(|message| held.covered_from(message).map(|second| (*message, second)))
             .collect();
+        for (message, _) in &covered {
+            if scan.keys.binary_search(message).is_ok() {
+                held.erasable.insert(*message);
+            }
+        }
         state.set.load(bucket, &scan.keys);
         for (message, second) in covered {
             state.set.remove(bucket, message, second);
@@ -576,6 +582,7 @@ impl Replay<'_> {
                     .push(format!("{}: bytes {from} to {to}", path.display()));
             }
             Found::TornTail => self.report.torn_tails += 1,
+            Found::Closing => {}
             Found::Entries {
                 offset,
                 end,
@@ -630,7 +637,7 @@ impl Replay<'_> {
 }
 
 fn is_doubt(error: &IndexError) -> bool {
-    matches!(error, IndexError::Damaged { .. })
+    error.needs_rebuild()
 }
 
 fn fatal(doubt: Doubt) -> OpenError {
@@ -647,6 +654,45 @@ fn fatal(doubt: Doubt) -> OpenError {
 fn io_at(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> OpenError {
     let path = PathBuf::from(path.as_ref());
     |error| OpenError::Io { path, error }
+}
+
+/// Rewrites that a crash interrupted: a closed one unlinks what it replaces. One that was never
+/// closed holds copies of what its old segment still has: it is kept as if it were a log, since a
+/// damaged closing block looks the same.
+fn finish_rewrites(
+    names: Vec<SegmentName>,
+    settings: &Settings,
+    disk: &dyn Disk,
+) -> Result<Vec<SegmentName>, OpenError> {
+    let mut gone = BTreeSet::new();
+    for name in &names {
+        let opened = Segment::open(disk, *name, settings.cluster, &settings.keys);
+        let Ok(segment) = opened else { continue };
+        if segment.role() == SegmentRole::Log {
+            continue;
+        }
+        let path = name.path();
+        let replaced = segment
+            .replaced()
+            .map_err(io_at(&path))?
+            .unwrap_or_default();
+        let bucket = name.bucket;
+        gone.extend(
+            replaced
+                .into_iter()
+                .map(|number| SegmentName { bucket, number }),
+        );
+    }
+    for name in names.iter().filter(|name| gone.contains(name)) {
+        let path = name.path();
+        disk.remove(&path).map_err(io_at(&path))?;
+        let directory = bucket_directory(name.bucket);
+        disk.sync_dir(&directory).map_err(io_at(&directory))?;
+    }
+    Ok(names
+        .into_iter()
+        .filter(|name| !gone.contains(name))
+        .collect())
 }
 
 /// All segments above the kept floors; days below them are unlinked on the way.

@@ -131,7 +131,10 @@ impl ReplicaSet {
     /// An arrival leaves; in effect from `second` of the bucket's day on.
     pub(crate) fn remove(&mut self, bucket: Bucket, key: RecordKey, second: u32) {
         // A delete by a clock that is behind may be stamped before the arrival it is about.
-        let effect = RecordKey { second: second.max(key.second), id: key.id };
+        let effect = RecordKey {
+            second: second.max(key.second),
+            id: key.id,
+        };
         for view in [&mut self.current, &mut self.previous] {
             if effect.is_settled(bucket.day, view.cutoff) {
                 view.remove(bucket, &key);

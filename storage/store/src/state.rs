@@ -30,6 +30,10 @@ pub(crate) struct BucketState {
     pub(crate) wanted: BTreeMap<BodyId, RecordKey>,
     pub(crate) segments: BTreeMap<u32, Counted>,
     pub(crate) records: u64,
+    /// Arrivals that are covered and still lie in a segment.
+    pub(crate) erasable: BTreeSet<RecordKey>,
+    /// Bodies that an erasure under way may leave out: nothing is deduplicated onto them.
+    pub(crate) leaving: BTreeSet<BodyId>,
 }
 
 /// One delete of a message.
@@ -93,8 +97,8 @@ impl BucketState {
         counted.is_dirty = true;
     }
 
-    /// Takes back what [`Self::count`] counted: the key now names another place.
-    fn discount(&mut self, segment: u32, key: &[u8]) {
+    /// Takes back what [`Self::count`] counted: the key now names another place, or none.
+    pub(crate) fn discount(&mut self, segment: u32, key: &[u8]) {
         if let Some(counted) = self.segments.get_mut(&segment) {
             counted.mark.keys = counted.mark.keys.saturating_sub(1);
             counted.mark.digest = counted.mark.digest.wrapping_sub(digest_of_key(key));
@@ -203,6 +207,7 @@ impl State {
         if record.head().kind == Kind::ARRIVAL {
             // The committer lets no covered arrival in; one found in a replay has left since.
             if state.is_covered(&record.key()) {
+                state.erasable.insert(record.key());
                 return Ok(());
             }
             if let Ok(arrival) = Arrival::decode(record.payload()) {
@@ -240,6 +245,10 @@ impl State {
                 },
             );
             if let Some(second) = state.covered_from(&message) {
+                let key = layout::record_key(&message);
+                if index.get(writes.tree, &key)?.is_some() {
+                    state.erasable.insert(message);
+                }
                 self.leave(bucket, message, second, writes);
             }
         }

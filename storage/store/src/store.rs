@@ -99,6 +99,14 @@ impl Store {
         self.has_failed.load(Ordering::Acquire)
     }
 
+    /// Bytes that can still be written to the disk.
+    ///
+    /// # Errors
+    /// As the operating system reports.
+    pub fn free_bytes(&self) -> std::io::Result<u64> {
+        self.disk.free_bytes()
+    }
+
     /// How much is in the store.
     #[must_use]
     pub fn counts(&self) -> Counts {

@@ -35,9 +35,19 @@ pub(crate) struct SegmentHeader {
     pub(crate) member: MemberId,
     pub(crate) bucket: Bucket,
     pub(crate) number: u32,
+    pub(crate) role: SegmentRole,
     /// Random; binds every block to this file.
     pub(crate) salt: [u8; 16],
     pub(crate) slots: [Option<KeySlot>; 2],
+}
+
+/// What a segment is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum SegmentRole {
+    /// Commits as they came.
+    Log = 0,
+    /// What is left of older segments; valid only with its closing block.
+    Rewrite = 1,
 }
 
 /// Why a segment's header cannot be used.
@@ -55,6 +65,8 @@ pub(crate) enum BlockKind {
     Records = 1,
     /// Coded bodies, one after the other.
     Bodies = 2,
+    /// Numbers of the segments that this one replaces: the last block of a rewrite.
+    Closing = 3,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -84,6 +96,7 @@ impl SegmentHeader {
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
         bytes[8..10].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
         bytes[10] = self.bucket.class.0;
+        bytes[11] = self.role as u8;
         bytes[12..16].copy_from_slice(&self.bucket.day.0.to_le_bytes());
         bytes[16..32].copy_from_slice(&self.cluster.0);
         bytes[32..48].copy_from_slice(&self.member.0);
@@ -110,6 +123,11 @@ impl SegmentHeader {
         if version != SEGMENT_VERSION {
             return Err(HeaderError::Version(version));
         }
+        let role = match bytes[11] {
+            0 => SegmentRole::Log,
+            1 => SegmentRole::Rewrite,
+            _ => return Err(HeaderError::Damaged),
+        };
         let slot = |at: usize| {
             let epoch = u32::from_le_bytes(field(bytes, at));
             (epoch != 0).then(|| KeySlot {
@@ -124,6 +142,7 @@ impl SegmentHeader {
             },
             cluster: ClusterId(field(bytes, 16)),
             member: MemberId(field(bytes, 32)),
+            role,
             salt: field(bytes, 48),
             slots: [slot(SLOTS_AT), slot(SLOTS_AT + SLOT_BYTES)],
             number: u32::from_le_bytes(field(bytes, SLOTS_AT + 2 * SLOT_BYTES)),
@@ -161,6 +180,7 @@ impl BlockHeader {
         let kind = match bytes[4] {
             1 => BlockKind::Records,
             2 => BlockKind::Bodies,
+            3 => BlockKind::Closing,
             _ => return None,
         };
         let header = Self {

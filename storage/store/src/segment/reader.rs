@@ -4,7 +4,7 @@
 use super::entries::{EntriesError, Entry};
 use super::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, BlockKind, HeaderError,
-    SEGMENT_HEADER_BYTES, SegmentHeader,
+    SEGMENT_HEADER_BYTES, SegmentHeader, SegmentRole,
 };
 use super::{BodyEntry, SegmentName};
 use crate::codec::{CodedBody, decompress};
@@ -65,6 +65,8 @@ pub(crate) enum Found {
     },
     /// A whole bodies block.
     Bodies { offset: u32 },
+    /// The last block of a rewrite.
+    Closing,
     /// Bytes that are no valid block, with a valid block behind them.
     Damaged { from: u64, to: u64 },
     /// Bytes at the end with no valid block behind them: a write that was never finished.
@@ -91,7 +93,15 @@ impl Segment {
             return Err(OpenSegmentError::Misplaced);
         }
         let key = unwrap_key(&header, keys)?;
-        Ok(Self { file, header, cipher: BlockCipher::new(&key) })
+        Ok(Self {
+            file,
+            header,
+            cipher: BlockCipher::new(&key),
+        })
+    }
+
+    pub(crate) fn role(&self) -> SegmentRole {
+        self.header.role
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -127,6 +137,27 @@ impl Segment {
             codec: entry.codec,
             bytes: coded.into(),
         })
+    }
+
+    /// Numbers of the segments that a rewrite replaces; `None` when it was never closed.
+    ///
+    /// Reads headers only, up to the last block.
+    pub(crate) fn replaced(&self) -> io::Result<Option<Vec<u32>>> {
+        let mut at = Self::FIRST_BLOCK;
+        loop {
+            match self.header_at(at) {
+                Ok(Some(header)) if header.kind == BlockKind::Closing => {
+                    return match self.payload(&header) {
+                        Ok(payload) => Ok(Some(numbers(&payload))),
+                        Err(BlockError::Io(error)) => Err(error),
+                        Err(BlockError::Damaged) => Ok(None),
+                    };
+                }
+                Ok(Some(header)) => at += header.stride(),
+                Ok(None) | Err(BlockError::Damaged) => return Ok(None),
+                Err(BlockError::Io(error)) => return Err(error),
+            }
+        }
     }
 
     /// Visits everything from `start` on. Payloads are opened and so authenticated.
@@ -173,6 +204,7 @@ impl Segment {
         let (commit, end) = (header.commit, at + header.stride());
         let found = match header.kind {
             BlockKind::Bodies => Found::Bodies { offset },
+            BlockKind::Closing => Found::Closing,
             BlockKind::Records => match Entry::decode_all(&payload) {
                 Ok(entries) => Found::Entries {
                     offset,
@@ -237,6 +269,14 @@ impl Segment {
         }
         Ok(None)
     }
+}
+
+fn numbers(payload: &[u8]) -> Vec<u32> {
+    let (chunks, _) = payload.as_chunks::<4>();
+    chunks
+        .iter()
+        .map(|chunk| u32::from_le_bytes(*chunk))
+        .collect()
 }
 
 fn unwrap_key(header: &SegmentHeader, keys: &[EncryptionKey]) -> Result<[u8; 32], KeyError> {

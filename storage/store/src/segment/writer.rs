@@ -4,6 +4,7 @@
 use super::entries::Entry;
 use super::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, KeySlot, SegmentHeader,
+    SegmentRole,
 };
 use super::{BodyEntry, SegmentName, bucket_directory};
 use crate::codec::{CodedBody, compress};
@@ -48,6 +49,7 @@ impl SegmentWriter {
     pub(crate) fn create(
         disk: &dyn Disk,
         name: SegmentName,
+        role: SegmentRole,
         maker: &Maker<'_>,
         rng: &mut Rng,
     ) -> io::Result<Self> {
@@ -57,6 +59,7 @@ impl SegmentWriter {
             member: maker.member,
             bucket: name.bucket,
             number: name.number,
+            role,
             salt: rng.bytes(),
             slots: [None, None],
         };
@@ -110,6 +113,24 @@ impl SegmentWriter {
         self.file.write_at(&bytes, self.end)?;
         self.end += bytes.len() as u64;
         Ok(blocks)
+    }
+
+    /// Ends a rewrite: from the next sync on it stands for the segments it replaces.
+    pub(crate) fn close(&mut self, commit: u64, replaced: &[u32]) -> io::Result<()> {
+        let mut draft = Draft {
+            writer: self,
+            commit,
+            bytes: Vec::new(),
+        };
+        let payload = replaced
+            .iter()
+            .flat_map(|number| number.to_le_bytes())
+            .collect();
+        draft.push_block(BlockKind::Closing, replaced.len(), payload);
+        let bytes = draft.bytes;
+        self.file.write_at(&bytes, self.end)?;
+        self.end += bytes.len() as u64;
+        Ok(())
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {

@@ -1,0 +1,425 @@
+//! Erasure: a bucket's segments written again without what was deleted, and the old ones unlinked.
+//! Never leaves a moment at which a kept message is only in an unsynced file.
+//!
+//! ```text
+//! committer locked   deleted arrivals and their bodies are marked; the open segment is ended
+//! unlocked           old segments are read; what stays goes to rewrites; closing block; fdatasync
+//! committer locked   index moves to the rewrites; old segments unlinked
+//! ```
+//! A crash before the closing block is durable leaves the old segments in force, after it the
+//! rewrite: opening unlinks the others.
+
+use crate::codec::CodedBody;
+use crate::error::ReadError;
+use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::segment::{
+    BlockError, BlockPlace, Entry, Found, Maker, RecordsBlock, Segment, SegmentName, SegmentRole,
+    SegmentWriter, bucket_directory,
+};
+use crate::state::Block;
+use crate::store::Store;
+use quar_base::arrival::Arrival;
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::{Kind, Record};
+use quar_index::{Tree, Write};
+use std::collections::BTreeSet;
+use std::io;
+use std::sync::Arc;
+
+/// Coded bytes that are gathered before they are appended to a rewrite.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// What an erasure did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Segments that were written again or dropped.
+    pub segments: u64,
+    /// Messages whose bytes are gone.
+    pub messages: u64,
+}
+
+/// What is to go.
+struct Doomed {
+    records: BTreeSet<RecordKey>,
+    bodies: BTreeSet<BodyId>,
+}
+
+/// A rewrite that is durable and not yet in force in memory.
+struct Rewrite {
+    old: SegmentName,
+    /// `None` when nothing of the old segment stays.
+    new: Option<Written>,
+}
+
+struct Written {
+    name: SegmentName,
+    end: u64,
+    blocks: Vec<RecordsBlock>,
+}
+
+impl Store {
+    /// Buckets in which deleted messages still have bytes on disk.
+    #[must_use]
+    pub fn erasable(&self) -> Vec<Bucket> {
+        let state = self.state();
+        let waiting = state
+            .buckets
+            .iter()
+            .filter(|(bucket, held)| !held.erasable.is_empty() && !state.floors.is_below(**bucket));
+        waiting.map(|(bucket, _)| *bucket).collect()
+    }
+
+    /// Removes the bytes of a bucket's deleted messages from its files.
+    ///
+    /// One erasure of a bucket runs at a time; commits go on meanwhile.
+    ///
+    /// *Durable when* this returns: the bytes are in no file of the store.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a segment cannot be read or written; then nothing has changed, and
+    /// erasing again later is safe.
+    pub fn erase(&self, bucket: Bucket) -> Result<Erased, ReadError> {
+        let Some(records) = self.begin_erasure(bucket)? else {
+            return Ok(Erased::default());
+        };
+        let result = self.rewrite_without(bucket, records);
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.leaving.clear();
+        }
+        result
+    }
+
+    /// Marks what goes: from here on nothing is deduplicated onto it, nor added to its segments.
+    pub(crate) fn begin_erasure(
+        &self,
+        bucket: Bucket,
+    ) -> Result<Option<BTreeSet<RecordKey>>, ReadError> {
+        let mut committer = self.committer();
+        let records = match self.state().buckets.get(&bucket) {
+            Some(held) if !held.erasable.is_empty() => held.erasable.clone(),
+            _ => return Ok(None),
+        };
+        let mut leaving = BTreeSet::new();
+        for key in &records {
+            if let Some(arrival) = self.arrival_of(bucket, key)? {
+                leaving.insert(arrival.body());
+            }
+        }
+        committer.writers.remove(&bucket);
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.leaving = leaving;
+        }
+        Ok(Some(records))
+    }
+
+    fn arrival_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Arrival>, ReadError> {
+        let record = self.record(bucket, key)?;
+        Ok(record.and_then(|record| Arrival::decode(record.payload()).ok()))
+    }
+
+    pub(crate) fn rewrite_without(
+        &self,
+        bucket: Bucket,
+        records: BTreeSet<RecordKey>,
+    ) -> Result<Erased, ReadError> {
+        let segments = self.segments_of(bucket)?;
+        let doomed = self.doom(bucket, &segments, records)?;
+        let mut rewrites = Vec::new();
+        for (name, segment) in &segments {
+            if contains_doomed(segment, &doomed)? {
+                rewrites.push(self.rewrite(*name, segment, &doomed)?);
+            }
+        }
+        let _committer = self.committer();
+        let mut erased = Erased {
+            messages: doomed.records.len() as u64,
+            ..Erased::default()
+        };
+        for rewrite in &rewrites {
+            self.put_in_force(rewrite, &doomed)?;
+            erased.segments += 1;
+        }
+        self.disk.sync_dir(&bucket_directory(bucket))?;
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.erasable.retain(|key| !doomed.records.contains(key));
+        }
+        Ok(erased)
+    }
+
+    fn segments_of(&self, bucket: Bucket) -> Result<Vec<(SegmentName, Arc<Segment>)>, ReadError> {
+        let numbers: Vec<u32> = self
+            .state()
+            .buckets
+            .get(&bucket)
+            .map(|held| held.segments.keys().copied().collect())
+            .unwrap_or_default();
+        let mut segments = Vec::new();
+        for number in numbers {
+            let name = SegmentName { bucket, number };
+            if let Some(segment) = self.segment(name)? {
+                segments.push((name, segment));
+            }
+        }
+        Ok(segments)
+    }
+
+    /// Bodies that only deleted messages use.
+    fn doom(
+        &self,
+        bucket: Bucket,
+        segments: &[(SegmentName, Arc<Segment>)],
+        records: BTreeSet<RecordKey>,
+    ) -> Result<Doomed, ReadError> {
+        let leaving = self
+            .state()
+            .buckets
+            .get(&bucket)
+            .map(|held| held.leaving.clone());
+        let mut bodies = leaving.unwrap_or_default();
+        for (_, segment) in segments {
+            visit_entries(segment, &mut |entry| {
+                if let Entry::Record(record) = entry
+                    && record.head().kind == Kind::ARRIVAL
+                    && !records.contains(&record.key())
+                    && let Ok(arrival) = Arrival::decode(record.payload())
+                {
+                    bodies.remove(&arrival.body());
+                }
+                Ok(())
+            })?;
+        }
+        Ok(Doomed { records, bodies })
+    }
+
+    /// Writes what stays of one segment to a new one, closed and durable.
+    fn rewrite(
+        &self,
+        old: SegmentName,
+        segment: &Segment,
+        doomed: &Doomed,
+    ) -> Result<Rewrite, ReadError> {
+        let mut kept = Kept {
+            store: self,
+            old,
+            doomed,
+            target: None,
+            blocks: Vec::new(),
+        };
+        let mut records = Vec::new();
+        let mut bodies: Vec<CodedBody> = Vec::new();
+        let mut gathered = 0;
+        visit_blocks(segment, &mut |offset, entries| {
+            let place = BlockPlace {
+                segment: old.number,
+                offset,
+            };
+            for entry in entries {
+                match entry {
+                    Entry::Record(record) if kept.keeps_record(&record, place)? => {
+                        gathered += record.bytes().len();
+                        records.push(record);
+                    }
+                    Entry::Body(body) if kept.keeps_body(&body.id, &body)? => {
+                        gathered += body.coded_bytes as usize;
+                        bodies.push(segment.body(&body)?);
+                    }
+                    Entry::Record(_) | Entry::Body(_) => {}
+                }
+            }
+            if gathered >= CHUNK_BYTES {
+                kept.append(&records, &bodies)?;
+                records.clear();
+                bodies.clear();
+                gathered = 0;
+            }
+            Ok(())
+        })
+        .map_err(|error| block_error(error, old))?;
+        if !records.is_empty() || !bodies.is_empty() {
+            kept.append(&records, &bodies)?;
+        }
+        kept.close()
+    }
+
+    fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), ReadError> {
+        let bucket = rewrite.old.bucket;
+        if let Some(new) = &rewrite.new {
+            for block in &new.blocks {
+                self.apply(&Block {
+                    segment: new.name,
+                    offset: block.offset,
+                    end: new.end,
+                    entries: &block.entries,
+                })?;
+            }
+        }
+        let tree = Tree::Bucket(bucket);
+        let mut writes = Vec::new();
+        for key in &doomed.records {
+            let key = layout::record_key(key);
+            let place = self
+                .index
+                .get(tree, &key)?
+                .and_then(|value| RecordPlace::decode(&value));
+            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
+                writes.push(Write::Delete { tree, key });
+            }
+        }
+        for id in &doomed.bodies {
+            let key = layout::body_key(id);
+            let place = self
+                .index
+                .get(tree, &key)?
+                .and_then(|value| BodyPlace::decode(&value));
+            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
+                writes.push(Write::Delete { tree, key });
+            }
+        }
+        let mark = layout::watermark_key(&rewrite.old);
+        writes.push(Write::Delete {
+            tree: Tree::Meta,
+            key: mark,
+        });
+        self.index.write(writes)?;
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.segments.remove(&rewrite.old.number);
+        }
+        self.readers().remove(&rewrite.old);
+        Ok(self.disk.remove(&rewrite.old.path())?)
+    }
+}
+
+/// What stays of one segment, on its way to another.
+struct Kept<'a> {
+    store: &'a Store,
+    old: SegmentName,
+    doomed: &'a Doomed,
+    target: Option<SegmentWriter>,
+    blocks: Vec<RecordsBlock>,
+}
+
+impl Kept<'_> {
+    /// Whether the record stays, and the index names this very place: copies elsewhere do.
+    fn keeps_record(&self, record: &Record, place: BlockPlace) -> Result<bool, BlockError> {
+        if self.doomed.records.contains(&record.key()) {
+            return Ok(false);
+        }
+        let key = layout::record_key(&record.key());
+        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
+        let known = value
+            .map_err(io::Error::other)?
+            .and_then(|value| RecordPlace::decode(&value));
+        Ok(known.is_some_and(|known| known.block == place))
+    }
+
+    fn keeps_body(
+        &self,
+        id: &BodyId,
+        entry: &crate::segment::BodyEntry,
+    ) -> Result<bool, BlockError> {
+        if self.doomed.bodies.contains(id) {
+            return Ok(false);
+        }
+        let value = self
+            .store
+            .index
+            .get(Tree::Bucket(self.old.bucket), &layout::body_key(id));
+        let known = value
+            .map_err(io::Error::other)?
+            .and_then(|value| BodyPlace::decode(&value));
+        Ok(known == Some(BodyPlace::new(self.old.number, entry)))
+    }
+
+    fn append(&mut self, records: &[Record], bodies: &[CodedBody]) -> io::Result<()> {
+        let records: Vec<&Record> = records.iter().collect();
+        let bodies: Vec<&CodedBody> = bodies.iter().collect();
+        if self.target.is_none() {
+            self.target = Some(self.create()?);
+        }
+        let target = self.target.as_mut().expect("it was just made");
+        self.blocks.extend(target.append(0, &records, &bodies)?);
+        Ok(())
+    }
+
+    fn create(&self) -> io::Result<SegmentWriter> {
+        let settings = &self.store.settings;
+        let key = settings.keys.first().expect("a store is opened with a key");
+        let maker = Maker {
+            cluster: settings.cluster,
+            member: settings.member,
+            key,
+        };
+        let mut committer = self.store.committer();
+        let number = self.store.next_segment_number(self.old.bucket);
+        let name = SegmentName {
+            bucket: self.old.bucket,
+            number,
+        };
+        let role = SegmentRole::Rewrite;
+        SegmentWriter::create(&*self.store.disk, name, role, &maker, &mut committer.rng)
+    }
+
+    fn close(self) -> Result<Rewrite, ReadError> {
+        let Some(mut target) = self.target else {
+            return Ok(Rewrite {
+                old: self.old,
+                new: None,
+            });
+        };
+        target.sync()?;
+        target.close(0, &[self.old.number])?;
+        target.sync()?;
+        let new = Written {
+            name: target.name(),
+            end: target.end(),
+            blocks: self.blocks,
+        };
+        Ok(Rewrite {
+            old: self.old,
+            new: Some(new),
+        })
+    }
+}
+
+fn contains_doomed(segment: &Segment, doomed: &Doomed) -> Result<bool, ReadError> {
+    let mut found = false;
+    visit_entries(segment, &mut |entry| {
+        found |= match entry {
+            Entry::Record(record) => doomed.records.contains(&record.key()),
+            Entry::Body(body) => doomed.bodies.contains(&body.id),
+        };
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+fn visit_entries(
+    segment: &Segment,
+    visit: &mut dyn FnMut(Entry) -> Result<(), BlockError>,
+) -> Result<(), ReadError> {
+    let each = &mut |_, entries: Vec<Entry>| entries.into_iter().try_for_each(&mut *visit);
+    visit_blocks(segment, each).map_err(|error| io::Error::other(error.to_string()).into())
+}
+
+fn visit_blocks(
+    segment: &Segment,
+    visit: &mut dyn FnMut(u32, Vec<Entry>) -> Result<(), BlockError>,
+) -> Result<(), BlockError> {
+    segment.scan(Segment::FIRST_BLOCK, &mut |found| match found {
+        Found::Entries {
+            offset, entries, ..
+        } => visit(offset, entries),
+        Found::Bodies { .. } | Found::Closing | Found::Damaged { .. } | Found::TornTail => Ok(()),
+    })?;
+    Ok(())
+}
+
+fn block_error(error: BlockError, name: SegmentName) -> ReadError {
+    match error {
+        BlockError::Io(error) => error.into(),
+        BlockError::Damaged => {
+            io::Error::other(format!("{} holds a damaged block", name.path().display())).into()
+        }
+    }
+}
