@@ -75,6 +75,24 @@ impl Refusal {
         )
     }
 
+    /// A stable name for counters.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Full => "disk-full",
+            Self::Failed => "store-failed",
+            Self::TooLarge { .. } => "too-large",
+            Self::BelowFloor { .. } => "below-floor",
+            Self::Covered => "deleted",
+            Self::Ahead(_) => "future-record",
+            Self::Invalid(_) => "invalid-record",
+            Self::UnknownAuthor { .. } => "unknown-author",
+            Self::Forged(_) => "forged-record",
+            Self::WrongBody => "wrong-body",
+            Self::UnwantedBody(_) => "unwanted-body",
+        }
+    }
+
     /// Whether an honest peer would never have offered this.
     #[must_use]
     pub fn is_offence(&self) -> bool {

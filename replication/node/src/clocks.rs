@@ -1,0 +1,174 @@
+//! What this node believes the time to be, next to its peers' clocks.
+//! Never sets a clock: it corrects stamps and cutoffs, and says when a day's bytes may go.
+//!
+//! ```text
+//! cutoff     by the median of all clocks when this one is more than 5 s off it
+//! stamps     by the median when this one is more than 1 h off it
+//! unlinking  when most members heard within the hour agree on the day; with none heard, when this
+//!            clock has not jumped since its last daily tick
+//! ```
+
+use quar_base::ids::MemberId;
+use quar_base::time::{Day, UnixMillis};
+use std::collections::BTreeMap;
+
+const CUTOFF_TOLERANCE_MS: i64 = 5_000;
+const STAMP_TOLERANCE_MS: i64 = 3_600_000;
+const HEARD_WITHIN_MS: u64 = 3_600_000;
+/// Two ticks further apart than this, or backwards, are a jump.
+const JUMP_MS: u64 = 48 * 3_600_000;
+
+/// A peer's clock as last heard.
+#[derive(Clone, Copy, Debug)]
+struct Heard {
+    offset_ms: i64,
+    at: UnixMillis,
+}
+
+/// All clocks this node knows of.
+#[derive(Debug, Default)]
+pub(crate) struct Clocks {
+    peers: BTreeMap<MemberId, Heard>,
+    last_tick: Option<UnixMillis>,
+    jumped_at: Option<UnixMillis>,
+}
+
+impl Clocks {
+    /// Starts from the time at which this node was last known to run.
+    pub(crate) fn since(last_seen: Option<UnixMillis>) -> Self {
+        Self {
+            last_tick: last_seen,
+            ..Self::default()
+        }
+    }
+
+    /// A peer's clock stands this far ahead of ours.
+    pub(crate) fn heard(&mut self, peer: MemberId, offset_ms: i64, now: UnixMillis) {
+        self.peers.insert(peer, Heard { offset_ms, at: now });
+    }
+
+    pub(crate) fn offset_ms(&self, peer: MemberId) -> Option<i64> {
+        self.peers.get(&peer).map(|heard| heard.offset_ms)
+    }
+
+    pub(crate) fn tick(&mut self, now: UnixMillis) {
+        if let Some(last) = self.last_tick {
+            let forward = (now - last).0;
+            let back = (last - now).0;
+            if forward > JUMP_MS || back > HEARD_WITHIN_MS {
+                self.jumped_at = Some(now);
+            }
+        }
+        self.last_tick = Some(now);
+    }
+
+    /// The time by which cutoffs are computed.
+    pub(crate) fn cutoff_time(&self, now: UnixMillis) -> UnixMillis {
+        self.corrected(now, CUTOFF_TOLERANCE_MS)
+    }
+
+    /// The time with which records are stamped, and by which days are kept.
+    pub(crate) fn stamp_time(&self, now: UnixMillis) -> UnixMillis {
+        self.corrected(now, STAMP_TOLERANCE_MS)
+    }
+
+    /// Whether bytes of a day that the retention lets go may be unlinked.
+    pub(crate) fn is_corroborated(&self, now: UnixMillis) -> bool {
+        let mine = self.stamp_time(now).day();
+        let mut heard = 0;
+        let mut agreeing = 0;
+        for peer in self.peers.values().filter(|heard| is_recent(heard, now)) {
+            heard += 1;
+            let theirs: Day = moved(now, peer.offset_ms).day();
+            if theirs >= mine {
+                agreeing += 1;
+            }
+        }
+        if heard == 0 {
+            // After a jump, a day of steady running makes the clock believable again.
+            let steady = |jumped: UnixMillis| now > jumped && (now - jumped).0 < JUMP_MS;
+            return self.last_tick.is_some() && !self.jumped_at.is_some_and(steady);
+        }
+        agreeing * 2 > heard
+    }
+
+    fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
+        let median = self.median_offset(now);
+        if median.abs() > tolerance_ms {
+            moved(now, median)
+        } else {
+            now
+        }
+    }
+
+    /// The median over this clock (offset 0) and those heard within the hour; of two middle ones
+    /// the one nearer to ours.
+    fn median_offset(&self, now: UnixMillis) -> i64 {
+        let recent = self.peers.values().filter(|heard| is_recent(heard, now));
+        let mut offsets: Vec<i64> = recent.map(|heard| heard.offset_ms).collect();
+        offsets.push(0);
+        offsets.sort_unstable();
+        let (low, high) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
+        if low.abs() <= high.abs() { low } else { high }
+    }
+}
+
+fn is_recent(heard: &Heard, now: UnixMillis) -> bool {
+    (now - heard.at).0 <= HEARD_WITHIN_MS && (heard.at - now).0 <= HEARD_WITHIN_MS
+}
+
+fn moved(time: UnixMillis, offset_ms: i64) -> UnixMillis {
+    UnixMillis(time.0.saturating_add_signed(offset_ms))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Clocks;
+    use quar_base::ids::MemberId;
+    use quar_base::time::UnixMillis;
+
+    const NOW: UnixMillis = UnixMillis(1_795_420_800_000);
+    const YEAR_MS: i64 = 365 * 86_400_000;
+
+    fn clocks(offsets: &[i64]) -> Clocks {
+        let mut clocks = Clocks::default();
+        for (number, offset) in offsets.iter().enumerate() {
+            clocks.heard(MemberId([number as u8; 16]), *offset, NOW);
+        }
+        clocks.tick(NOW);
+        clocks
+    }
+
+    #[test]
+    fn a_clock_a_year_ahead_follows_its_peers() {
+        let ahead = clocks(&[-YEAR_MS, -YEAR_MS + 3]);
+        assert_eq!(ahead.stamp_time(NOW), UnixMillis(NOW.0 - YEAR_MS as u64 + 3));
+        let healthy = clocks(&[YEAR_MS, 2]);
+        assert_eq!(healthy.stamp_time(NOW), NOW);
+        assert_eq!(healthy.cutoff_time(NOW), NOW);
+    }
+
+    #[test]
+    fn half_a_minute_moves_the_cutoff_but_not_the_stamps() {
+        let slow = clocks(&[30_000, 30_500]);
+        assert_eq!(slow.stamp_time(NOW), NOW);
+        assert_eq!(slow.cutoff_time(NOW), UnixMillis(NOW.0 + 30_000));
+    }
+
+    #[test]
+    fn nothing_is_unlinked_on_the_word_of_a_clock_that_peers_contradict() {
+        assert!(!clocks(&[-YEAR_MS]).is_corroborated(NOW));
+        assert!(clocks(&[0, 5]).is_corroborated(NOW));
+    }
+
+    #[test]
+    fn a_lone_node_whose_clock_jumped_waits() {
+        let mut lone = Clocks::since(Some(UnixMillis(NOW.0 - YEAR_MS as u64)));
+        lone.tick(NOW);
+        assert!(!lone.is_corroborated(UnixMillis(NOW.0 + 1)));
+        assert!(lone.is_corroborated(UnixMillis(NOW.0 + 49 * 3_600_000)));
+        let mut steady = Clocks::since(Some(UnixMillis(NOW.0 - 60_000)));
+        steady.tick(NOW);
+        assert!(steady.is_corroborated(NOW));
+    }
+}

@@ -1,0 +1,462 @@
+//! The node: what happens goes in, what is to be done comes out.
+//! Never answers a request before its record is durable here.
+
+use crate::clocks::Clocks;
+use crate::copies::{Copies, CopyRule};
+use crate::offers::{BatchId, Decided, Offers};
+use crate::request::{Answer, Request, Token};
+use crate::view::{StoreView, admit, item_of, load};
+use quar_base::ids::MemberId;
+use quar_base::key::MessageId;
+use quar_base::roster::SignedRoster;
+use quar_base::time::{Day, UnixMillis};
+use quar_store::{Outcome, Store, Ticket};
+use quar_sync::{Effect, Engine, Event, Item, ItemName};
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Wanted bodies looked at in one go.
+const WANTED_AT_ONCE: usize = 1000;
+
+/// How a node behaves.
+#[derive(Clone, Debug)]
+pub struct NodeSettings {
+    /// Who it is.
+    pub member: MemberId,
+    /// What an acknowledgement stands for.
+    pub copies: CopyRule,
+    /// Fresh items that wait for one peer, in bytes.
+    pub push_bytes_max: u64,
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input<'a> {
+    /// Time passes. Expected a few times a second.
+    Tick,
+    /// A surface asks.
+    Request {
+        /// Under which the answer comes.
+        token: Token,
+        /// What.
+        request: Request,
+    },
+    /// A commit ended.
+    Committed(Vec<(Ticket, Outcome)>),
+    /// A connection was made.
+    Connected {
+        /// With whom.
+        peer: MemberId,
+        /// A secret of the connection that both sides have.
+        session_key: [u8; 32],
+    },
+    /// A connection ended.
+    Disconnected {
+        /// With whom.
+        peer: MemberId,
+    },
+    /// A frame came in.
+    Frame {
+        /// From whom.
+        peer: MemberId,
+        /// Its kind.
+        kind: u8,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+    /// A reader waits for the body of this message.
+    Fetch(MessageId),
+    /// The node stops: what waits for peers is answered with what is durable here.
+    Stop,
+}
+
+/// Something to be done.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a frame.
+    Send {
+        /// To whom.
+        peer: MemberId,
+        /// Its kind.
+        kind: u8,
+        /// Its payload.
+        payload: Vec<u8>,
+    },
+    /// End a connection: the peer broke the protocol.
+    Disconnect {
+        /// Whose.
+        peer: MemberId,
+        /// Kind of the offence.
+        offence: &'static str,
+    },
+    /// A peer offered what no honest peer offers; it was refused.
+    Offence {
+        /// Who.
+        peer: MemberId,
+        /// Kind of the offence.
+        offence: &'static str,
+    },
+    /// A request is answered.
+    Answer {
+        /// Which.
+        token: Token,
+        /// How.
+        answer: Answer,
+    },
+    /// A peer has a newer roster, signed by the CA: save it, then use it.
+    AdoptRoster(SignedRoster),
+    /// Bytes of expired days may be unlinked.
+    Unlink,
+}
+
+/// A peer as a status shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerReport {
+    /// Whether the last comparison found equal roots.
+    pub in_sync: bool,
+    /// Records it said it has.
+    pub records: u64,
+    /// Bodies it said it wants.
+    pub wanted: u64,
+    /// Its clock minus ours.
+    pub clock_offset_ms: i64,
+    /// Bytes queued or unacknowledged.
+    pub queued_bytes: u64,
+}
+
+/// One member.
+pub struct Node {
+    store: Arc<Store>,
+    roster: SignedRoster,
+    authority: quar_base::signing::PublicKey,
+    engine: Engine,
+    copies: Copies,
+    offers: Offers,
+    clocks: Clocks,
+    requests: HashMap<Ticket, Token>,
+    today: Day,
+}
+
+impl Node {
+    /// A node over an open store. `authority` is the CA's key, `last_seen` the time at which this
+    /// node was last known to run.
+    #[must_use]
+    pub fn new(
+        settings: &NodeSettings,
+        store: Arc<Store>,
+        roster: SignedRoster,
+        authority: quar_base::signing::PublicKey,
+        last_seen: Option<UnixMillis>,
+    ) -> Self {
+        let push_bytes_max = usize::try_from(settings.push_bytes_max).unwrap_or(usize::MAX);
+        Self {
+            store,
+            roster,
+            authority,
+            engine: Engine::new(settings.member, push_bytes_max),
+            copies: Copies::new(settings.copies),
+            offers: Offers::default(),
+            clocks: Clocks::since(last_seen),
+            requests: HashMap::new(),
+            today: Day(0),
+        }
+    }
+
+    /// Takes one input. Frames that gather are sent by [`Self::flush`].
+    pub fn handle(&mut self, input: Input<'_>, now: UnixMillis, outputs: &mut Vec<Output>) {
+        match input {
+            Input::Tick => self.tick(now, outputs),
+            Input::Request { token, request } => self.ask(token, request, now, outputs),
+            Input::Committed(outcomes) => {
+                for (ticket, outcome) in outcomes {
+                    self.committed(ticket, outcome, now, outputs);
+                }
+            }
+            Input::Connected { peer, session_key } => {
+                self.engine_event(Event::Connected { peer, session_key }, now, outputs);
+            }
+            Input::Disconnected { peer } => {
+                self.engine_event(Event::Disconnected { peer }, now, outputs);
+                self.peer_left(peer, outputs);
+            }
+            Input::Frame {
+                peer,
+                kind,
+                payload,
+            } => {
+                self.engine_event(
+                    Event::Frame {
+                        peer,
+                        kind,
+                        payload,
+                    },
+                    now,
+                    outputs,
+                );
+            }
+            Input::Fetch(message) => self.fetch(message, now, outputs),
+            Input::Stop => {
+                for (token, answer) in self.copies.peers_changed(0) {
+                    outputs.push(Output::Answer { token, answer });
+                }
+            }
+        }
+    }
+
+    /// Sends what has gathered. Call it after a number of inputs.
+    pub fn flush(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        self.engine.flush(&mut effects);
+        self.perform(effects, now, outputs);
+    }
+
+    /// Uses a roster that has been saved.
+    pub fn set_roster(&mut self, roster: SignedRoster) {
+        self.roster = roster;
+    }
+
+    /// Messages answered with fewer copies than asked for.
+    #[must_use]
+    pub fn under_replicated(&self) -> u64 {
+        self.copies.under_replicated()
+    }
+
+    /// What is known of a peer.
+    #[must_use]
+    pub fn peer_report(&self, peer: MemberId) -> PeerReport {
+        let status = self.engine.status(peer);
+        PeerReport {
+            in_sync: status.in_sync,
+            records: status.records,
+            wanted: status.wanted,
+            clock_offset_ms: self.clocks.offset_ms(peer).unwrap_or(0),
+            queued_bytes: status.queued_bytes,
+        }
+    }
+
+    fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
+        self.clocks.tick(now);
+        self.store.advance(self.clocks.cutoff_time(now).cutoff());
+        let today = self.clocks.stamp_time(now).day();
+        if today != self.today {
+            self.today = today;
+            self.store.set_today(today);
+        }
+        if !self.store.expired().is_empty() && self.clocks.is_corroborated(now) {
+            outputs.push(Output::Unlink);
+        }
+        self.engine_event(Event::Tick, now, outputs);
+        let wanted = self.store.wanted(WANTED_AT_ONCE);
+        if !wanted.is_empty() {
+            self.engine_event(Event::Wanted(wanted), now, outputs);
+        }
+        for (token, answer) in self.copies.tick(now) {
+            outputs.push(Output::Answer { token, answer });
+        }
+    }
+
+    fn ask(&mut self, token: Token, request: Request, now: UnixMillis, outputs: &mut Vec<Output>) {
+        let stamp = self.clocks.stamp_time(now);
+        let admitted = match request {
+            Request::Put(mut mail) => {
+                if mail.origin == quar_store::Origin::Caught {
+                    mail.received = stamp;
+                }
+                self.store.admit_mail(*mail)
+            }
+            Request::Act { message, action } => self
+                .store
+                .admit_action(message, &action, stamp)
+                .map(|(admitted, _)| admitted),
+        };
+        match admitted {
+            Ok(admitted) => {
+                self.requests.insert(admitted.ticket, token);
+            }
+            Err(refusal) => {
+                outputs.push(Output::Answer {
+                    token,
+                    answer: Answer::Refused(refusal),
+                });
+            }
+        }
+    }
+
+    fn committed(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: UnixMillis,
+        outputs: &mut Vec<Output>,
+    ) {
+        let Some(token) = self.requests.remove(&ticket) else {
+            return self.offer_decided(ticket, outcome, now, outputs);
+        };
+        let answer = match outcome {
+            Outcome::Refused(refusal) => Some((token, Answer::Refused(refusal))),
+            Outcome::AlreadyHere(message) => message.map(|id| (token, Answer::Put(id))),
+            Outcome::Stored(stored) => {
+                let item = item_of(&stored);
+                if let Some(item) = item {
+                    self.engine_event(Event::Committed(item), now, outputs);
+                }
+                stored.record.as_ref().and_then(|record| {
+                    let answer = match record.head().action {
+                        None => Answer::Put(record.message()),
+                        Some(_) => Answer::Done(record.id()),
+                    };
+                    let place = (stored.bucket, record.key());
+                    self.copies
+                        .stored(place, token, answer, self.engine.peer_count(), now)
+                })
+            }
+        };
+        if let Some((token, answer)) = answer {
+            outputs.push(Output::Answer { token, answer });
+        }
+    }
+
+    fn offer_decided(
+        &mut self,
+        ticket: Ticket,
+        outcome: Outcome,
+        now: UnixMillis,
+        outputs: &mut Vec<Output>,
+    ) {
+        let refusal = match outcome {
+            Outcome::Refused(refusal) => Some(refusal),
+            Outcome::Stored(_) | Outcome::AlreadyHere(_) => None,
+        };
+        if let Some(Some(decided)) = self.offers.decide(ticket, refusal) {
+            self.tell(decided, now, outputs);
+        }
+    }
+
+    /// A batch is decided: the peer is told, and what no honest peer offers is counted.
+    fn tell(&mut self, decided: Decided, now: UnixMillis, outputs: &mut Vec<Output>) {
+        let BatchId { peer, sequence } = decided.batch;
+        for (_, refusal) in &decided.refused {
+            if refusal.is_offence() {
+                outputs.push(Output::Offence {
+                    peer,
+                    offence: refusal.name(),
+                });
+            }
+        }
+        let refused = decided
+            .refused
+            .into_iter()
+            .map(|(position, _)| position)
+            .collect();
+        self.engine_event(
+            Event::Stored {
+                peer,
+                sequence,
+                refused,
+            },
+            now,
+            outputs,
+        );
+    }
+
+    fn fetch(&mut self, message: MessageId, now: UnixMillis, outputs: &mut Vec<Output>) {
+        if let Ok(known) = self.store.message(message) {
+            let wanted = vec![(message.bucket, known.arrival.body())];
+            self.engine_event(Event::Wanted(wanted), now, outputs);
+        }
+    }
+
+    fn peer_left(&mut self, peer: MemberId, outputs: &mut Vec<Output>) {
+        self.offers.forget(peer);
+        for (token, answer) in self.copies.peers_changed(self.engine.peer_count()) {
+            outputs.push(Output::Answer { token, answer });
+        }
+    }
+
+    fn engine_event(&mut self, event: Event<'_>, now: UnixMillis, outputs: &mut Vec<Output>) {
+        let mut effects = Vec::new();
+        let view = StoreView::new(&self.store, &self.roster, now);
+        self.engine.handle(event, &view, &mut effects);
+        self.perform(effects, now, outputs);
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>, now: UnixMillis, outputs: &mut Vec<Output>) {
+        for effect in effects {
+            match effect {
+                Effect::Send {
+                    peer,
+                    kind,
+                    payload,
+                } => {
+                    outputs.push(Output::Send {
+                        peer,
+                        kind,
+                        payload,
+                    });
+                }
+                Effect::Offer {
+                    peer,
+                    sequence,
+                    items,
+                } => {
+                    self.offered(BatchId { peer, sequence }, items, now, outputs);
+                }
+                Effect::Load { peer, names } => {
+                    let load = |name| load(&self.store, name);
+                    let items = names.into_iter().filter_map(load).collect();
+                    self.engine_event(Event::Loaded { peer, items }, now, outputs);
+                }
+                Effect::Confirmed { peer, name } => {
+                    if let ItemName::Record(bucket, key) = name {
+                        let peers = self.engine.peer_count();
+                        let done = self.copies.confirmed(peer, (bucket, key), peers);
+                        if let Some((token, answer)) = done {
+                            outputs.push(Output::Answer { token, answer });
+                        }
+                    }
+                }
+                Effect::PeerClock { peer, offset_ms } => self.clocks.heard(peer, offset_ms, now),
+                Effect::AdoptRoster { peer, text } => self.adopt(peer, &text, outputs),
+                Effect::Disconnect { peer, offence } => {
+                    outputs.push(Output::Disconnect {
+                        peer,
+                        offence: offence.name(),
+                    });
+                    self.peer_left(peer, outputs);
+                }
+            }
+        }
+    }
+
+    fn offered(
+        &mut self,
+        batch: BatchId,
+        items: Vec<Item>,
+        now: UnixMillis,
+        outputs: &mut Vec<Output>,
+    ) {
+        let stamp = self.clocks.stamp_time(now);
+        let admitted = items
+            .into_iter()
+            .map(|item| admit(&self.store, item, stamp))
+            .collect();
+        if let Some(decided) = self.offers.begin(batch, admitted) {
+            self.tell(decided, now, outputs);
+        }
+    }
+
+    fn adopt(&mut self, peer: MemberId, text: &str, outputs: &mut Vec<Output>) {
+        match SignedRoster::parse(text, &self.authority) {
+            Ok(signed) => {
+                let (old, new) = (self.roster.roster(), signed.roster());
+                if new.cluster == old.cluster && new.epoch > old.epoch {
+                    outputs.push(Output::AdoptRoster(signed));
+                }
+            }
+            Err(_) => outputs.push(Output::Offence {
+                peer,
+                offence: "forged-roster",
+            }),
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Items that peers offered: which of a batch are decided, and what to tell the peer.
+//! Never acknowledges a batch before each of its items is durable here or refused.
+
+use quar_base::ids::MemberId;
+use quar_store::{Refusal, Ticket};
+use std::collections::HashMap;
+
+/// One batch of a peer, by its sequence number.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub(crate) struct BatchId {
+    pub(crate) peer: MemberId,
+    pub(crate) sequence: u64,
+}
+
+/// A batch whose items are all decided.
+#[derive(Debug)]
+pub(crate) struct Decided {
+    pub(crate) batch: BatchId,
+    /// Positions of the refused items, with the reasons.
+    pub(crate) refused: Vec<(u16, Refusal)>,
+}
+
+#[derive(Default)]
+struct Open {
+    undecided: usize,
+    refused: Vec<(u16, Refusal)>,
+}
+
+/// All batches that are not decided yet.
+#[derive(Default)]
+pub(crate) struct Offers {
+    open: HashMap<BatchId, Open>,
+    tickets: HashMap<Ticket, (BatchId, u16)>,
+}
+
+impl Offers {
+    /// A batch came in; `admitted` has a ticket or a refusal for each item, in order.
+    pub(crate) fn begin(
+        &mut self,
+        batch: BatchId,
+        admitted: Vec<Result<Ticket, Refusal>>,
+    ) -> Option<Decided> {
+        let mut open = Open::default();
+        for (at, result) in admitted.into_iter().enumerate() {
+            let position = u16::try_from(at).unwrap_or(u16::MAX);
+            match result {
+                Ok(ticket) => {
+                    open.undecided += 1;
+                    self.tickets.insert(ticket, (batch, position));
+                }
+                Err(refusal) => open.refused.push((position, refusal)),
+            }
+        }
+        if open.undecided == 0 {
+            return Some(Decided {
+                batch,
+                refused: open.refused,
+            });
+        }
+        self.open.insert(batch, open);
+        None
+    }
+
+    /// One item is decided. Outer `None`: the ticket belongs to no batch.
+    pub(crate) fn decide(
+        &mut self,
+        ticket: Ticket,
+        refusal: Option<Refusal>,
+    ) -> Option<Option<Decided>> {
+        let (batch, position) = self.tickets.remove(&ticket)?;
+        let Some(open) = self.open.get_mut(&batch) else {
+            return Some(None);
+        };
+        open.undecided -= 1;
+        open.refused
+            .extend(refusal.map(|refusal| (position, refusal)));
+        if open.undecided > 0 {
+            return Some(None);
+        }
+        let refused = self
+            .open
+            .remove(&batch)
+            .map(|open| open.refused)
+            .unwrap_or_default();
+        Some(Some(Decided { batch, refused }))
+    }
+
+    /// Nobody waits for this peer's batches any more; their items are still committed.
+    pub(crate) fn forget(&mut self, peer: MemberId) {
+        self.open.retain(|batch, _| batch.peer != peer);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BatchId, Offers};
+    use quar_base::ids::MemberId;
+    use quar_store::{Refusal, Ticket};
+
+    const BATCH: BatchId = BatchId {
+        peer: MemberId([1; 16]),
+        sequence: 7,
+    };
+
+    #[test]
+    fn a_batch_is_decided_with_its_last_item() {
+        let mut offers = Offers::default();
+        let admitted = vec![Ok(Ticket(1)), Err(Refusal::Covered), Ok(Ticket(2))];
+        assert!(offers.begin(BATCH, admitted).is_none());
+        assert!(offers.decide(Ticket(1), None).unwrap().is_none());
+        let decided = offers
+            .decide(Ticket(2), Some(Refusal::Full))
+            .unwrap()
+            .unwrap();
+        assert_eq!(decided.batch, BATCH);
+        assert_eq!(decided.refused, [(1, Refusal::Covered), (2, Refusal::Full)]);
+    }
+
+    #[test]
+    fn a_batch_of_refusals_is_decided_at_once() {
+        let decided = Offers::default()
+            .begin(BATCH, vec![Err(Refusal::Covered)])
+            .unwrap();
+        assert_eq!(decided.refused.len(), 1);
+    }
+
+    #[test]
+    fn a_forgotten_batch_is_not_answered() {
+        let mut offers = Offers::default();
+        offers.begin(BATCH, vec![Ok(Ticket(1))]);
+        offers.forget(BATCH.peer);
+        assert!(offers.decide(Ticket(1), None).unwrap().is_none());
+        assert!(offers.decide(Ticket(9), None).is_none());
+    }
+}

@@ -1,0 +1,566 @@
+//! The protocol of one member with all its peers: events in, effects out.
+//! Never touches a socket, a clock or a disk, and holds no record of its own.
+//!
+//! ```text
+//! connect, and every new cutoff:  HELLO both ways ── roots equal ──► in sync
+//!                                        └─ differ ─► lower id sends BUCKETS, then FLIGHTs alternate
+//! connect, once:                  FRESH: what is younger than the cutoff, by short forms
+//! any time:                       BATCH and ACK, both ways, within a window
+//! ```
+
+use crate::codec::{Reader, put_bucket, put_varint};
+use crate::descent::{Descent, Found};
+use crate::event::{Effect, Event, ItemName, SetView, Snapshot, Which};
+use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::limits;
+use crate::offence::Offence;
+use crate::peer::{Peer, PeerStatus, Round};
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::limits::ROSTER_BYTES_MAX;
+use quar_base::time::{CUTOFF_STEP_MS, Cutoff, UnixMillis};
+use quar_merkle::{Hash, short8_of_key};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The protocol of one member.
+pub struct Engine {
+    me: MemberId,
+    push_bytes_max: usize,
+    peers: BTreeMap<MemberId, Peer>,
+    not_pushed: u64,
+    next_asked: usize,
+}
+
+impl Engine {
+    /// The protocol of member `me`; at most `push_bytes_max` of fresh items wait for a peer.
+    #[must_use]
+    pub fn new(me: MemberId, push_bytes_max: usize) -> Self {
+        Self {
+            me,
+            push_bytes_max,
+            peers: BTreeMap::new(),
+            not_pushed: 0,
+            next_asked: 0,
+        }
+    }
+
+    /// Connected peers.
+    #[must_use]
+    pub fn peer_count(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// What is known of a peer; defaults for one that is not connected.
+    #[must_use]
+    pub fn status(&self, peer: MemberId) -> PeerStatus {
+        self.peers.get(&peer).map(Peer::status).unwrap_or_default()
+    }
+
+    /// Fresh items that were not pushed for want of room, and left to anti-entropy.
+    #[must_use]
+    pub fn not_pushed(&self) -> u64 {
+        self.not_pushed
+    }
+
+    /// Takes one event. Batches are sent by [`Self::flush`].
+    pub fn handle(&mut self, event: Event<'_>, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Tick => self.tick(set, effects),
+            Event::Connected { peer, session_key } => {
+                self.peers
+                    .insert(peer, Peer::new(peer, session_key, self.push_bytes_max));
+                self.greet(peer, set, effects);
+            }
+            Event::Disconnected { peer } => {
+                self.peers.remove(&peer);
+            }
+            Event::Frame {
+                peer,
+                kind,
+                payload,
+            } => {
+                if let Err(offence) = self.frame(peer, kind, payload, set, effects) {
+                    self.peers.remove(&peer);
+                    effects.push(Effect::Disconnect { peer, offence });
+                }
+            }
+            Event::Committed(item) => {
+                for peer in self.peers.values_mut() {
+                    if !peer.transfer.push(&item) {
+                        self.not_pushed += 1;
+                    }
+                }
+            }
+            Event::Stored {
+                peer,
+                sequence,
+                refused,
+            } => {
+                if self.peers.contains_key(&peer) {
+                    effects.push(acknowledgement(peer, sequence, &refused));
+                }
+            }
+            Event::Loaded { peer, items } => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.transfer.loaded(items, effects);
+                }
+            }
+            Event::Wanted(wanted) => self.want(&wanted, set.now(), effects),
+        }
+    }
+
+    /// Sends what has gathered. Call it after a number of events.
+    pub fn flush(&mut self, effects: &mut Vec<Effect>) {
+        for peer in self.peers.values_mut() {
+            peer.transfer.flush(effects);
+        }
+    }
+
+    fn tick(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let now = set.now();
+        let cutoff = set.cutoff(Which::Current);
+        let peers: Vec<MemberId> = self.peers.keys().copied().collect();
+        for id in peers {
+            let Some(peer) = self.peers.get_mut(&id) else {
+                continue;
+            };
+            let is_silent = |round: &Round| (now - round.heard_at).0 > limits::ROUND_PATIENCE_MS;
+            if peer.round.as_ref().is_some_and(is_silent) {
+                peer.round = None;
+            }
+            if peer.greeted != Some(cutoff) && peer.round.is_none() {
+                self.greet(id, set, effects);
+            }
+        }
+    }
+
+    fn greet(&mut self, id: MemberId, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let cutoff = set.cutoff(Which::Current);
+        peer.greeted = Some(cutoff);
+        let (records, wanted) = set.counts();
+        let hello = Hello {
+            clock_ms: set.now().0,
+            cutoff_steps: steps(cutoff),
+            current_root: half(&set.state_root(Which::Current)),
+            previous_root: half(&set.state_root(Which::Previous)),
+            digest: digest(set),
+            records,
+            wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
+        };
+        effects.push(Effect::Send {
+            peer: id,
+            kind: kind::HELLO,
+            payload: hello.encode(),
+        });
+        if !peer.is_fresh_told {
+            peer.is_fresh_told = true;
+            let payload = fresh(&peer.session_key, &set.waiting());
+            effects.push(Effect::Send {
+                peer: id,
+                kind: kind::FRESH,
+                payload,
+            });
+        }
+        if peer.hello.is_some() {
+            self.compare(id, set, effects);
+        }
+    }
+
+    fn frame(
+        &mut self,
+        id: MemberId,
+        frame_kind: u8,
+        payload: &[u8],
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        if peer.hello.is_none() && frame_kind != kind::HELLO && frame_kind < kind::PASSED_OVER {
+            return Err(Offence::OutOfTurn);
+        }
+        match frame_kind {
+            kind::HELLO => self.hello(id, payload, set, effects)?,
+            kind::FLOORS => self.floors(id, FloorsFrame::decode(payload)?, set, effects),
+            kind::ROSTER => {
+                let text = std::str::from_utf8(payload).map_err(|_| Offence::Malformed)?;
+                if text.len() > ROSTER_BYTES_MAX {
+                    return Err(Offence::TooMuch);
+                }
+                effects.push(Effect::AdoptRoster {
+                    peer: id,
+                    text: text.to_owned(),
+                });
+            }
+            kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
+            kind::FLIGHT => {
+                let frame = FlightFrame::decode(payload)?;
+                if let Some(told) = peer.gather(frame, set.now())? {
+                    self.flight(id, &told, effects);
+                }
+            }
+            kind::WANT_KEYS => {
+                if let Some(round) = &peer.round {
+                    for (bucket, prefix, shorts) in frame::decode_want_keys(payload)? {
+                        let keys = round.descent.keys_asked_for(bucket, &prefix, &shorts);
+                        peer.transfer
+                            .bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
+                    }
+                }
+            }
+            kind::FRESH => self.send_fresh(id, payload, set)?,
+            kind::BATCH => {
+                let (sequence, items) = frame::decode_batch(payload, &mut peer.assembled)?;
+                effects.push(Effect::Offer {
+                    peer: id,
+                    sequence,
+                    items,
+                });
+            }
+            kind::ACK => {
+                let (sequence, refused) = decode_acknowledgement(payload)?;
+                peer.transfer.acknowledged(sequence, &refused, effects)?;
+            }
+            kind::WANT_BODIES => {
+                let wants = frame::decode_want_bodies(payload)?;
+                peer.transfer
+                    .bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
+            }
+            kind::BODY_PART => peer.assemble(payload)?,
+            kind::PASSED_OVER.. => {}
+            _ => return Err(Offence::UnknownKind),
+        }
+        Ok(())
+    }
+
+    fn hello(
+        &mut self,
+        id: MemberId,
+        payload: &[u8],
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        let hello = Hello::decode(payload)?.ok_or(Offence::Version)?;
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let offset_ms = i64::try_from(hello.clock_ms).unwrap_or(i64::MAX)
+            - i64::try_from(set.now().0).unwrap_or(i64::MAX);
+        effects.push(Effect::PeerClock {
+            peer: id,
+            offset_ms,
+        });
+        peer.status.records = hello.records;
+        peer.status.wanted = hello.wanted.into();
+        if hello.digest != digest(set) {
+            let (roster_epoch, _) = set.roster();
+            let payload = FloorsFrame {
+                roster_epoch,
+                floors: set.floors(),
+            }
+            .encode();
+            effects.push(Effect::Send {
+                peer: id,
+                kind: kind::FLOORS,
+                payload,
+            });
+        }
+        peer.hello = Some(hello);
+        self.compare(id, set, effects);
+        Ok(())
+    }
+
+    fn floors(
+        &mut self,
+        id: MemberId,
+        frame: FloorsFrame,
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (epoch, text) = set.roster();
+        if frame.roster_epoch < epoch {
+            let payload = text.as_bytes().to_vec();
+            effects.push(Effect::Send {
+                peer: id,
+                kind: kind::ROSTER,
+                payload,
+            });
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.floors = Some(frame);
+        }
+    }
+
+    /// Compares roots at the highest cutoff that both sides told of; the lower member begins a round.
+    fn compare(&mut self, id: MemberId, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(hello) = &peer.hello else { return };
+        let Some((which, theirs)) = common_view(hello, set) else {
+            return;
+        };
+        peer.status.in_sync = half(&set.state_root(which)) == theirs;
+        let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
+            return;
+        };
+        if self.me > id {
+            return;
+        }
+        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
+        let (cutoff_steps, round) = (steps(snapshot.cutoff), peer.next_round);
+        peer.next_round += 1;
+        peer.status.rounds += 1;
+        let first_single = Descent::first_single(&snapshot);
+        let descent = Descent::new(snapshot, &peer.session_key, round, first_single);
+        let payload = descent.buckets(cutoff_steps, round).encode();
+        peer.begin(descent, now);
+        effects.push(Effect::Send {
+            peer: id,
+            kind: kind::BUCKETS,
+            payload,
+        });
+    }
+
+    fn buckets(
+        &mut self,
+        id: MemberId,
+        frame: &BucketsFrame,
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        if self.me < id {
+            return Err(Offence::OutOfTurn);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let wanted = |which: &Which| steps(set.cutoff(*which)) == frame.cutoff_steps;
+        let which = [Which::Current, Which::Previous].into_iter().find(wanted);
+        // The cutoff may have moved on meanwhile: an empty flight ends the round.
+        let Some(which) = which else {
+            send_flight(id, &[], effects);
+            return Ok(());
+        };
+        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
+        let mut descent =
+            Descent::new(snapshot, &peer.session_key, frame.round, frame.first_single);
+        let found = descent.answer_buckets(frame);
+        peer.status.rounds += 1;
+        peer.begin(descent, set.now());
+        self.act_on(id, found, effects);
+        Ok(())
+    }
+
+    fn flight(&mut self, id: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(round) = &mut peer.round else { return };
+        if told.is_empty() {
+            peer.round = None;
+            return;
+        }
+        let found = round.descent.answer(told);
+        self.act_on(id, found, effects);
+    }
+
+    fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        // What an earlier round found and is still on its way would be found again.
+        if peer.round.as_ref().is_some_and(|round| round.adds_bulk) {
+            let names = found
+                .missing_there
+                .into_iter()
+                .map(|(b, key)| ItemName::Record(b, key));
+            peer.transfer.bulk(names);
+        }
+        for wants in found.missing_here.chunks(1000) {
+            let mut payload = Vec::new();
+            for (bucket, prefix, shorts) in wants {
+                put_bucket(&mut payload, *bucket);
+                prefix.encode(&mut payload);
+                frame::put_shorts(&mut payload, shorts);
+            }
+            effects.push(Effect::Send {
+                peer: id,
+                kind: kind::WANT_KEYS,
+                payload,
+            });
+        }
+        send_flight(id, &found.told, effects);
+        if found.told.is_empty() {
+            peer.round = None;
+        }
+    }
+
+    /// The peer told what it has that is younger than the cutoff: it gets what it lacks.
+    fn send_fresh(
+        &mut self,
+        id: MemberId,
+        payload: &[u8],
+        set: &dyn SetView,
+    ) -> Result<(), Offence> {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let (chunks, rest) = payload.as_chunks::<8>();
+        if !rest.is_empty() || chunks.len() > limits::FRESH {
+            return Err(Offence::Malformed);
+        }
+        let theirs: BTreeSet<u64> = chunks
+            .iter()
+            .map(|chunk| u64::from_le_bytes(*chunk))
+            .collect();
+        let key = fresh_key(&peer.session_key);
+        let waiting = set.waiting().into_iter();
+        let lacking = waiting.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
+        peer.transfer
+            .bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
+        Ok(())
+    }
+
+    /// Asks one peer for each wanted body, another one each time.
+    fn want(&mut self, wanted: &[(Bucket, BodyId)], now: UnixMillis, effects: &mut Vec<Effect>) {
+        let is_recent = |at: &UnixMillis| (now - *at).0 < limits::WANT_AGAIN_MS;
+        for peer in self.peers.values_mut() {
+            peer.asked.retain(|_, at| is_recent(at));
+        }
+        let asked: BTreeSet<BodyId> = self
+            .peers
+            .values()
+            .flat_map(|peer| peer.asked.keys().copied())
+            .collect();
+        let ids: Vec<MemberId> = self.peers.keys().copied().collect();
+        if ids.is_empty() {
+            return;
+        }
+        let turn = self.next_asked % ids.len();
+        let Some(peer) = self.peers.get_mut(&ids[turn]) else {
+            return;
+        };
+        let mut payload = Vec::new();
+        let fresh = wanted.iter().filter(|(_, id)| !asked.contains(id));
+        for (bucket, id) in fresh.take(limits::WANT_BODIES) {
+            put_bucket(&mut payload, *bucket);
+            payload.extend_from_slice(&id.0);
+            peer.asked.insert(*id, now);
+        }
+        if !payload.is_empty() {
+            self.next_asked += 1;
+            effects.push(Effect::Send {
+                peer: ids[turn],
+                kind: kind::WANT_BODIES,
+                payload,
+            });
+        }
+    }
+}
+
+impl From<crate::codec::Malformed> for Offence {
+    fn from(_: crate::codec::Malformed) -> Self {
+        Self::Malformed
+    }
+}
+
+fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
+    for payload in FlightFrame::encode_all(told) {
+        effects.push(Effect::Send {
+            peer,
+            kind: kind::FLIGHT,
+            payload,
+        });
+    }
+}
+
+fn steps(cutoff: Cutoff) -> u32 {
+    u32::try_from(cutoff.0 / (CUTOFF_STEP_MS / 1000)).unwrap_or(u32::MAX)
+}
+
+fn half(root: &Hash) -> [u8; 16] {
+    *root.0.first_chunk().expect("a root has 32 bytes")
+}
+
+/// What both sides must have in common besides the set.
+fn digest(set: &dyn SetView) -> [u8; 8] {
+    let (roster_epoch, _) = set.roster();
+    let payload = FloorsFrame {
+        roster_epoch,
+        floors: set.floors(),
+    }
+    .encode();
+    *blake3::hash(&payload)
+        .as_bytes()
+        .first_chunk()
+        .expect("a digest has 32 bytes")
+}
+
+/// Our view at the highest cutoff for which the peer told a root, and that root.
+fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
+    let theirs = [
+        (hello.cutoff_steps, hello.current_root),
+        (hello.cutoff_steps.saturating_sub(1), hello.previous_root),
+    ];
+    let mine = [Which::Current, Which::Previous];
+    let pairs = mine
+        .into_iter()
+        .flat_map(|which| theirs.map(|(at, root)| (which, at, root)));
+    let common = pairs.filter(|(which, at, _)| steps(set.cutoff(*which)) == *at);
+    common
+        .max_by_key(|(_, at, _)| *at)
+        .map(|(which, _, root)| (which, root))
+}
+
+/// Leaves out the days that the peer no longer accepts.
+fn above_floors(mut set: Snapshot, floors: Option<&FloorsFrame>) -> Snapshot {
+    for (class, day) in floors.iter().flat_map(|frame| &frame.floors) {
+        set.tries
+            .retain(|bucket, _| bucket.class != *class || bucket.day >= *day);
+    }
+    set
+}
+
+fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
+    *blake3::keyed_hash(session_key, b"quard fresh").as_bytes()
+}
+
+fn fresh(session_key: &[u8; 32], waiting: &[(Bucket, RecordKey)]) -> Vec<u8> {
+    let key = fresh_key(session_key);
+    let newest = waiting.iter().rev().take(limits::FRESH);
+    newest
+        .flat_map(|(_, record)| short8_of_key(&key, record).to_le_bytes())
+        .collect()
+}
+
+fn acknowledgement(peer: MemberId, sequence: u64, refused: &[u16]) -> Effect {
+    let mut payload = Vec::new();
+    put_varint(&mut payload, sequence);
+    refused
+        .iter()
+        .for_each(|position| payload.extend_from_slice(&position.to_le_bytes()));
+    Effect::Send {
+        peer,
+        kind: kind::ACK,
+        payload,
+    }
+}
+
+fn decode_acknowledgement(payload: &[u8]) -> Result<(u64, Vec<u16>), Offence> {
+    let mut fields = Reader(payload);
+    let sequence = fields.varint()?;
+    let mut refused = Vec::new();
+    while !fields.0.is_empty() {
+        refused.push(fields.u16()?);
+    }
+    if refused.len() > limits::BATCH_ITEMS {
+        Err(Offence::TooMuch)
+    } else {
+        Ok((sequence, refused))
+    }
+}

@@ -1,0 +1,208 @@
+//! What happens to the protocol, what it answers, and the items that travel.
+//! Never holds a socket, a clock or a store.
+
+use crate::offence::Offence;
+use quar_base::class::Class;
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::Record;
+use quar_base::time::{Cutoff, Day, UnixMillis};
+use quar_merkle::{Hash, Trie};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A body as it travels: coded, with the length it decodes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CodedBody {
+    /// Keyed hash of the plain bytes.
+    pub id: BodyId,
+    /// Length of the plain bytes.
+    pub raw_bytes: u32,
+    /// Number of the codec (docs/formats.md, "Coded bodies").
+    pub codec: u8,
+    /// The coded bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A record, a body, or a record with its body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Item {
+    /// A record, with the body it names if that comes along.
+    Record(Record, Option<CodedBody>),
+    /// A body that was wanted.
+    Body(Bucket, CodedBody),
+}
+
+/// Names a record or a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ItemName {
+    /// A record.
+    Record(Bucket, RecordKey),
+    /// A body.
+    Body(Bucket, BodyId),
+}
+
+impl Item {
+    /// The item's name.
+    #[must_use]
+    pub fn name(&self) -> ItemName {
+        match self {
+            Self::Record(record, _) => ItemName::Record(record.head().bucket, record.key()),
+            Self::Body(bucket, body) => ItemName::Body(*bucket, body.id),
+        }
+    }
+
+    pub(crate) fn wire_bytes(&self) -> usize {
+        let body = |body: &CodedBody| body.bytes.len() + 48;
+        match self {
+            Self::Record(record, coded) => {
+                record.bytes().len() + 8 + coded.as_ref().map_or(0, body)
+            }
+            Self::Body(_, coded) => body(coded) + 8,
+        }
+    }
+}
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Time passes.
+    Tick,
+    /// A connection was made.
+    Connected {
+        /// With whom.
+        peer: MemberId,
+        /// A secret of the connection that both sides have.
+        session_key: [u8; 32],
+    },
+    /// A connection ended.
+    Disconnected {
+        /// With whom.
+        peer: MemberId,
+    },
+    /// A frame came in.
+    Frame {
+        /// From whom.
+        peer: MemberId,
+        /// Its kind.
+        kind: u8,
+        /// Its payload.
+        payload: &'a [u8],
+    },
+    /// An item was made durable here first: it is pushed to every peer.
+    Committed(Item),
+    /// A batch of a peer is decided: durable here, but for the positions that were refused.
+    Stored {
+        /// The peer.
+        peer: MemberId,
+        /// The batch's number.
+        sequence: u64,
+        /// Positions that were refused.
+        refused: Vec<u16>,
+    },
+    /// Items that were asked for by [`Effect::Load`]; what is not here any more is left out.
+    Loaded {
+        /// For whom.
+        peer: MemberId,
+        /// The items.
+        items: Vec<Item>,
+    },
+    /// Bodies that are wanted here: all of them, newest first.
+    Wanted(Vec<(Bucket, BodyId)>),
+}
+
+/// Something to be done.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a frame.
+    Send {
+        /// To whom.
+        peer: MemberId,
+        /// Its kind.
+        kind: u8,
+        /// Its payload.
+        payload: Vec<u8>,
+    },
+    /// Admit these items; then answer with [`Event::Stored`].
+    Offer {
+        /// Who offers.
+        peer: MemberId,
+        /// The batch's number.
+        sequence: u64,
+        /// The items, in order.
+        items: Vec<Item>,
+    },
+    /// Read these and answer with [`Event::Loaded`].
+    Load {
+        /// For whom.
+        peer: MemberId,
+        /// What.
+        names: Vec<ItemName>,
+    },
+    /// The peer has this on its disk.
+    Confirmed {
+        /// Who.
+        peer: MemberId,
+        /// What.
+        name: ItemName,
+    },
+    /// The peer's clock stands this far ahead of ours.
+    PeerClock {
+        /// Whose.
+        peer: MemberId,
+        /// Its time minus ours.
+        offset_ms: i64,
+    },
+    /// The peer has a roster of a higher epoch: check it and adopt it.
+    AdoptRoster {
+        /// Who sent it.
+        peer: MemberId,
+        /// The signed text.
+        text: String,
+    },
+    /// End the connection: the peer broke the protocol.
+    Disconnect {
+        /// Whose.
+        peer: MemberId,
+        /// How.
+        offence: Offence,
+    },
+}
+
+/// Which of the two kept views of the set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// At the cutoff in force.
+    Current,
+    /// At the cutoff before.
+    Previous,
+}
+
+/// The set as of one cutoff; cloning shares the tries.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    /// The cutoff.
+    pub cutoff: Cutoff,
+    /// Tries of buckets that are kept; empty ones may be among them.
+    pub tries: BTreeMap<Bucket, Trie>,
+}
+
+/// The set as the protocol sees it.
+pub trait SetView {
+    /// The time.
+    fn now(&self) -> UnixMillis;
+    /// The cutoff of a view.
+    fn cutoff(&self, which: Which) -> Cutoff;
+    /// The root over all buckets of a view.
+    fn state_root(&self, which: Which) -> Hash;
+    /// A view that later changes do not touch.
+    fn snapshot(&self, which: Which) -> Snapshot;
+    /// Records here that are later than the cutoff in force.
+    fn waiting(&self) -> Vec<(Bucket, RecordKey)>;
+    /// Numbers of records and of wanted bodies.
+    fn counts(&self) -> (u64, u64);
+    /// The oldest day each class accepts; classes that keep everything left out.
+    fn floors(&self) -> Vec<(Class, Day)>;
+    /// The roster's epoch and its signed text.
+    fn roster(&self) -> (u64, &str);
+}

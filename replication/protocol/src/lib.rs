@@ -1,0 +1,25 @@
+//! Anti-entropy between members as a pure state machine: `handle(Event) -> effects`.
+//! No I/O, no clock, no tasks: time comes with the set, effects are performed by the caller.
+//!
+//! ```text
+//! engine     one per member: greets, compares, pushes, asks for bodies
+//! descent    one comparison: which places differ, level by level
+//! transfer   one peer's batches: push before bulk, within a window
+//! frame codec  what goes over the wire, and its limits
+//! ```
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod codec;
+mod descent;
+mod engine;
+mod event;
+mod frame;
+pub mod limits;
+mod offence;
+mod peer;
+mod transfer;
+
+pub use engine::Engine;
+pub use event::{CodedBody, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
+pub use offence::Offence;
+pub use peer::PeerStatus;

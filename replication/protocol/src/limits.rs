@@ -1,0 +1,35 @@
+//! Caps of the protocol, for what a peer may make this node hold or do.
+//! Never tunable: both sides rely on them.
+
+/// Bytes sent in batches and not yet acknowledged, per peer.
+pub const WINDOW_BYTES: usize = 8 << 20;
+/// Fresh messages queued for a peer; what goes beyond is left to anti-entropy.
+pub const PUSH_BYTES: usize = 8 << 20;
+/// A batch is closed at this many bytes.
+pub const BATCH_BYTES: usize = 256 << 10;
+/// Items in one batch.
+pub const BATCH_ITEMS: usize = 512;
+/// Names asked for in one load.
+pub const LOAD_ITEMS: usize = 256;
+/// Flights in one round, both sides together: deeper than any trie.
+pub const FLIGHTS: u32 = 200;
+/// Descriptions in one flight.
+pub const FLIGHT_DESCRIPTIONS: usize = 20_000;
+/// A flight's frame is closed at this many bytes.
+pub const FLIGHT_FRAME_BYTES: usize = 256 << 10;
+/// Fresh records told of at connect.
+pub const FRESH: usize = 100_000;
+/// Bodies asked for in one frame.
+pub const WANT_BODIES: usize = 1000;
+/// Keys asked for by one description.
+pub const WANT_KEYS: usize = 64;
+/// A body part's bytes.
+pub const PART_BYTES: usize = 512 << 10;
+/// A round without an answer for so long is given up, in milliseconds.
+pub const ROUND_PATIENCE_MS: u64 = 30_000;
+/// A wanted body is asked for again after so long, in milliseconds.
+pub const WANT_AGAIN_MS: u64 = 5_000;
+/// The newest days whose buckets are listed singly.
+pub const SINGLE_DAYS: u32 = 32;
+/// Bulk keys held for one peer; a round that finds more leaves the rest to the next.
+pub const BULK_KEYS: usize = 4_000_000;

@@ -1,0 +1,34 @@
+//! Ways in which a peer breaks the protocol.
+//! Never for what an honest peer of the same version can do.
+
+/// What a peer did that no honest peer does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Offence {
+    /// A frame that does not decode.
+    Malformed,
+    /// A frame of a kind that this version does not know and that may not be passed over.
+    UnknownKind,
+    /// A frame where the protocol does not allow it.
+    OutOfTurn,
+    /// More entries, flights or bytes than allowed.
+    TooMuch,
+    /// An acknowledgement of something that was not sent.
+    BogusAck,
+    /// Another protocol version.
+    Version,
+}
+
+impl Offence {
+    /// A stable name for counters.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed-frame",
+            Self::UnknownKind => "unknown-frame-kind",
+            Self::OutOfTurn => "frame-out-of-turn",
+            Self::TooMuch => "beyond-limits",
+            Self::BogusAck => "bogus-acknowledgement",
+            Self::Version => "protocol-version",
+        }
+    }
+}

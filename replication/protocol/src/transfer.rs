@@ -1,0 +1,214 @@
+//! Moving items to one peer: fresh ones first, then what a comparison found, within a window.
+//! Never holds more bytes for a peer than the window and the push budget allow.
+//!
+//! ```text
+//! push queue (items)  ─┐
+//! bulk queue (names) ──┴─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! ```
+
+use crate::event::{Effect, Item, ItemName};
+use crate::frame::{self, kind};
+use crate::limits;
+use crate::offence::Offence;
+use quar_base::ids::MemberId;
+use std::collections::{BTreeMap, VecDeque};
+
+/// One batch that the peer has not acknowledged.
+struct Sent {
+    names: Vec<ItemName>,
+    bytes: usize,
+}
+
+/// The sending side of one connection.
+pub(crate) struct Transfer {
+    peer: MemberId,
+    push: VecDeque<Item>,
+    push_bytes: usize,
+    bulk: VecDeque<ItemName>,
+    is_loading: bool,
+    sent: BTreeMap<u64, Sent>,
+    sent_bytes: usize,
+    next_sequence: u64,
+    push_bytes_max: usize,
+}
+
+impl Transfer {
+    pub(crate) fn new(peer: MemberId, push_bytes_max: usize) -> Self {
+        Self {
+            peer,
+            push: VecDeque::new(),
+            push_bytes: 0,
+            bulk: VecDeque::new(),
+            is_loading: false,
+            sent: BTreeMap::new(),
+            sent_bytes: 0,
+            next_sequence: 1,
+            push_bytes_max,
+        }
+    }
+
+    /// Bytes queued for pushing or not acknowledged yet.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.push_bytes + self.sent_bytes
+    }
+
+    /// Queues a fresh item; beyond the budget it is left to anti-entropy.
+    pub(crate) fn push(&mut self, item: &Item) -> bool {
+        let bytes = item.wire_bytes();
+        if self.push_bytes + bytes > self.push_bytes_max && !self.push.is_empty() {
+            return false;
+        }
+        self.push_bytes += bytes;
+        self.push.push_back(item.clone());
+        true
+    }
+
+    /// Queues what a comparison found.
+    pub(crate) fn bulk(&mut self, names: impl IntoIterator<Item = ItemName>) {
+        let room = limits::BULK_KEYS.saturating_sub(self.bulk.len());
+        self.bulk.extend(names.into_iter().take(room));
+    }
+
+    /// Whether nothing that a comparison found waits to be sent.
+    pub(crate) fn is_bulk_empty(&self) -> bool {
+        self.bulk.is_empty() && !self.is_loading
+    }
+
+    /// Sends what the window allows.
+    pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
+        while self.has_room() && !self.push.is_empty() {
+            let mut items = Vec::new();
+            let mut bytes = 0;
+            while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
+                // A long body goes in a batch of its own: its parts precede it.
+                let next_is_long = self.push.front().is_some_and(has_long_body);
+                if next_is_long && !items.is_empty() {
+                    break;
+                }
+                let Some(item) = self.push.pop_front() else {
+                    break;
+                };
+                bytes += item.wire_bytes();
+                items.push(item);
+                if next_is_long {
+                    break;
+                }
+            }
+            self.push_bytes = self.push_bytes.saturating_sub(bytes);
+            self.send(&items, effects);
+        }
+        if self.has_room() && !self.is_loading && !self.bulk.is_empty() {
+            let count = self.bulk.len().min(limits::LOAD_ITEMS);
+            let names = self.bulk.drain(..count).collect();
+            self.is_loading = true;
+            effects.push(Effect::Load {
+                peer: self.peer,
+                names,
+            });
+        }
+    }
+
+    /// Items that were asked for have been read.
+    pub(crate) fn loaded(&mut self, items: Vec<Item>, effects: &mut Vec<Effect>) {
+        self.is_loading = false;
+        let mut group = Vec::new();
+        let mut bytes = 0;
+        for item in items {
+            let is_long = has_long_body(&item);
+            let is_full = bytes + item.wire_bytes() > limits::BATCH_BYTES
+                || group.len() >= limits::BATCH_ITEMS;
+            if !group.is_empty() && (is_long || is_full) {
+                self.send(&std::mem::take(&mut group), effects);
+                bytes = 0;
+            }
+            bytes += item.wire_bytes();
+            group.push(item);
+            if is_long {
+                self.send(&std::mem::take(&mut group), effects);
+                bytes = 0;
+            }
+        }
+        if !group.is_empty() {
+            self.send(&group, effects);
+        }
+    }
+
+    /// The peer has a batch on its disk, but for the refused positions.
+    pub(crate) fn acknowledged(
+        &mut self,
+        sequence: u64,
+        refused: &[u16],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        let sent = self.sent.remove(&sequence).ok_or(Offence::BogusAck)?;
+        if refused
+            .iter()
+            .any(|position| usize::from(*position) >= sent.names.len())
+        {
+            return Err(Offence::BogusAck);
+        }
+        self.sent_bytes -= sent.bytes;
+        for (position, name) in sent.names.into_iter().enumerate() {
+            if !refused
+                .iter()
+                .any(|refused| usize::from(*refused) == position)
+            {
+                effects.push(Effect::Confirmed {
+                    peer: self.peer,
+                    name,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.sent_bytes < limits::WINDOW_BYTES
+    }
+
+    fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let mut payload = Vec::new();
+        crate::codec::put_varint(&mut payload, sequence);
+        let mut bytes = 0;
+        for item in items {
+            self.send_parts(item, effects);
+            frame::encode_item(&mut payload, item);
+            bytes += item.wire_bytes();
+        }
+        self.sent_bytes += bytes;
+        let names = items.iter().map(Item::name).collect();
+        self.sent.insert(sequence, Sent { names, bytes });
+        effects.push(Effect::Send {
+            peer: self.peer,
+            kind: kind::BATCH,
+            payload,
+        });
+    }
+
+    /// A body that is too long for a frame travels ahead of its batch.
+    fn send_parts(&self, item: &Item, effects: &mut Vec<Effect>) {
+        let body = match item {
+            Item::Record(_, Some(body)) | Item::Body(_, body) => body,
+            Item::Record(_, None) => return,
+        };
+        if body.bytes.len() > limits::PART_BYTES {
+            for part in body.bytes.chunks(limits::PART_BYTES) {
+                let payload = part.to_vec();
+                effects.push(Effect::Send {
+                    peer: self.peer,
+                    kind: kind::BODY_PART,
+                    payload,
+                });
+            }
+        }
+    }
+}
+
+fn has_long_body(item: &Item) -> bool {
+    match item {
+        Item::Record(_, Some(body)) | Item::Body(_, body) => body.bytes.len() > limits::PART_BYTES,
+        Item::Record(_, None) => false,
+    }
+}
