@@ -12,8 +12,10 @@ use cargo_metadata::Metadata;
 
 /// Prints what breaks the layers. True if nothing does.
 pub(crate) fn run(workspace: &Metadata) -> Result<bool> {
-    let mut findings = crates::check(&crates::read(workspace)?);
+    let crates = crates::read(workspace)?;
+    let mut findings = crates::check(&crates);
     let tree = Tree::read(workspace.workspace_root.as_std_path())?;
-    findings.extend(sources::check(&tree));
+    findings.extend(sources::check(&tree, &crates::pure_folders(&crates)));
+    findings.extend(sources::unused_exceptions(&tree));
     Ok(finding::report(findings))
 }

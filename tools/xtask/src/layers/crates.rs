@@ -1,7 +1,7 @@
 //! Holds the crates' dependencies against the table.
 //! Never follows a dependency out of the workspace: what libraries use is their affair.
 
-use super::table::{OUTSIDE_WORLD, PLACES, PURE, Place, SOLE_USERS};
+use super::table::{OUTSIDE_WORLD, PLACES, PURE, Place, SOLE_USERS, TABLE};
 use crate::finding::Finding;
 use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata};
@@ -57,6 +57,15 @@ pub(super) fn read(workspace: &Metadata) -> Result<Vec<Crate>> {
         .collect()
 }
 
+/// The folders with the sources of the pure crates, each with a `/` at its end.
+pub(super) fn pure_folders(crates: &[Crate]) -> Vec<String> {
+    let pure = crates
+        .iter()
+        .filter(|each| PURE.contains(&each.name.as_str()));
+    pure.map(|each| each.manifest.replace("Cargo.toml", "src/"))
+        .collect()
+}
+
 /// All that breaks the table.
 pub(super) fn check(crates: &[Crate]) -> Vec<Finding> {
     let members: BTreeSet<&str> = crates.iter().map(|c| c.name.as_str()).collect();
@@ -86,8 +95,6 @@ pub(super) fn check(crates: &[Crate]) -> Vec<Finding> {
     }
     findings
 }
-
-const TABLE: &str = "tools/xtask/src/layers/table.rs";
 
 fn place_of(name: &str) -> Option<&'static Place> {
     PLACES.iter().find(|place| place.name == name)

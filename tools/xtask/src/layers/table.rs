@@ -1,6 +1,9 @@
 //! The one table of the layers: who may depend on whom, and who alone may touch what.
 //! Never checks: `crates` holds manifests against this table, `sources` holds sources against it.
 
+/// This file, for findings about the table itself.
+pub(super) const TABLE: &str = "tools/xtask/src/layers/table.rs";
+
 /// A crate of the workspace and its place.
 #[derive(Debug)]
 pub(super) struct Place {
@@ -22,13 +25,20 @@ pub(super) struct SoleUser {
 /// A path, and why a rule does not hold under it.
 pub(super) type Exception = (&'static str, &'static str);
 
+/// Where a rule about names holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Everywhere,
+    /// The sources of the crates in [`PURE`].
+    PureCrates,
+}
+
 /// Names that may stand in few places only.
 #[derive(Debug)]
 pub(super) struct SourceRule {
     pub(super) what: &'static str,
     pub(super) names: &'static [&'static str],
-    /// Paths under which the rule holds; `""` is everywhere.
-    pub(super) holds_in: &'static [&'static str],
+    pub(super) holds_in: Scope,
     /// Paths under which the names may stand all the same, each with its reason.
     pub(super) exceptions: &'static [Exception],
     /// How to do without.
@@ -129,7 +139,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
             ".elapsed()",
             "clock_gettime",
         ],
-        holds_in: &[""],
+        holds_in: Scope::Everywhere,
         exceptions: &[DAEMON, NET, TOOLS, INDEX_EXAMPLES],
         instead: "take the time from src/daemon, in the event or as an argument",
     },
@@ -149,7 +159,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
             "/dev/random",
             "/dev/urandom",
         ],
-        holds_in: &[""],
+        holds_in: Scope::Everywhere,
         exceptions: &[
             DAEMON,
             NET,
@@ -172,12 +182,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
             "TcpStream",
             "UdpSocket",
         ],
-        holds_in: &[
-            "storage/base/src/",
-            "storage/merkle/src/",
-            "replication/sync/src/",
-            "replication/node/src/",
-        ],
+        holds_in: Scope::PureCrates,
         exceptions: &[],
         instead: "answer with an effect that src/daemon performs, or use quar-store's disk",
     },

@@ -1,5 +1,5 @@
 //! Tests of the layers between crates: the table is sound, and each rule finds what it forbids.
-use super::{Crate, Kind, PLACES, Use, check, line_of, place_of};
+use super::{Crate, Kind, PLACES, PURE, Use, check, line_of, place_of, pure_folders};
 
 /// The workspace as the table has it, each crate using all that it may.
 fn sound() -> Vec<Crate> {
@@ -134,6 +134,16 @@ fn the_pure_crates_do_without_runtime_and_io() {
     }
     allows("quar-store", product("nix"));
     allows("quar-net", product("tokio"));
+}
+
+#[test]
+fn the_folders_of_the_pure_crates_follow_their_manifests() {
+    let folders = pure_folders(&sound());
+    assert_eq!(folders.len(), PURE.len());
+    assert!(
+        folders.contains(&"quar-node/src/".to_owned()),
+        "{folders:?}"
+    );
 }
 
 #[test]
