@@ -23,3 +23,6 @@ pub use engine::Engine;
 pub use event::{CodedBody, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
 pub use peer::PeerStatus;
+
+#[cfg(test)]
+mod tests;

@@ -229,7 +229,7 @@ impl Store {
             .state()
             .buckets
             .get(&bucket)
-            .is_some_and(|held| held.wanted.contains_key(&body.id));
+            .is_some_and(|held| held.wanted.contains(&body.id));
         if !is_wanted {
             return Err(Refusal::UnwantedBody(body.id));
         }

@@ -90,10 +90,16 @@ impl Store {
         }
         let mut plan = Plan::default();
         for submission in submissions {
-            if let Err(error) = self.plan(&mut plan, submission) {
+            let ticket = submission.ticket;
+            let planned = match self.has_failed() {
+                false => self.plan(&mut plan, submission),
+                true => Ok(Outcome::Refused(Refusal::Failed)),
+            };
+            let outcome = planned.unwrap_or_else(|error| {
                 self.fail("reading the index", &error);
-                break;
-            }
+                Outcome::Refused(Refusal::Failed)
+            });
+            plan.outcomes.push((ticket, outcome));
         }
         let commit = committer.next_commit;
         committer.next_commit += 1;
@@ -132,8 +138,7 @@ impl Store {
         tracing::error!(%error, "{what} failed; the store takes nothing until the daemon is restarted");
     }
 
-    fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<(), IndexError> {
-        let ticket = submission.ticket;
+    fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Outcome, IndexError> {
         let bucket = submission.item.bucket();
         let outcome = match submission.item {
             Item::Arrival {
@@ -155,14 +160,15 @@ impl Store {
                 Outcome::AlreadyHere(None)
             }
         };
-        // "Already here" may mean: earlier in this very commit. It stands or falls with it.
-        if let Outcome::AlreadyHere(_) = &outcome
-            && let Some(batch) = plan.batches.get_mut(&bucket)
-        {
-            batch.waiting.push(plan.outcomes.len());
+        // "Already here" may mean: earlier in this very commit, or the day before in it. It stands
+        // or falls with that.
+        if let Outcome::AlreadyHere(earlier) = &outcome {
+            let bucket = earlier.map_or(bucket, |earlier| earlier.bucket);
+            if let Some(batch) = plan.batches.get_mut(&bucket) {
+                batch.waiting.push(plan.outcomes.len());
+            }
         }
-        plan.outcomes.push((ticket, outcome));
-        Ok(())
+        Ok(outcome)
     }
 
     fn plan_arrival(
@@ -373,7 +379,10 @@ impl Store {
                 key,
             };
             match SegmentWriter::create(&*self.disk, name, SegmentRole::Log, &maker, rng) {
-                Ok(writer) => writers.insert(bucket, writer),
+                Ok(writer) => {
+                    self.state_mut().name_segment(&name, writer.salt());
+                    writers.insert(bucket, writer)
+                }
                 Err(error) => {
                     // A half-made file keeps its number taken.
                     let mut state = self.state_mut();

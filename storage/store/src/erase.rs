@@ -39,6 +39,13 @@ pub struct Erased {
     pub messages: u64,
 }
 
+/// An erasure that has begun.
+pub(crate) struct Begun {
+    records: BTreeSet<RecordKey>,
+    /// Its segments. None of them is written to any more, and none made later is touched.
+    segments: Vec<u32>,
+}
+
 /// What is to go.
 struct Doomed {
     records: BTreeSet<RecordKey>,
@@ -80,21 +87,19 @@ impl Store {
     /// [`ReadError`] when a segment cannot be read or written; then nothing has changed, and
     /// erasing again later is safe.
     pub fn erase(&self, bucket: Bucket) -> Result<Erased, ReadError> {
-        let Some(records) = self.begin_erasure(bucket)? else {
+        let Some(begun) = self.begin_erasure(bucket)? else {
             return Ok(Erased::default());
         };
-        let result = self.rewrite_without(bucket, records);
+        let result = self.rewrite_without(bucket, begun);
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.leaving.clear();
+            held.bereft.clear();
         }
         result
     }
 
     /// Marks what goes: from here on nothing is deduplicated onto it, nor added to its segments.
-    pub(crate) fn begin_erasure(
-        &self,
-        bucket: Bucket,
-    ) -> Result<Option<BTreeSet<RecordKey>>, ReadError> {
+    pub(crate) fn begin_erasure(&self, bucket: Bucket) -> Result<Option<Begun>, ReadError> {
         let mut committer = self.committer();
         let records = match self.state().buckets.get(&bucket) {
             Some(held) if !held.erasable.is_empty() => held.erasable.clone(),
@@ -107,10 +112,11 @@ impl Store {
             }
         }
         committer.writers.remove(&bucket);
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.leaving = leaving;
-        }
-        Ok(Some(records))
+        let mut state = self.state_mut();
+        let held = state.buckets.entry(bucket).or_default();
+        held.leaving = leaving;
+        let segments = held.segments.keys().copied().collect();
+        Ok(Some(Begun { records, segments }))
     }
 
     fn arrival_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Arrival>, ReadError> {
@@ -121,10 +127,10 @@ impl Store {
     pub(crate) fn rewrite_without(
         &self,
         bucket: Bucket,
-        records: BTreeSet<RecordKey>,
+        begun: Begun,
     ) -> Result<Erased, ReadError> {
-        let segments = self.segments_of(bucket)?;
-        let doomed = self.doom(bucket, &segments, records)?;
+        let segments = self.segments_of(bucket, &begun.segments)?;
+        let doomed = self.doom(bucket, &segments, begun.records)?;
         let mut rewrites = Vec::new();
         for (name, segment) in &segments {
             if contains_doomed(segment, &doomed)? {
@@ -140,6 +146,7 @@ impl Store {
             self.put_in_force(rewrite, &doomed)?;
             erased.segments += 1;
         }
+        self.want_for_the_bereft(bucket)?;
         self.disk.sync_dir(&bucket_directory(bucket))?;
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.erasable.retain(|key| !doomed.records.contains(key));
@@ -147,15 +154,31 @@ impl Store {
         Ok(erased)
     }
 
-    fn segments_of(&self, bucket: Bucket) -> Result<Vec<(SegmentName, Arc<Segment>)>, ReadError> {
-        let numbers: Vec<u32> = self
-            .state()
-            .buckets
-            .get(&bucket)
-            .map(|held| held.segments.keys().copied().collect())
-            .unwrap_or_default();
+    /// What came without its body meanwhile, counting on one that is now gone, wants it.
+    fn want_for_the_bereft(&self, bucket: Bucket) -> Result<(), ReadError> {
+        let tree = Tree::Bucket(bucket);
+        let mut writes = Vec::new();
+        let mut state = self.state_mut();
+        let held = state.buckets.entry(bucket).or_default();
+        for (body, arrival) in std::mem::take(&mut held.bereft) {
+            let is_here = self.index.get(tree, &layout::body_key(&body))?.is_some();
+            if !is_here && !held.is_covered(&arrival) {
+                held.wanted.insert(body, arrival);
+                let key = layout::wanted_key(&body, &arrival);
+                let value = Vec::new();
+                writes.push(Write::Put { tree, key, value });
+            }
+        }
+        Ok(self.index.write(writes)?)
+    }
+
+    fn segments_of(
+        &self,
+        bucket: Bucket,
+        numbers: &[u32],
+    ) -> Result<Vec<(SegmentName, Arc<Segment>)>, ReadError> {
         let mut segments = Vec::new();
-        for number in numbers {
+        for &number in numbers {
             let name = SegmentName { bucket, number };
             if let Some(segment) = self.segment(name)? {
                 segments.push((name, segment));
@@ -357,7 +380,10 @@ impl Kept<'_> {
             number,
         };
         let role = SegmentRole::Rewrite;
-        SegmentWriter::create(&*self.store.disk, name, role, &maker, &mut committer.rng)
+        let disk = &*self.store.disk;
+        let writer = SegmentWriter::create(disk, name, role, &maker, &mut committer.rng)?;
+        self.store.state_mut().name_segment(&name, writer.salt());
+        Ok(writer)
     }
 
     fn close(self) -> Result<Rewrite, ReadError> {

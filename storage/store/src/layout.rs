@@ -6,8 +6,8 @@
 //!               'b' body id (16 bytes)        place of the coded body        21
 //!               'd' digest (12 bytes)         resend guard: record key's     12 first bytes
 //!               'r' record key                place of the record            12
-//!               'w' body id (32 bytes)        key of an arrival that needs it 36
-//! meta tree     's' class day segment         watermark                      28
+//!               'w' body id, arrival's key    nothing: the arrival needs it  0
+//! meta tree     's' class day segment         watermark                      32
 //! ```
 //! Byte tables: docs/formats.md, "Index".
 
@@ -60,6 +60,8 @@ pub(crate) struct Watermark {
     pub(crate) keys: u64,
     /// Wrapping sum over these keys of eight of their bytes.
     pub(crate) digest: u64,
+    /// First bytes of the segment's salt: an index of another store does not vouch for ours.
+    pub(crate) salt: [u8; 8],
 }
 
 pub(crate) fn record_key(key: &RecordKey) -> Vec<u8> {
@@ -82,8 +84,8 @@ pub(crate) fn actions_of(message: &RecordKey) -> Vec<u8> {
     tagged(ACTION, &[&message.to_bytes()])
 }
 
-pub(crate) fn wanted_key(id: &BodyId) -> Vec<u8> {
-    tagged(WANTED, &[&id.0])
+pub(crate) fn wanted_key(id: &BodyId, arrival: &RecordKey) -> Vec<u8> {
+    tagged(WANTED, &[&id.0, &arrival.to_bytes()])
 }
 
 pub(crate) fn resend_key(digest: &[u8; RESEND_BYTES]) -> Vec<u8> {
@@ -128,9 +130,12 @@ pub(crate) fn parse_action_key(key: &[u8]) -> Option<(RecordKey, RecordKey)> {
     ))
 }
 
-/// The body id of a `'w'` key.
-pub(crate) fn parse_wanted_key(key: &[u8]) -> Option<BodyId> {
-    BodyId::from_slice(key.strip_prefix(&[WANTED])?)
+/// Body id and arrival's key of a `'w'` key.
+pub(crate) fn parse_wanted_key(key: &[u8]) -> Option<(BodyId, RecordKey)> {
+    let (body, arrival) = key
+        .strip_prefix(&[WANTED])?
+        .split_at_checked(BodyId::BYTES)?;
+    Some((BodyId::from_slice(body)?, RecordKey::from_slice(arrival)?))
 }
 
 /// The segment of an `'s'` key.
@@ -260,8 +265,10 @@ impl BodyPlace {
 impl Watermark {
     pub(crate) fn encode(&self) -> Vec<u8> {
         [self.end, self.keys, self.digest]
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
+            .map(u64::to_le_bytes)
+            .into_iter()
+            .chain([self.salt])
+            .flatten()
             .collect()
     }
 
@@ -269,7 +276,13 @@ impl Watermark {
         let mut numbers = Numbers(value);
         let mut u64 = || numbers.take().map(u64::from_le_bytes);
         let (end, keys, digest) = (u64()?, u64()?, u64()?);
-        numbers.0.is_empty().then_some(Self { end, keys, digest })
+        let salt = numbers.take()?;
+        numbers.0.is_empty().then_some(Self {
+            end,
+            keys,
+            digest,
+            salt,
+        })
     }
 }
 
@@ -304,13 +317,14 @@ pub(crate) fn parse_action_value(value: &[u8]) -> Result<Option<RecipientSet>, (
 mod tests {
     use super::{
         BodyPlace, RecordPlace, Watermark, action_key, action_value, parse_action_key,
-        parse_action_value, parse_record_key, parse_watermark_key, record_key, watermark_key,
+        parse_action_value, parse_record_key, parse_wanted_key, parse_watermark_key, record_key,
+        wanted_key, watermark_key,
     };
     use crate::codec::Codec;
     use crate::segment::{BlockPlace, SegmentName};
     use quar_base::class::Class;
     use quar_base::coverage::RecipientSet;
-    use quar_base::ids::RecordId;
+    use quar_base::ids::{BodyId, RecordId};
     use quar_base::key::{Bucket, RecordKey};
     use quar_base::record::Kind;
     use quar_base::time::Day;
@@ -333,6 +347,11 @@ mod tests {
             Some((KEY, other))
         );
         assert_eq!(parse_record_key(&action_key(&KEY, &other)), None);
+        let body = BodyId([4; 32]);
+        assert_eq!(
+            parse_wanted_key(&wanted_key(&body, &KEY)),
+            Some((body, KEY))
+        );
         let bucket = Bucket {
             class: Class::VIRUS,
             day: Day(20_780),
@@ -359,6 +378,7 @@ mod tests {
             end: 1 << 33,
             keys: 5,
             digest: u64::MAX,
+            salt: [6; 8],
         };
         assert_eq!(RecordPlace::decode(&record.encode()), Some(record));
         assert_eq!(BodyPlace::decode(&body.encode()), Some(body));

@@ -28,6 +28,7 @@ mod segment;
 mod set;
 mod state;
 mod store;
+mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
 pub use codec::{Codec, CodecError, CodedBody};

@@ -9,6 +9,8 @@
 //! last commit ─► written again in a fresh segment: it may never have left the page cache
 //! ```
 
+mod bucket;
+
 use crate::admit::Item;
 use crate::commit::Outcome;
 use crate::disk::Disk;
@@ -338,7 +340,7 @@ impl Loader<'_> {
         let known: BTreeSet<Bucket> = index.buckets()?.into_iter().collect();
         for &bucket in &known {
             if present.contains(&bucket) {
-                self.load_bucket(index, bucket, state)?;
+                bucket::load(index, bucket, state)?;
             } else {
                 index.drop_tree(bucket)?;
             }
@@ -355,77 +357,6 @@ impl Loader<'_> {
         }
     }
 
-    /// Reads one bucket's tree and holds it against the watermarks.
-    fn load_bucket(
-        &self,
-        index: &dyn Index,
-        bucket: Bucket,
-        state: &mut State,
-    ) -> Result<(), Doubt> {
-        let mut scan = BucketScan::default();
-        let held = state.buckets.entry(bucket).or_default();
-        index.scan(Tree::Bucket(bucket), &[], &mut |key, value| {
-            scan.visit(key, value, held)
-        })?;
-        if let Some(why) = scan.doubt {
-            return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
-        }
-        for (number, found) in &scan.found {
-            let expected = held
-                .segments
-                .get(number)
-                .map(|counted| counted.mark)
-                .unwrap_or_default();
-            let same = expected.keys == found.keys && expected.digest == found.digest;
-            if !same {
-                let path = SegmentName {
-                    bucket,
-                    number: *number,
-                }
-                .path();
-                return Err(Doubt::Mismatch(format!(
-                    "the index holds {} keys of {} where its watermark says {}",
-                    found.keys,
-                    path.display(),
-                    expected.keys
-                )));
-            }
-        }
-        for (number, counted) in &held.segments {
-            if counted.mark.keys > 0 && !scan.found.contains_key(number) {
-                let path = SegmentName {
-                    bucket,
-                    number: *number,
-                }
-                .path();
-                let why = format!("the index holds nothing of {}", path.display());
-                return Err(Doubt::Mismatch(why));
-            }
-        }
-        // Keys behind a watermark are replayed; they are counted here so that a replay moves them.
-        for (number, ahead) in &scan.ahead {
-            let counted = held.segments.entry(*number).or_default();
-            counted.mark.keys += ahead.keys;
-            counted.mark.digest = counted.mark.digest.wrapping_add(ahead.digest);
-        }
-        held.records = scan.keys.len() as u64;
-        let covered: Vec<(RecordKey, u32)> = held
-            .deletes
-            .keys()
-            .filter_map(|message| held.covered_from(message).map(|second| (*message, second)))
-            .collect();
-        for (message, _) in &covered {
-            if scan.keys.binary_search(message).is_ok() {
-                held.erasable.insert(*message);
-            }
-        }
-        state.set.load(bucket, &scan.keys);
-        for (message, second) in covered {
-            state.set.remove(bucket, message, second);
-        }
-        Ok(())
-    }
-
     /// Reads what a segment holds behind its watermark.
     fn replay(
         &self,
@@ -435,13 +366,8 @@ impl Loader<'_> {
         report: &mut OpenReport,
     ) -> Result<Option<LastCommit>, Doubt> {
         let path = name.path();
-        state
-            .buckets
-            .entry(name.bucket)
-            .or_default()
-            .segments
-            .entry(name.number)
-            .or_default();
+        let segments = &mut state.buckets.entry(name.bucket).or_default().segments;
+        let mark = segments.entry(name.number).or_default().mark;
         let keys = &self.settings.keys;
         let segment = match Segment::open(self.disk, name, self.settings.cluster, keys) {
             Ok(segment) => segment,
@@ -450,7 +376,24 @@ impl Loader<'_> {
         segment
             .sync()
             .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        let mark = state.buckets[&name.bucket].segments[&name.number].mark;
+        let length = segment
+            .len()
+            .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
+        if mark.end > 0 && mark.salt != segment.salt() {
+            let why = format!("the index is of another store's {}", path.display());
+            return Err(Doubt::Mismatch(why));
+        }
+        if mark.end > length {
+            let why = format!("{} lost its end behind byte {length}", path.display());
+            return Err(Doubt::Mismatch(why));
+        }
+        state.name_segment(&name, segment.salt());
+        // A rewrite was synced before it was closed: nothing in it needs writing again.
+        let is_closed = segment.role() == SegmentRole::Rewrite
+            && segment
+                .replaced()
+                .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?
+                .is_some();
         let mut replay = Replay {
             name,
             index,
@@ -469,9 +412,8 @@ impl Loader<'_> {
             return Err(error.into());
         }
         match scanned {
-            Ok(_) => Ok(last),
             Err(BlockError::Io(error)) => Err(Doubt::Fatal(io_at(&path)(error))),
-            Err(BlockError::Damaged) => Ok(last),
+            Ok(_) | Err(BlockError::Damaged) => Ok(last.filter(|_| !is_closed)),
         }
     }
 
@@ -484,74 +426,18 @@ impl Loader<'_> {
         let path = name.path();
         match error {
             OpenSegmentError::Io(error) => Err(Doubt::Fatal(io_at(&path)(error))),
-            OpenSegmentError::Header(_) | OpenSegmentError::Misplaced => {
+            OpenSegmentError::Header(HeaderError::Damaged) | OpenSegmentError::Misplaced => {
                 report.damaged.push(format!("{}: {error}", path.display()));
                 Ok(())
             }
-            OpenSegmentError::Key(_) | OpenSegmentError::Cluster(_) => {
+            // Of these nothing is damaged: it is this program, or this node, that is the wrong one.
+            OpenSegmentError::Header(HeaderError::Version(_))
+            | OpenSegmentError::Key(_)
+            | OpenSegmentError::Cluster(_) => {
                 let reason = error.to_string();
                 Err(Doubt::Fatal(OpenError::Segment { path, reason }))
             }
         }
-    }
-}
-
-/// One bucket's tree, as it is read.
-#[derive(Default)]
-struct BucketScan {
-    keys: Vec<RecordKey>,
-    /// Keys with a place before their segment's watermark.
-    found: BTreeMap<u32, Watermark>,
-    /// Keys with a place behind it: the index knew more than its watermark says.
-    ahead: BTreeMap<u32, Watermark>,
-    doubt: Option<&'static str>,
-}
-
-impl BucketScan {
-    fn visit(&mut self, key: &[u8], value: &[u8], held: &mut BucketState) -> ControlFlow<()> {
-        if self.take(key, value, held).is_none() {
-            self.doubt = Some("the index holds a damaged entry");
-            return ControlFlow::Break(());
-        }
-        ControlFlow::Continue(())
-    }
-
-    fn take(&mut self, key: &[u8], value: &[u8], held: &mut BucketState) -> Option<()> {
-        match *key.first()? {
-            layout::RECORD => {
-                let place = RecordPlace::decode(value)?;
-                self.keys.push(layout::parse_record_key(key)?);
-                self.count(key, place.block, held);
-            }
-            layout::BODY => self.count(key, BodyPlace::decode(value)?.block, held),
-            layout::ACTION => {
-                let (message, action) = layout::parse_action_key(key)?;
-                if let Some(recipients) = layout::parse_action_value(value).ok()? {
-                    held.add_delete(message, Delete { action, recipients });
-                }
-            }
-            layout::WANTED => {
-                let arrival = RecordKey::from_slice(value)?;
-                held.wanted.insert(layout::parse_wanted_key(key)?, arrival);
-            }
-            _ => {}
-        }
-        Some(())
-    }
-
-    fn count(&mut self, key: &[u8], place: BlockPlace, held: &BucketState) {
-        let end = held
-            .segments
-            .get(&place.segment)
-            .map_or(0, |counted| counted.mark.end);
-        let side = if u64::from(place.offset) < end {
-            &mut self.found
-        } else {
-            &mut self.ahead
-        };
-        let mark = side.entry(place.segment).or_default();
-        mark.keys += 1;
-        mark.digest = mark.digest.wrapping_add(layout::digest_of_key(key));
     }
 }
 

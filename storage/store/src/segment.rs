@@ -12,7 +12,7 @@ mod reader;
 mod writer;
 
 pub(crate) use entries::{BodyEntry, Entry};
-pub(crate) use format::SegmentRole;
+pub(crate) use format::{HeaderError, SegmentRole};
 pub(crate) use reader::{BlockError, Found, OpenSegmentError, Segment};
 pub(crate) use writer::{Maker, RecordsBlock, SegmentWriter};
 

@@ -5,6 +5,7 @@ use crate::floors::Floors;
 use crate::layout::{self, BodyPlace, RecordPlace, Watermark, digest_of_key};
 use crate::segment::{BlockPlace, Entry, SegmentName};
 use crate::set::ReplicaSet;
+use crate::wanted::Wanted;
 use quar_base::action::Action;
 use quar_base::arrival::Arrival;
 use quar_base::coverage::{Coverage, RecipientSet};
@@ -26,14 +27,16 @@ pub(crate) struct State {
 pub(crate) struct BucketState {
     /// Deletes by the message they are about. Few messages have any.
     pub(crate) deletes: HashMap<RecordKey, Vec<Delete>>,
-    /// Bodies that a record needs and that are not here, with one arrival that needs each.
-    pub(crate) wanted: BTreeMap<BodyId, RecordKey>,
+    /// Bodies that arrivals need and that are not here.
+    pub(crate) wanted: Wanted,
     pub(crate) segments: BTreeMap<u32, Counted>,
     pub(crate) records: u64,
     /// Arrivals that are covered and still lie in a segment.
     pub(crate) erasable: BTreeSet<RecordKey>,
     /// Bodies that an erasure under way may leave out: nothing is deduplicated onto them.
     pub(crate) leaving: BTreeSet<BodyId>,
+    /// Arrivals that came without their body while it was leaving.
+    pub(crate) bereft: Vec<(BodyId, RecordKey)>,
 }
 
 /// One delete of a message.
@@ -144,8 +147,8 @@ impl State {
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
-                    if state.wanted.remove(&body.id).is_some() {
-                        writes.delete(layout::wanted_key(&body.id));
+                    for arrival in state.wanted.take_body(&body.id) {
+                        writes.delete(layout::wanted_key(&body.id, &arrival));
                     }
                 }
                 Entry::Record(record) => {
@@ -184,6 +187,12 @@ impl State {
         Ok(writes.list)
     }
 
+    /// A segment's watermark vouches for this very file.
+    pub(crate) fn name_segment(&mut self, name: &SegmentName, salt: [u8; 8]) {
+        let segments = &mut self.buckets.entry(name.bucket).or_default().segments;
+        segments.entry(name.number).or_default().mark.salt = salt;
+    }
+
     fn move_key(&mut self, block: &Block<'_>, key: &[u8], old: Option<BlockPlace>) {
         let state = self.buckets.entry(block.segment.bucket).or_default();
         if let Some(old) = old {
@@ -216,7 +225,9 @@ impl State {
                     || index.get(writes.tree, &layout::body_key(&body))?.is_some();
                 if !is_here {
                     state.wanted.insert(body, record.key());
-                    writes.put(layout::wanted_key(&body), record.key().to_bytes().to_vec());
+                    writes.put(layout::wanted_key(&body, &record.key()), Vec::new());
+                } else if state.leaving.contains(&body) && !bodies_here.contains(&body) {
+                    state.bereft.push((body, record.key()));
                 }
                 if let Some(digest) = resend(record, &arrival) {
                     writes.put(
@@ -255,19 +266,12 @@ impl State {
         Ok(())
     }
 
-    /// The message is covered: its arrival leaves the set and nothing wants its body any more.
+    /// The message is covered: its arrival leaves the set and wants its body no more.
     fn leave(&mut self, bucket: Bucket, message: RecordKey, second: u32, writes: &mut Writes) {
         self.set.remove(bucket, message, second);
         let state = self.buckets.entry(bucket).or_default();
-        let orphans: Vec<BodyId> = state
-            .wanted
-            .iter()
-            .filter(|(_, key)| **key == message)
-            .map(|(id, _)| *id)
-            .collect();
-        for body in orphans {
-            state.wanted.remove(&body);
-            writes.delete(layout::wanted_key(&body));
+        if let Some(body) = state.wanted.take_arrival(&message) {
+            writes.delete(layout::wanted_key(&body, &message));
         }
     }
 

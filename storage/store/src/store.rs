@@ -115,7 +115,7 @@ impl Store {
         let wanted = state
             .buckets
             .values()
-            .map(|bucket| bucket.wanted.len() as u64)
+            .map(|bucket| bucket.wanted.bodies().len() as u64)
             .sum();
         Counts {
             records: state.set.count(),
@@ -133,7 +133,7 @@ impl Store {
         let kept = buckets
             .into_iter()
             .filter(|(bucket, _)| !state.floors.is_below(**bucket));
-        kept.flat_map(|(bucket, held)| held.wanted.keys().map(|body| (*bucket, *body)))
+        kept.flat_map(|(bucket, held)| held.wanted.bodies().map(|body| (*bucket, *body)))
             .take(limit)
             .collect()
     }

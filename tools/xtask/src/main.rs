@@ -1,8 +1,9 @@
-//! `cargo xtask`: reads the command line, calls one check and maps its answer to an exit code.
-//! Never checks anything itself: each check has its own module.
+//! `cargo xtask`: reads the command line, calls one check or bench and maps its answer to an exit code.
+//! Never checks or measures anything itself: each task has its own module.
 //!
 //! Exit codes: 0 all holds, 1 something does not, 2 usage.
 
+mod bench;
 mod finding;
 mod layers;
 mod rust_text;
@@ -11,12 +12,13 @@ mod tree;
 mod verify;
 
 use anyhow::{Context, Result};
+use bench::Bench;
 use cargo_metadata::{Metadata, MetadataCommand};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 use verify::Selection;
 
-/// Checks of this workspace. None of them writes to the tree.
+/// Checks and benches of this workspace. None of them writes to the tree.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 struct Arguments {
@@ -32,6 +34,9 @@ enum Task {
     Layers,
     /// File lengths, headers, and what may not stand in a source file
     Tidy,
+    /// Figures of a real cluster, with a rival's beside them when asked for
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 fn main() -> ExitCode {
@@ -52,6 +57,7 @@ fn perform(task: Task) -> Result<bool> {
         Task::Verify(selection) => verify::run(&workspace, &selection),
         Task::Layers => layers::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
+        Task::Bench(bench) => bench::run(&workspace, &bench),
     }
 }
 
@@ -82,5 +88,17 @@ mod tests {
         };
         assert_eq!(selection.skip.len(), 2);
         assert!(Arguments::try_parse_from(["xtask", "verify", "--only", "lint"]).is_err());
+    }
+
+    #[test]
+    fn bench_takes_copies_from_one_to_three_and_no_empty_run() {
+        let of = |more: &[&str]| {
+            let arguments = ["xtask", "bench", "cluster"].iter().chain(more);
+            Arguments::try_parse_from(arguments)
+        };
+        assert!(of(&[]).is_ok() && of(&["--copies", "1,3", "--rival", "--json"]).is_ok());
+        for refused in [["--copies", "4"], ["--messages", "0"], ["--missed", "0"]] {
+            assert!(of(&refused).is_err(), "{refused:?}");
+        }
     }
 }

@@ -91,6 +91,11 @@ impl SegmentHeader {
         [&b"quard segment key v1"[..], &self.salt].concat()
     }
 
+    /// The first bytes of the salt: enough to tell one segment from another.
+    pub(crate) fn short_salt(&self) -> [u8; 8] {
+        field(&self.salt, 0)
+    }
+
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);

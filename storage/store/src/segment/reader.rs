@@ -104,6 +104,16 @@ impl Segment {
         self.header.role
     }
 
+    /// What tells this file from any other.
+    pub(crate) fn salt(&self) -> [u8; 8] {
+        self.header.short_salt()
+    }
+
+    /// Length of the file in bytes.
+    pub(crate) fn len(&self) -> io::Result<u64> {
+        self.file.len()
+    }
+
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
     }

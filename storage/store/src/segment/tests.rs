@@ -304,7 +304,7 @@ fn golden_bytes_of_a_small_segment() {
     assert_eq!(bytes.len(), 872);
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "0000000000000000000000000000000000000000000000000000000000000000"
+        "fba1a21123cff8ae3450a8875807aebb01e024d0e9488066897ca3874f31221f"
     );
 }
 

@@ -93,6 +93,11 @@ impl SegmentWriter {
         self.end
     }
 
+    /// What tells this file from any other.
+    pub(crate) fn salt(&self) -> [u8; 8] {
+        self.header.short_salt()
+    }
+
     /// Writes bodies, then the records block that says where they lie, in one write.
     ///
     /// After an error the segment's tail is undefined: the caller starts another segment.

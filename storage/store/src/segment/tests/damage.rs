@@ -89,7 +89,10 @@ fn a_file_cut_anywhere_in_its_last_block_is_a_torn_tail_and_the_rest_is_read() {
             assert_eq!(seen, whole, "cut at {cut}");
         }
     }
-    assert_eq!(sample.scan_with(|bytes| bytes.truncate(start)), whole[..last]);
+    assert_eq!(
+        sample.scan_with(|bytes| bytes.truncate(start)),
+        whole[..last]
+    );
 }
 
 #[test]
@@ -133,8 +136,7 @@ fn every_flipped_byte_is_damage_or_a_torn_tail_and_all_other_blocks_are_read() {
 fn two_damaged_neighbours_and_a_torn_tail_are_all_told() {
     let sample = Sample::new(4);
     let whole = sample.whole();
-    let [two, three, four, last] =
-        [2, 3, 4, sample.blocks() - 1].map(|block| sample.starts[block]);
+    let [two, three, four, last] = [2, 3, 4, sample.blocks() - 1].map(|block| sample.starts[block]);
     let seen = sample.scan_with(|bytes| {
         // A header, and the payload behind the next: its header is still found.
         bytes[two] ^= 1;
@@ -186,7 +188,10 @@ fn a_block_moved_with_a_header_made_to_fit_is_refused() {
             bytes[target..target + 48].copy_from_slice(&header.encode(&salt));
         });
         check_nothing_foreign(&seen, &sample.written);
-        let offsets: Vec<u32> = entries_of(&seen).iter().map(|(offset, ..)| *offset).collect();
+        let offsets: Vec<u32> = entries_of(&seen)
+            .iter()
+            .map(|(offset, ..)| *offset)
+            .collect();
         assert!(!offsets.contains(&(target as u32)), "{from} to {to}");
     }
 }

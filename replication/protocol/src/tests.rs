@@ -1,0 +1,513 @@
+//! Members in memory that talk until nothing is left to say.
+
+use crate::{Effect, Engine, Event, Item, ItemName, Offence, SetView, Snapshot, Which};
+use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
+use quar_base::class::Class;
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::{Head, Kind, Record};
+use quar_base::time::{Cutoff, Day, UnixMillis};
+use quar_merkle::{DayTree, Hash};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+const DAY: u32 = 20_000;
+/// The end of the day in which the tests' records lie.
+const NOW: UnixMillis = UnixMillis((DAY as u64 + 1) * 86_400_000);
+
+/// A member whose store is a map.
+struct Member {
+    id: MemberId,
+    engine: Engine,
+    records: BTreeMap<(Bucket, RecordKey), Record>,
+    now: UnixMillis,
+    roster: (u64, String),
+    adopted: Option<String>,
+    confirmed: BTreeSet<ItemName>,
+    offences: Vec<Offence>,
+}
+
+fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record {
+    let head = Head {
+        kind: Kind::ARRIVAL,
+        bucket: Bucket {
+            class,
+            day: Day(day),
+        },
+        second,
+        author: MemberId([1; 16]),
+        action: None,
+    };
+    Record::unsigned(head, text).unwrap()
+}
+
+impl Member {
+    fn new(number: u8) -> Self {
+        Self {
+            id: MemberId([number; 16]),
+            engine: Engine::new(MemberId([number; 16]), 1 << 20),
+            records: BTreeMap::new(),
+            now: NOW,
+            roster: (1, "roster 1".into()),
+            adopted: None,
+            confirmed: BTreeSet::new(),
+            offences: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, record: Record) {
+        self.records
+            .insert((record.head().bucket, record.key()), record);
+    }
+
+    fn keys(&self) -> BTreeSet<(Bucket, RecordKey)> {
+        self.records.keys().copied().collect()
+    }
+
+    fn view(&self) -> MapView<'_> {
+        MapView(self)
+    }
+
+    /// Takes an event and everything that it leads to here; returns the frames to send.
+    fn take(&mut self, event: Event<'_>) -> Vec<(MemberId, u8, Vec<u8>)> {
+        let mut effects = Vec::new();
+        let mut engine = std::mem::replace(&mut self.engine, Engine::new(self.id, 0));
+        engine.handle(event, &self.view(), &mut effects);
+        engine.flush(&mut effects);
+        let mut frames = Vec::new();
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            let mut more = Vec::new();
+            match effect {
+                Effect::Send {
+                    peer,
+                    kind,
+                    payload,
+                } => frames.push((peer, kind, payload)),
+                Effect::Offer {
+                    peer,
+                    sequence,
+                    items,
+                } => {
+                    for item in items {
+                        if let Item::Record(record, _) = item {
+                            self.add(record);
+                        }
+                    }
+                    let stored = Event::Stored {
+                        peer,
+                        sequence,
+                        refused: Vec::new(),
+                    };
+                    engine.handle(stored, &self.view(), &mut more);
+                }
+                Effect::Load { peer, names } => {
+                    let load = |name: ItemName| match name {
+                        ItemName::Record(bucket, key) => {
+                            let record = self.records.get(&(bucket, key))?;
+                            Some(Item::Record(record.clone(), None))
+                        }
+                        ItemName::Body(..) => None,
+                    };
+                    let items = names.into_iter().filter_map(load).collect();
+                    engine.handle(Event::Loaded { peer, items }, &self.view(), &mut more);
+                }
+                Effect::Confirmed { name, .. } => drop(self.confirmed.insert(name)),
+                Effect::AdoptRoster { text, .. } => self.adopted = Some(text),
+                Effect::Disconnect { offence, .. } => self.offences.push(offence),
+                Effect::PeerClock { .. } => {}
+            }
+            engine.flush(&mut more);
+            effects.extend(more);
+        }
+        self.engine = engine;
+        frames
+    }
+}
+
+struct MapView<'a>(&'a Member);
+
+impl SetView for MapView<'_> {
+    fn now(&self) -> UnixMillis {
+        self.0.now
+    }
+
+    fn cutoff(&self, which: Which) -> Cutoff {
+        match which {
+            Which::Current => self.0.now.cutoff(),
+            Which::Previous => self.0.now.cutoff().previous(),
+        }
+    }
+
+    fn state_root(&self, which: Which) -> Hash {
+        let tries = self.snapshot(which).tries.into_iter();
+        DayTree::from_buckets(tries.map(|(bucket, trie)| (bucket, trie.len(), trie.root()))).root()
+    }
+
+    fn snapshot(&self, which: Which) -> Snapshot {
+        let cutoff = self.cutoff(which);
+        let mut tries: BTreeMap<Bucket, quar_merkle::Trie> = BTreeMap::new();
+        for (bucket, key) in self
+            .0
+            .records
+            .keys()
+            .filter(|(b, key)| key.is_settled(b.day, cutoff))
+        {
+            tries.entry(*bucket).or_default().insert(*key);
+        }
+        Snapshot { cutoff, tries }
+    }
+
+    fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
+        let cutoff = self.cutoff(Which::Current);
+        self.0
+            .records
+            .keys()
+            .filter(|(b, key)| !key.is_settled(b.day, cutoff))
+            .copied()
+            .collect()
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.0.records.len() as u64, 0)
+    }
+
+    fn floors(&self) -> Vec<(Class, Day)> {
+        Vec::new()
+    }
+
+    fn roster(&self) -> (u64, &str) {
+        (self.0.roster.0, &self.0.roster.1)
+    }
+}
+
+/// Two members and the wire between them.
+struct Pair {
+    members: [Member; 2],
+    wire: VecDeque<(usize, u8, Vec<u8>)>,
+    bytes: BTreeMap<u8, usize>,
+    /// Every so many frames, one is lost, and with it the connection.
+    cut_after: Option<usize>,
+    carried: usize,
+}
+
+impl Pair {
+    fn new(one: Member, other: Member) -> Self {
+        let members = [one, other];
+        Self {
+            members,
+            wire: VecDeque::new(),
+            bytes: BTreeMap::new(),
+            cut_after: None,
+            carried: 0,
+        }
+    }
+
+    fn give(&mut self, to: usize, event: Event<'_>) {
+        for (_, kind, payload) in self.members[to].take(event) {
+            *self.bytes.entry(kind).or_default() += payload.len();
+            self.wire.push_back((1 - to, kind, payload));
+        }
+    }
+
+    fn connect(&mut self) {
+        self.wire.clear();
+        for at in 0..2 {
+            let peer = self.members[1 - at].id;
+            self.give(at, Event::Disconnected { peer });
+            self.give(
+                at,
+                Event::Connected {
+                    peer,
+                    session_key: [9; 32],
+                },
+            );
+        }
+    }
+
+    /// Carries frames until none is left.
+    fn run(&mut self) {
+        while let Some((to, kind, payload)) = self.wire.pop_front() {
+            self.carried += 1;
+            if self.cut_after.is_some_and(|after| self.carried == after) {
+                self.cut_after = None;
+                self.connect();
+                continue;
+            }
+            let peer = self.members[1 - to].id;
+            self.give(
+                to,
+                Event::Frame {
+                    peer,
+                    kind,
+                    payload: &payload,
+                },
+            );
+            assert!(self.carried < 100_000, "the two never come to an end");
+        }
+    }
+
+    /// Time passes on both sides, and what follows is carried.
+    fn tick(&mut self) {
+        for at in 0..2 {
+            self.members[at].now = UnixMillis(self.members[at].now.0 + 10_000);
+            self.give(at, Event::Tick);
+        }
+        self.run();
+    }
+
+    fn agree(&self) -> bool {
+        self.members[0].keys() == self.members[1].keys()
+    }
+
+    fn comparison_bytes(&self) -> usize {
+        (4..=6).filter_map(|kind| self.bytes.get(&kind)).sum()
+    }
+}
+
+fn spread(count: u32, skip: impl Fn(u32) -> bool) -> Vec<Record> {
+    let numbers = (0..count).filter(|number| !skip(*number));
+    numbers
+        .map(|n| record(Class::SPAM, DAY, n * (86_000 / count), &n.to_le_bytes()))
+        .collect()
+}
+
+fn pair_of(one: Vec<Record>, other: Vec<Record>) -> Pair {
+    let mut pair = Pair::new(Member::new(1), Member::new(2));
+    one.into_iter()
+        .for_each(|record| pair.members[0].add(record));
+    other
+        .into_iter()
+        .for_each(|record| pair.members[1].add(record));
+    pair
+}
+
+#[test]
+fn members_in_sync_say_hello_in_64_bytes_and_nothing_more() {
+    let mut pair = pair_of(spread(3000, |_| false), spread(3000, |_| false));
+    pair.connect();
+    pair.run();
+    assert_eq!(pair.bytes[&1], 2 * 63);
+    assert!(pair.bytes[&1] / 2 <= 64);
+    assert_eq!(pair.comparison_bytes(), 0);
+    assert!(pair.members[0].engine.status(pair.members[1].id).in_sync);
+}
+
+#[test]
+fn an_hour_that_is_missing_costs_less_than_a_kilobyte_to_find() {
+    for lacking in [0, 1] {
+        let all = spread(20_000, |_| false);
+        let some = spread(20_000, |n| (9_000..10_000).contains(&n));
+        let mut pair = if lacking == 0 {
+            pair_of(some, all)
+        } else {
+            pair_of(all, some)
+        };
+        pair.connect();
+        pair.run();
+        assert!(pair.agree());
+        let bytes = pair.comparison_bytes();
+        assert!(
+            bytes <= 1000,
+            "{bytes} bytes to find what member {lacking} lacks"
+        );
+    }
+}
+
+#[test]
+fn scattered_differences_cost_less_than_300_bytes_each() {
+    let one = spread(20_000, |n| n % 400 == 7);
+    let other = spread(20_000, |n| n % 400 == 9);
+    let mut pair = pair_of(one, other);
+    pair.connect();
+    pair.run();
+    assert!(pair.agree());
+    let each = pair.comparison_bytes() / 100;
+    assert!(each <= 300, "{each} bytes for each of 100");
+}
+
+#[test]
+fn an_empty_member_gets_everything() {
+    let mut pair = pair_of(Vec::new(), spread(5000, |_| false));
+    pair.connect();
+    pair.run();
+    assert!(pair.agree());
+}
+
+#[test]
+fn what_is_younger_than_the_cutoff_is_exchanged_at_connect() {
+    let mut pair = pair_of(Vec::new(), Vec::new());
+    for number in 0..4u8 {
+        let second = 86_399 + u32::from(number);
+        let young = record(Class::SPAM, DAY, second, &[number]);
+        pair.members[usize::from(number % 2)].add(young);
+    }
+    pair.connect();
+    pair.run();
+    assert!(pair.agree());
+}
+
+#[test]
+fn a_committed_item_is_pushed_and_confirmed() {
+    let mut pair = pair_of(Vec::new(), Vec::new());
+    pair.connect();
+    pair.run();
+    let pushed = record(Class::SPAM, DAY, 5, b"new");
+    pair.members[0].add(pushed.clone());
+    let item = Item::Record(pushed, None);
+    let name = item.name();
+    pair.give(0, Event::Committed(item));
+    pair.run();
+    assert!(pair.agree());
+    assert!(pair.members[0].confirmed.contains(&name));
+}
+
+#[test]
+fn a_newer_roster_reaches_the_peer() {
+    let mut pair = pair_of(Vec::new(), Vec::new());
+    pair.members[1].roster = (2, "roster 2".into());
+    pair.connect();
+    pair.run();
+    assert_eq!(pair.members[0].adopted.as_deref(), Some("roster 2"));
+    assert_eq!(pair.members[1].adopted, None);
+}
+
+#[test]
+fn clocks_on_two_sides_of_a_step_still_compare() {
+    let mut pair = pair_of(spread(500, |_| false), spread(500, |n| n == 77));
+    pair.members[1].now = UnixMillis(NOW.0 + 10_000);
+    pair.connect();
+    pair.run();
+    assert!(pair.agree());
+}
+
+#[test]
+fn frames_that_no_honest_peer_sends_end_the_connection() {
+    let bogus_ack = vec![99];
+    let cases: [(u8, Vec<u8>, Offence); 7] = [
+        (1, vec![1, 2, 3], Offence::Malformed),
+        (1, vec![9; 64], Offence::Version),
+        (9, bogus_ack, Offence::BogusAck),
+        (8, vec![1, 77], Offence::Malformed),
+        (5, vec![2], Offence::Malformed),
+        (7, vec![0; 7], Offence::Malformed),
+        (33, vec![], Offence::UnknownKind),
+    ];
+    for (kind, payload, offence) in cases {
+        let mut pair = pair_of(spread(10, |_| false), spread(10, |_| false));
+        pair.connect();
+        pair.run();
+        let peer = pair.members[1].id;
+        let before = pair.members[0].keys();
+        pair.give(
+            0,
+            Event::Frame {
+                peer,
+                kind,
+                payload: &payload,
+            },
+        );
+        assert_eq!(pair.members[0].offences, [offence], "kind {kind}");
+        assert_eq!(pair.members[0].keys(), before);
+        assert_eq!(pair.members[0].engine.peer_count(), 0);
+    }
+}
+
+#[test]
+fn frames_before_the_greeting_are_out_of_turn_and_unknown_late_kinds_are_passed_over() {
+    let mut pair = pair_of(Vec::new(), Vec::new());
+    let peer = pair.members[1].id;
+    pair.give(
+        0,
+        Event::Connected {
+            peer,
+            session_key: [9; 32],
+        },
+    );
+    pair.give(
+        0,
+        Event::Frame {
+            peer,
+            kind: 200,
+            payload: b"anything",
+        },
+    );
+    assert_eq!(pair.members[0].offences, []);
+    pair.give(
+        0,
+        Event::Frame {
+            peer,
+            kind: 7,
+            payload: b"",
+        },
+    );
+    assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
+}
+
+fn any_records(numbers: Vec<(u8, u32, u32)>) -> Vec<Record> {
+    let make = |(class, day, second): (u8, u32, u32)| {
+        let day = DAY - day % 200;
+        let text = [second.to_le_bytes(), day.to_le_bytes()].concat();
+        record(Class(class % 3 + 1), day, second % 86_000, &text)
+    };
+    numbers.into_iter().map(make).collect()
+}
+
+proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(48))]
+
+    #[test]
+    fn any_two_sets_become_their_union(
+        one in proptest::collection::vec(any::<(u8, u32, u32)>(), 0..300),
+        other in proptest::collection::vec(any::<(u8, u32, u32)>(), 0..300),
+        common in proptest::collection::vec(any::<(u8, u32, u32)>(), 0..300),
+        cut_after in proptest::option::of(1usize..40),
+    ) {
+        let with_common = |own: Vec<_>| {
+            let mut all = any_records(common.clone());
+            all.extend(any_records(own));
+            all
+        };
+        let mut pair = pair_of(with_common(one), with_common(other));
+        let union: BTreeSet<_> = pair.members[0].keys().union(&pair.members[1].keys()).copied().collect();
+        pair.cut_after = cut_after;
+        pair.connect();
+        pair.run();
+        for _ in 0..3 {
+            pair.tick();
+        }
+        prop_assert_eq!(pair.members[0].keys(), union);
+        prop_assert!(pair.agree());
+        prop_assert!(pair.members.iter().all(|member| member.offences.is_empty()));
+    }
+
+    #[test]
+    fn no_bytes_make_it_panic(kind: u8, payload: Vec<u8>, at: usize, flip: u8) {
+        let mut pair = pair_of(spread(200, |_| false), spread(200, |n| n % 9 == 0));
+        pair.connect();
+        let peer = pair.members[1].id;
+        // A damaged frame of a real exchange, then anything at all.
+        let frames: Vec<_> = pair.wire.iter().filter(|(to, ..)| *to == 0).cloned().collect();
+        for (_, real_kind, mut real) in frames {
+            if !real.is_empty() {
+                let at = at % real.len();
+                real[at] ^= flip;
+            }
+            pair.give(0, Event::Frame { peer, kind: real_kind, payload: &real });
+        }
+        pair.give(0, Event::Frame { peer, kind, payload: &payload });
+    }
+
+    #[test]
+    fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
+        let arrival = record(Class::SPAM, DAY, 5, b"names its body");
+        let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, bytes: bytes.clone().into() };
+        let mut payload = Vec::new();
+        crate::frame::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
+        let mut frame = vec![1];
+        frame.extend_from_slice(&payload);
+        let (sequence, items) = crate::frame::decode_batch(&frame, &mut Vec::new()).unwrap();
+        prop_assert_eq!(sequence, 1);
+        let expected = crate::CodedBody { id: BodyId::default(), ..body };
+        prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);
+    }
+}

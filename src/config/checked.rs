@@ -1,0 +1,404 @@
+//! quard.toml as used: every default filled in, every value allowed.
+//! Never changes after it was loaded.
+
+use crate::config::checks;
+use crate::config::document::{Document, Problems};
+use crate::config::files;
+use crate::config::paths::Paths;
+use crate::config::written::{KEYS, Written};
+use quar_base::class::Class;
+use quar_base::limits::MESSAGE_BYTES_MAX;
+use quar_base::roster::Member;
+use quar_base::time::Millis;
+use quar_store::Retention;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+/// A size in bytes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct ByteCount(pub u64);
+
+/// All settings of a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// `[node]`
+    pub node: Node,
+    /// `[sync]`
+    pub sync: Sync,
+    /// `[lmtp]`
+    pub lmtp: Lmtp,
+    /// `[http]`
+    pub http: Http,
+    /// `[release]`
+    pub release: Release,
+    /// `[retention]`: names every class that this version knows, and those the file names.
+    pub retention: Retention,
+    /// `[disk]`
+    pub disk: Disk,
+    /// `[log]`
+    pub log: Log,
+    /// `[runtime]`
+    pub runtime: Runtime,
+}
+
+/// Which node this is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// The name that the roster must give this node; whatever it gives when absent.
+    pub name: Option<String>,
+}
+
+/// How this node speaks with its peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sync {
+    /// Where it listens, over both transports.
+    pub listen: SocketAddr,
+    /// Whether TLS over TCP is used.
+    pub tcp: bool,
+    /// Whether QUIC is used. *Holds*: one of the two is.
+    pub quic: bool,
+    /// Copies that an acknowledgement stands for, this node's included; 1 to 15.
+    pub copies: usize,
+    /// How long an acknowledgement waits for them.
+    pub copies_timeout: Millis,
+    /// Bytes of fresh messages on their way to one peer.
+    pub push_bytes_max: ByteCount,
+}
+
+/// How mail comes in by LMTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lmtp {
+    /// Where it listens; nowhere when empty.
+    pub listen: Vec<ListenAddress>,
+    /// The class of mail whose recipient names none.
+    pub class: Class,
+    /// Whether `user+virus@example.org` means user@example.org, class virus.
+    pub class_from_extension: bool,
+    /// Largest message taken.
+    pub message_bytes_max: ByteCount,
+}
+
+/// Where a listener listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAddress {
+    /// A TCP port.
+    Tcp(SocketAddr),
+    /// A Unix socket, moved below the root.
+    Unix(PathBuf),
+}
+
+/// The HTTP listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Http {
+    /// Where it listens, a loopback address; nowhere when absent.
+    pub listen: Option<SocketAddr>,
+    /// Who may ask; nobody when empty.
+    pub tokens: Vec<HttpToken>,
+}
+
+/// A bearer token, known by its hash only.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HttpToken {
+    /// For the audit trail; unique.
+    pub name: String,
+    /// What its holder may do.
+    pub role: HttpRole,
+    pub(crate) hash: blake3::Hash,
+}
+
+/// What the holder of a token may do; each role may do what those before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum HttpRole {
+    /// See lists and metadata.
+    Viewer,
+    /// Open, release and delete messages.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+/// How messages are released.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Release {
+    /// `host:port` of the delivery host; releases are refused without one.
+    pub host: Option<String>,
+    /// What this node calls itself to it; the node's name in the roster when absent.
+    pub helo: Option<String>,
+    /// For the connection.
+    pub connect_timeout: Millis,
+    /// For the reply to a command.
+    pub reply_timeout: Millis,
+    /// For taking the message's bytes, and for the reply after the last of them.
+    pub data_timeout: Millis,
+}
+
+/// The data directory's disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes that stay free: below, mail is refused.
+    pub min_free: ByteCount,
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// How.
+    pub format: LogFormat,
+    /// What.
+    pub level: LogLevel,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LogLevel {
+    /// What failed.
+    Error,
+    /// And what needs an eye.
+    Warn,
+    /// And what was done.
+    Info,
+    /// And why.
+    Debug,
+    /// And everything else.
+    Trace,
+}
+
+/// The process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Runtime {
+    /// Threads of the async runtime; one for each processor when absent.
+    pub worker_threads: Option<NonZeroUsize>,
+}
+
+/// Settings that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {}: {source} (an empty file means all defaults)", file.display())]
+    Read {
+        /// Which file.
+        file: PathBuf,
+        /// The system's answer.
+        source: io::Error,
+    },
+    /// The file says what it must not.
+    #[error(transparent)]
+    Problems(#[from] Problems),
+    /// The settings are another node's.
+    #[error(
+        "node.name is {configured:?}, but the certificate and the roster say that this node is \
+         {actual:?}: these settings or these keys belong to another node"
+    )]
+    OtherNode {
+        /// What the settings say.
+        configured: String,
+        /// What the roster says.
+        actual: String,
+    },
+}
+
+impl Config {
+    /// Reads and checks a node's settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`]; all problems of a file at once, as far as they can be seen at once.
+    pub fn load(paths: &Paths) -> Result<Self, ConfigError> {
+        let file = paths.config_file();
+        match files::read_text(&file) {
+            Ok(text) => Ok(Self::parse(&text, &file, paths)?),
+            Err(source) => Err(ConfigError::Read { file, source }),
+        }
+    }
+
+    /// Checks settings that were read from `file`.
+    ///
+    /// # Errors
+    /// [`Problems`], each with its line.
+    pub fn parse(text: &str, file: &Path, paths: &Paths) -> Result<Self, Problems> {
+        let document = Document { file, text };
+        let written: Written = document.read(KEYS)?;
+        checks::check(written, document, paths)
+    }
+
+    /// A settings file that says what each key is for and changes no default.
+    #[must_use]
+    pub fn default_text() -> &'static str {
+        include_str!("quard.toml")
+    }
+
+    /// The same, for the node of this name.
+    #[must_use]
+    pub fn text_for(name: &str) -> String {
+        let line = format!("name = {}", toml::Value::from(name));
+        Self::default_text().replacen("#name = \"mx1\"", &line, 1)
+    }
+
+    /// Refuses settings that name another node than the roster does.
+    ///
+    /// # Errors
+    /// [`ConfigError::OtherNode`].
+    pub fn check_node(&self, member: &Member) -> Result<(), ConfigError> {
+        match &self.node.name {
+            Some(name) if *name != member.name => Err(ConfigError::OtherNode {
+                configured: name.clone(),
+                actual: member.name.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        let days = |class: Class| (class, class.default_retention_days());
+        Self {
+            node: Node::default(),
+            sync: Sync::default(),
+            lmtp: Lmtp::default(),
+            http: Http::default(),
+            release: Release::default(),
+            retention: Retention(Class::known().map(days).collect()),
+            disk: Disk::default(),
+            log: Log::default(),
+            runtime: Runtime {
+                worker_threads: None,
+            },
+        }
+    }
+}
+
+impl Default for Sync {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), 1027),
+            tcp: true,
+            quic: true,
+            copies: 2,
+            copies_timeout: Millis(500),
+            push_bytes_max: ByteCount(8 << 20),
+        }
+    }
+}
+
+impl Default for Lmtp {
+    fn default() -> Self {
+        let listen = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 10028);
+        Self {
+            listen: vec![ListenAddress::Tcp(listen)],
+            class: Class::SPAM,
+            class_from_extension: true,
+            message_bytes_max: ByteCount(MESSAGE_BYTES_MAX as u64),
+        }
+    }
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8027)),
+            tokens: Vec::new(),
+        }
+    }
+}
+
+impl Default for Release {
+    fn default() -> Self {
+        Self {
+            host: None,
+            helo: None,
+            connect_timeout: Millis(30_000),
+            reply_timeout: Millis(300_000),
+            data_timeout: Millis(600_000),
+        }
+    }
+}
+
+impl Default for Disk {
+    fn default() -> Self {
+        Self {
+            min_free: ByteCount(64 << 20),
+        }
+    }
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            level: LogLevel::Info,
+        }
+    }
+}
+
+impl HttpToken {
+    /// Whether a bearer presented this token, in a time that does not tell how much of it fits.
+    #[must_use]
+    pub fn matches(&self, presented: &str) -> bool {
+        blake3::hash(presented.as_bytes()) == self.hash
+    }
+
+    /// What stands in the settings for a token.
+    #[must_use]
+    pub fn hash_text(token: &str) -> String {
+        format!("blake3:{}", blake3::hash(token.as_bytes()))
+    }
+}
+
+impl fmt::Debug for HttpToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HttpToken({}, {:?})", self.name, self.role)
+    }
+}
+
+impl HttpRole {
+    /// All roles, the least first.
+    pub const ALL: [Self; 3] = [Self::Viewer, Self::Operator, Self::Admin];
+
+    /// The role as it stands in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl LogLevel {
+    /// All levels, the quietest first.
+    pub const ALL: [Self; 5] = [
+        Self::Error,
+        Self::Warn,
+        Self::Info,
+        Self::Debug,
+        Self::Trace,
+    ];
+
+    /// The level as it stands in the settings.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,388 @@
+//! The node task: turns what happens into events for the node, and performs what it answers.
+//! Never decides; and the only place from which the node is called.
+//!
+//! ```text
+//! surfaces ──Request──┐
+//! links ──Frames──────┼─► up to 256 at once ─► Node::handle ... Node::flush ─► outputs
+//! commit thread ──────┤                                                         │
+//! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
+//! ```
+
+use crate::api::{MemberStatus, NodeStatus};
+use crate::daemon::clock::Clock;
+use crate::daemon::handle::Request;
+use crate::daemon::links::{Links, Outgoing};
+use quar_base::ids::MemberId;
+use quar_base::roster::SignedRoster;
+use quar_net::Frame;
+use quar_node::{Answer, Input, Node, Output, Token};
+use quar_store::{Outcome, Store, Ticket, Which};
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Things handled between two flushes of the node.
+const BATCH: usize = 256;
+/// How often the node is told the time.
+const TICK: Duration = Duration::from_millis(100);
+/// Every so many ticks the index is flushed and its watermarks move.
+const CHECKPOINT_TICKS: u64 = 100;
+
+/// Something that happened.
+pub enum Event {
+    /// A connection was made.
+    Connected {
+        /// With whom.
+        peer: MemberId,
+        /// Number of the connection.
+        number: u64,
+        /// Secret of the connection.
+        session_key: [u8; 32],
+        /// Where its frames go.
+        outgoing: mpsc::UnboundedSender<Outgoing>,
+    },
+    /// Frames came in.
+    Frames {
+        /// From whom.
+        peer: MemberId,
+        /// On which connection.
+        number: u64,
+        /// In order.
+        frames: Vec<Frame>,
+    },
+    /// A connection ended.
+    Disconnected {
+        /// With whom.
+        peer: MemberId,
+        /// Which one.
+        number: u64,
+        /// Kind of the peer's offence, when it committed one.
+        offence: Option<&'static str>,
+    },
+    /// A handshake was refused.
+    Rejected {
+        /// Kind of the reason.
+        why: &'static str,
+    },
+    /// A commit ended.
+    Committed(Vec<(Ticket, Outcome)>),
+    /// A surface asks.
+    Request(Request),
+    /// The daemon stops: the answer comes when everything that waits is answered.
+    Stop(oneshot::Sender<()>),
+}
+
+/// One live connection, as the node task knows it.
+struct Peer {
+    number: u64,
+    outgoing: mpsc::UnboundedSender<Outgoing>,
+}
+
+/// Who waits for an answer.
+enum Waiter {
+    Put(oneshot::Sender<Result<quar_base::key::MessageId, quar_store::Refusal>>),
+    Act(oneshot::Sender<Result<quar_base::ids::RecordId, quar_store::Refusal>>),
+}
+
+/// The node task's state.
+pub struct Driver {
+    node: Node,
+    store: Arc<Store>,
+    links: Arc<Links>,
+    clock: Clock,
+    commits: std::sync::mpsc::Sender<()>,
+    is_committing: bool,
+    peers: HashMap<MemberId, Peer>,
+    waiters: HashMap<Token, Waiter>,
+    next_token: u64,
+    offences: BTreeMap<String, u64>,
+    save_roster: Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>,
+    ticks: u64,
+}
+
+/// What the driver is made from.
+pub struct Parts {
+    /// The node.
+    pub node: Node,
+    /// Its store.
+    pub store: Arc<Store>,
+    /// Its connections.
+    pub links: Arc<Links>,
+    /// The clock.
+    pub clock: Clock,
+    /// Makes an adopted roster durable.
+    pub save_roster: Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>,
+}
+
+impl Driver {
+    /// Starts the commit thread.
+    pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
+        let Parts { node, store, links, clock, save_roster } = parts;
+        let (commits, wakes) = std::sync::mpsc::channel();
+        let committing = store.clone();
+        std::thread::Builder::new().name("commit".into()).spawn(move || {
+            while wakes.recv().is_ok() {
+                let outcomes = committing.commit();
+                if events.blocking_send(Event::Committed(outcomes)).is_err() {
+                    break;
+                }
+            }
+        })?;
+        Ok(Self {
+            node,
+            store,
+            links,
+            clock,
+            commits,
+            is_committing: false,
+            peers: HashMap::new(),
+            waiters: HashMap::new(),
+            next_token: 1,
+            offences: BTreeMap::new(),
+            save_roster,
+            ticks: 0,
+        })
+    }
+
+    /// Runs until everybody who could send an event is gone, or a stop was asked for.
+    pub async fn run(mut self, mut events: mpsc::Receiver<Event>) {
+        let mut timer = tokio::time::interval(TICK);
+        timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut outputs = Vec::new();
+        loop {
+            tokio::select! {
+                count = events.recv_many(&mut batch, BATCH) => {
+                    if count == 0 {
+                        return;
+                    }
+                }
+                _ = timer.tick() => self.tick(&mut outputs),
+            }
+            for event in batch.drain(..) {
+                if let Event::Stop(done) = event {
+                    self.stop(done);
+                    return;
+                }
+                self.take(event, &mut outputs);
+            }
+            self.node.flush(self.clock.now(), &mut outputs);
+            for output in outputs.drain(..) {
+                self.perform(output);
+            }
+            if !self.is_committing && self.store.has_pending() {
+                self.is_committing = self.commits.send(()).is_ok();
+            }
+        }
+    }
+
+    fn tick(&mut self, outputs: &mut Vec<Output>) {
+        self.node.handle(Input::Tick, self.clock.now(), outputs);
+        self.ticks += 1;
+        if self.ticks.is_multiple_of(CHECKPOINT_TICKS) {
+            let store = self.store.clone();
+            tokio::task::spawn_blocking(move || {
+                if let Err(error) = store.checkpoint() {
+                    tracing::warn!(%error, "the index could not be flushed; it will be replayed");
+                }
+            });
+        }
+    }
+
+    fn take(&mut self, event: Event, outputs: &mut Vec<Output>) {
+        let now = self.clock.now();
+        match event {
+            Event::Connected { peer, number, session_key, outgoing } => {
+                if self.peers.insert(peer, Peer { number, outgoing }).is_some() {
+                    self.node.handle(Input::Disconnected { peer }, now, outputs);
+                }
+                self.node.handle(Input::Connected { peer, session_key }, now, outputs);
+            }
+            Event::Frames { peer, number, frames } => {
+                for frame in frames {
+                    if !self.is_live(peer, number) {
+                        break;
+                    }
+                    let (kind, payload) = (frame.kind, &frame.payload[..]);
+                    self.node.handle(Input::Frame { peer, kind, payload }, now, outputs);
+                }
+            }
+            Event::Disconnected { peer, number, offence } => {
+                if let Some(offence) = offence {
+                    self.count(offence);
+                }
+                if self.is_live(peer, number) {
+                    self.peers.remove(&peer);
+                    self.node.handle(Input::Disconnected { peer }, now, outputs);
+                }
+            }
+            Event::Rejected { why } => self.count(why),
+            Event::Committed(outcomes) => {
+                self.is_committing = false;
+                self.node.handle(Input::Committed(outcomes), now, outputs);
+            }
+            Event::Request(request) => self.ask(request, outputs),
+            Event::Stop(_) => {}
+        }
+    }
+
+    fn ask(&mut self, request: Request, outputs: &mut Vec<Output>) {
+        let now = self.clock.now();
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        let (waiter, request) = match request {
+            Request::Put { mail, reply } => (Waiter::Put(reply), quar_node::Request::Put(mail)),
+            Request::Act { message, action, reply } => {
+                (Waiter::Act(reply), quar_node::Request::Act { message, action })
+            }
+            Request::Status { reply } => {
+                let _ = reply.send(self.status());
+                return;
+            }
+            Request::Fetch { message } => {
+                self.node.handle(Input::Fetch(message), now, outputs);
+                return;
+            }
+        };
+        self.waiters.insert(token, waiter);
+        self.node.handle(Input::Request { token, request }, now, outputs);
+    }
+
+    fn perform(&mut self, output: Output) {
+        match output {
+            Output::Send { peer, kind, payload } => {
+                if let Some(peer) = self.peers.get(&peer) {
+                    // A writer that is gone reports its end by itself.
+                    let _ = peer.outgoing.send((kind, payload));
+                }
+            }
+            Output::Disconnect { peer, offence } => {
+                self.count(offence);
+                tracing::warn!(%peer, offence, "disconnecting a peer that broke the protocol");
+                if let Some(gone) = self.peers.remove(&peer) {
+                    self.links.cut(peer, gone.number);
+                }
+            }
+            Output::Offence { peer, offence } => {
+                self.count(offence);
+                tracing::warn!(%peer, offence, "refused an item of a peer");
+            }
+            Output::Answer { token, answer } => self.answer(token, answer),
+            Output::AdoptRoster(signed) => self.adopt_roster(&signed),
+            Output::Unlink => self.unlink(),
+        }
+    }
+
+    fn answer(&mut self, token: Token, answer: Answer) {
+        match (self.waiters.remove(&token), answer) {
+            (Some(Waiter::Put(reply)), Answer::Put(id)) => drop(reply.send(Ok(id))),
+            (Some(Waiter::Put(reply)), Answer::Refused(refusal)) => drop(reply.send(Err(refusal))),
+            (Some(Waiter::Act(reply)), Answer::Done(id)) => drop(reply.send(Ok(id))),
+            (Some(Waiter::Act(reply)), Answer::Refused(refusal)) => drop(reply.send(Err(refusal))),
+            _ => {}
+        }
+    }
+
+    fn adopt_roster(&mut self, signed: &SignedRoster) {
+        if let Err(error) = (self.save_roster)(signed) {
+            tracing::error!(%error, "a newer roster could not be saved; it is not used");
+            return;
+        }
+        let roster = Arc::new(signed.roster().clone());
+        tracing::info!(epoch = roster.epoch, "adopted a newer roster");
+        self.store.set_roster(roster.clone());
+        self.node.set_roster(signed.clone());
+        self.links.set_roster(roster);
+    }
+
+    fn unlink(&self) {
+        let store = self.store.clone();
+        tokio::task::spawn_blocking(move || match store.unlink_expired() {
+            Ok(expired) => {
+                for bucket in &expired.buckets {
+                    tracing::info!(%bucket, "expired");
+                }
+                if let Err(error) = store.forget_expired(&expired) {
+                    tracing::warn!(%error, "index keys of expired days could not be removed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "expired days could not be unlinked"),
+        });
+    }
+
+    /// Nothing new is taken; what waits for its commit is committed and answered.
+    fn stop(mut self, done: oneshot::Sender<()>) {
+        let outcomes = self.store.commit();
+        let mut outputs = Vec::new();
+        self.node.handle(Input::Committed(outcomes), self.clock.now(), &mut outputs);
+        self.node.handle(Input::Stop, self.clock.now(), &mut outputs);
+        for output in outputs {
+            self.perform(output);
+        }
+        if let Err(error) = self.store.checkpoint() {
+            tracing::warn!(%error, "the index could not be flushed; it will be replayed");
+        }
+        let _ = done.send(());
+    }
+
+    fn is_live(&self, peer: MemberId, number: u64) -> bool {
+        self.peers.get(&peer).is_some_and(|live| live.number == number)
+    }
+
+    fn count(&mut self, offence: &str) {
+        *self.offences.entry(offence.to_owned()).or_default() += 1;
+    }
+
+    fn status(&self) -> NodeStatus {
+        let roster = self.store.roster();
+        let settings = self.store.settings();
+        let counts = self.store.counts();
+        let view = self.store.view(Which::Current);
+        let (sent_bytes, received_bytes) = self.links.traffic();
+        let members = roster.members.iter().map(|member| self.member_status(member)).collect();
+        let name = roster.member(settings.member).map_or_else(String::new, |me| me.name.clone());
+        let mut status = NodeStatus {
+            name,
+            member: settings.member.to_string(),
+            cluster: settings.cluster.to_string(),
+            roster_epoch: roster.epoch,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            cutoff: view.cutoff().0,
+            state_root: view.state_root().to_string(),
+            live_root: self.store.live_root().to_string(),
+            records: counts.records,
+            wanted: counts.wanted,
+            under_replicated: self.node.under_replicated(),
+            offences: self.offences.clone(),
+            sent_bytes,
+            received_bytes,
+            free_bytes: self.store.free_bytes().unwrap_or(0),
+            failed: self.store.has_failed(),
+            warnings: Vec::new(),
+            members,
+        };
+        status.warnings = crate::daemon::warnings::list(&status);
+        status
+    }
+
+    fn member_status(&self, member: &quar_base::roster::Member) -> MemberStatus {
+        let is_self = member.id == self.store.settings().member;
+        let transport = self.links.transport(member.id);
+        let known = self.node.peer_report(member.id);
+        MemberStatus {
+            name: member.name.clone(),
+            id: member.id.to_string(),
+            node_number: member.node_number,
+            location: member.location.clone(),
+            is_self,
+            state: if is_self || transport.is_some() { "up" } else { "down" }.to_owned(),
+            transport: transport.map_or_else(String::new, |kind| kind.to_string().to_lowercase()),
+            in_sync: is_self || known.in_sync,
+            records: known.records,
+            wanted: known.wanted,
+            clock_offset_ms: known.clock_offset_ms,
+            queued_bytes: known.queued_bytes,
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The surfaces' handle on the running node: intake, actions, reads and status.
+//! Never decides anything about mail; it carries questions to the node and answers back.
+
+use crate::api::{DeleteReply, NodeStatus};
+use crate::daemon::driver::Event;
+use crate::daemon::release;
+use crate::daemon::view;
+use crate::daemon::clock::Clock;
+use crate::intake;
+use quar_base::action::Action;
+use quar_base::coverage::RecipientSet;
+use quar_base::ids::RecordId;
+use quar_base::key::MessageId;
+use quar_base::time::UnixMillis;
+use quar_store::{Message, Origin, Page, Query, ReadError, Refusal, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// How long a reader waits for a body that must come from a peer first.
+const FETCH_PATIENCE: Duration = Duration::from_secs(5);
+const FETCH_POLL: Duration = Duration::from_millis(20);
+
+/// A question to the node task.
+pub enum Request {
+    /// Take a message.
+    Put {
+        /// The message, its body coded already.
+        mail: Box<quar_store::Mail>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<MessageId, Refusal>>,
+    },
+    /// Make an action of this node, store it and push it.
+    Act {
+        /// The message it is about.
+        message: MessageId,
+        /// What it says.
+        action: Action,
+        /// The record's id, once it is durable here and, as far as `copies` asks, elsewhere.
+        reply: oneshot::Sender<Result<quar_base::ids::RecordId, Refusal>>,
+    },
+    /// Tell the state of this node.
+    Status {
+        /// Where the answer goes.
+        reply: oneshot::Sender<NodeStatus>,
+    },
+    /// A body that a reader asked for is not here: fetch it before everything else.
+    Fetch {
+        /// The message.
+        message: MessageId,
+    },
+}
+
+/// Why an operator's request was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// There is no such message, or more than one begins like this.
+    #[error(transparent)]
+    Find(#[from] FindError),
+    /// It cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// The store did not take the action.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// No recipient of the message is called this.
+    #[error("{0:?} is no recipient of this message; `quarctl show` lists them")]
+    NoSuchRecipient(String),
+    /// There is nobody to release to.
+    #[error("the message has no recipient that is left; name one with --to")]
+    NoRecipients,
+    /// An earlier release was delivered or may have been.
+    #[error("{address} may already have this message ({earlier}); repeat with --again to release it all the same")]
+    ReleasedBefore {
+        /// For whom.
+        address: String,
+        /// What the earlier release came to.
+        earlier: String,
+    },
+    /// No delivery host is configured.
+    #[error("no delivery host is configured; set host under [release] in quard.toml")]
+    NoDeliveryHost,
+    /// The daemon is stopping.
+    #[error("the daemon is stopping; try again on another node")]
+    Stopping,
+}
+
+/// Why a message id named no single message.
+#[derive(Debug, thiserror::Error)]
+pub enum FindError {
+    /// Nothing begins like this.
+    #[error("no message {0} here: it never came, was deleted, or is no longer kept")]
+    NotFound(String),
+    /// More than one does.
+    #[error("{0} names more than one message; give more digits")]
+    Ambiguous(String),
+    /// The index cannot be read.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+}
+
+/// Which recipients an operator means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Whom {
+    /// All of them.
+    All,
+    /// These addresses.
+    Only(Vec<String>),
+}
+
+/// When a message came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrived {
+    /// This moment, here.
+    Now,
+    /// At this instant, somewhere: an import, whose record says nothing of who imports.
+    Imported(UnixMillis),
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct NodeHandle {
+    store: Arc<Store>,
+    events: mpsc::Sender<Event>,
+    release: Arc<release::Settings>,
+    clock: Clock,
+}
+
+impl NodeHandle {
+    /// A handle on the node behind `events`.
+    #[must_use]
+    pub fn new(
+        store: Arc<Store>,
+        events: mpsc::Sender<Event>,
+        release: release::Settings,
+        clock: Clock,
+    ) -> Self {
+        Self { store, events, release: Arc::new(release), clock }
+    }
+
+    /// The store, for blocking reads.
+    #[must_use]
+    pub fn store(&self) -> &Arc<Store> {
+        &self.store
+    }
+
+    /// Takes a message; the answer comes when it is durable, on as many nodes as `copies` asks.
+    ///
+    /// # Errors
+    /// [`intake::Refusal`], and then nothing was stored.
+    pub async fn put(
+        &self,
+        mail: intake::Mail,
+        arrived: Arrived,
+    ) -> Result<MessageId, intake::Refusal> {
+        let mail = self.coded(mail, arrived).await?;
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Put { mail: Box::new(mail), reply };
+        let stopping = intake::Refusal::ShuttingDown;
+        self.events.send(Event::Request(request)).await.map_err(|_| stopping.clone())?;
+        answer.await.map_err(|_| stopping)?.map_err(intake_refusal)
+    }
+
+    /// Hashes and compresses where the caller runs; large bodies on a thread of their own.
+    async fn coded(
+        &self,
+        mail: intake::Mail,
+        arrived: Arrived,
+    ) -> Result<quar_store::Mail, intake::Refusal> {
+        const LARGE_BYTES: usize = 256 << 10;
+        let bytes = mail.body.clone();
+        let body = if bytes.len() < LARGE_BYTES {
+            self.store.encode_body(&bytes)
+        } else {
+            let store = self.store.clone();
+            let encoded = tokio::task::spawn_blocking(move || store.encode_body(&bytes)).await;
+            encoded.map_err(|_| intake::Refusal::StoreFailed)?
+        };
+        let (received, origin) = match arrived {
+            Arrived::Now => (self.clock.now(), Origin::Caught),
+            Arrived::Imported(at) => (at, Origin::Imported),
+        };
+        Ok(quar_store::Mail {
+            class: mail.class,
+            received,
+            headers: view::header_digest(&mail.body),
+            envelope: mail.envelope,
+            body: body.map_err(intake_refusal)?,
+            score_milli: mail.score_milli,
+            reason: mail.reason,
+            origin,
+        })
+    }
+
+    /// The message that a text names: a whole id, or the start of its digest.
+    ///
+    /// # Errors
+    /// [`FindError`].
+    pub async fn find(&self, text: &str) -> Result<MessageId, FindError> {
+        let (store, owned) = (self.store.clone(), text.to_owned());
+        let found = blocking(move || store.find(&owned, 2)).await?;
+        match found[..] {
+            [id] => Ok(id),
+            [] => Err(FindError::NotFound(text.to_owned())),
+            _ => Err(FindError::Ambiguous(text.to_owned())),
+        }
+    }
+
+    /// One page of a listing.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn list(&self, query: Query) -> Result<Page, ReadError> {
+        let store = self.store.clone();
+        blocking(move || store.list(&query)).await
+    }
+
+    /// One message without its body.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn message(&self, id: MessageId) -> Result<Message, ReadError> {
+        let store = self.store.clone();
+        blocking(move || store.message(id)).await
+    }
+
+    /// A message's bytes. One whose body is not here is fetched from a peer first.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
+        let mut waited = Duration::ZERO;
+        loop {
+            let store = self.store.clone();
+            match blocking(move || store.body(id)).await {
+                Err(ReadError::BodyMissing(_) | ReadError::Damaged { .. })
+                    if waited < FETCH_PATIENCE =>
+                {
+                    if waited.is_zero() {
+                        let fetch = Event::Request(Request::Fetch { message: id });
+                        let _ = self.events.send(fetch).await;
+                    }
+                    tokio::time::sleep(FETCH_POLL).await;
+                    waited += FETCH_POLL;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Deletes a message for some or all of its recipients.
+    ///
+    /// # Errors
+    /// [`ActError`], and then nothing was deleted.
+    pub async fn delete(&self, id: MessageId, whom: Whom) -> Result<DeleteReply, ActError> {
+        let message = self.message(id).await?;
+        let count = message.arrival.recipient_count();
+        let indices = match &whom {
+            Whom::All => (0..count).collect(),
+            Whom::Only(addresses) => view::recipient_indices(&message, addresses)?,
+        };
+        let set = RecipientSet::of(count, &indices).expect("indices of stored recipients fit");
+        self.act(id, Action::Deleted(set.clone())).await?;
+        let mut covered = message.state.deleted.clone();
+        covered.add(&set);
+        let addresses = message.arrival.envelope.recipients.iter().enumerate();
+        let gone = addresses.filter(|(index, _)| covered.covers(count, *index));
+        Ok(DeleteReply {
+            id: id.to_string(),
+            recipients: gone.map(|(_, address)| address.clone()).collect(),
+            gone: covered.is_complete(),
+        })
+    }
+
+    /// Hands a message to the mail server again.
+    ///
+    /// # Errors
+    /// [`ActError`], and then nothing was handed over.
+    pub async fn release(
+        &self,
+        id: MessageId,
+        request: crate::api::ReleaseRequest,
+    ) -> Result<crate::api::ReleaseReply, ActError> {
+        release::release(self, &self.release, id, request).await
+    }
+
+    /// This node's name in the roster.
+    #[must_use]
+    pub fn name(&self) -> String {
+        let me = self.store.settings().member;
+        self.store.roster().member(me).map_or_else(|| me.to_string(), |known| known.name.clone())
+    }
+
+    /// The state of this node.
+    ///
+    /// # Errors
+    /// [`ActError::Stopping`].
+    pub async fn status(&self) -> Result<NodeStatus, ActError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = self.events.send(Event::Request(Request::Status { reply })).await;
+        asked.map_err(|_| ActError::Stopping)?;
+        answer.await.map_err(|_| ActError::Stopping)
+    }
+
+    /// Makes an action durable here and, as far as `copies` asks, elsewhere.
+    pub(crate) async fn act(&self, message: MessageId, action: Action) -> Result<RecordId, ActError> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request::Act { message, action, reply };
+        self.events.send(Event::Request(request)).await.map_err(|_| ActError::Stopping)?;
+        Ok(answer.await.map_err(|_| ActError::Stopping)??)
+    }
+
+    /// A message as a listing shows it.
+    #[must_use]
+    pub fn summary(&self, message: &Message) -> crate::api::MessageSummary {
+        view::summary(message, &self.store.roster())
+    }
+
+    /// A message as `show` shows it.
+    #[must_use]
+    pub fn detail(&self, message: &Message) -> crate::api::MessageDetail {
+        view::detail(message, &self.store.roster(), &self.store.settings().id_key)
+    }
+}
+
+impl intake::Door for NodeHandle {
+    async fn admit(&self, mail: intake::Mail) -> Result<MessageId, intake::Refusal> {
+        self.put(mail, Arrived::Now).await
+    }
+}
+
+/// Runs a blocking read on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
+) -> Result<T, ReadError> {
+    let joined = tokio::task::spawn_blocking(read).await;
+    joined.unwrap_or_else(|error| Err(std::io::Error::other(error).into()))
+}
+
+fn intake_refusal(refusal: Refusal) -> intake::Refusal {
+    match refusal {
+        Refusal::Full => intake::Refusal::Full,
+        Refusal::TooLarge { bytes, limit } => intake::Refusal::TooLarge { bytes, limit },
+        Refusal::BelowFloor { class, day } => intake::Refusal::TooOld { class, day },
+        Refusal::Invalid(why) => intake::Refusal::Invalid(why),
+        Refusal::Covered => intake::Refusal::Deleted,
+        _ => intake::Refusal::StoreFailed,
+    }
+}

@@ -1,0 +1,11 @@
+//! The running node: everything that has a clock, a thread or a socket.
+//! Never decides about mail: that is done by the node, which is told of what happens here.
+
+pub mod clock;
+pub mod driver;
+pub mod handle;
+pub mod links;
+pub mod release;
+pub mod run;
+pub mod view;
+pub mod warnings;

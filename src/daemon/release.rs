@@ -1,0 +1,150 @@
+//! Release: intent stored and replicated, the mail server handed the original bytes, outcome stored.
+//! Never hands a message over before its intent is durable, and never repeats one by itself.
+//!
+//! ```text
+//! visible intent for that recipient? ─yes─► refused without --again
+//! intent ─► durable here and at peers ─► SMTP ─► outcome: delivered, failed or unknown
+//!                                         └─ crash here: the intent alone stays: unknown
+//! ```
+
+use crate::api::{ReleaseReply, ReleaseRequest};
+use crate::daemon::handle::{ActError, NodeHandle};
+use crate::daemon::view;
+use crate::delivery::{self, Timeouts};
+use quar_base::action::{Action, Delivery, ReleaseIntent, ReleaseOutcome};
+use quar_base::coverage::RecipientSet;
+use quar_base::key::MessageId;
+use quar_base::limits::FIELD_BYTES_MAX;
+use quar_store::{IdKey, Message};
+
+/// Where and how messages are handed over.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `host:port` of the delivery host; `None` until one is configured.
+    pub host: Option<String>,
+    /// What this node calls itself to the delivery host.
+    pub helo: String,
+    /// How long the delivery host may take.
+    pub timeouts: Timeouts,
+}
+
+/// Whom a release is for.
+struct Target {
+    indices: Vec<usize>,
+    set: RecipientSet,
+    /// Addresses of the stored recipients, then the others.
+    addresses: Vec<String>,
+    others: Vec<[u8; 16]>,
+}
+
+/// Releases a message.
+///
+/// # Errors
+/// [`ActError`]; after an error of the outcome's store the reply still says what was delivered.
+pub async fn release(
+    node: &NodeHandle,
+    settings: &Settings,
+    id: MessageId,
+    request: ReleaseRequest,
+) -> Result<ReleaseReply, ActError> {
+    let host = settings.host.as_deref().ok_or(ActError::NoDeliveryHost)?;
+    let message = node.message(id).await?;
+    let id_key = &node.store().settings().id_key;
+    let target = choose(&message, &request, id_key)?;
+    if !request.again {
+        check_not_released(&message, &target)?;
+    }
+    let body = node.body(id).await?;
+    let intent = ReleaseIntent { recipients: target.set, others: target.others };
+    let intent_id = node.act(id, Action::ReleaseIntent(intent)).await?;
+    tracing::info!(message = %id, release = %intent_id, recipients = target.addresses.len(), "releasing");
+    let sender = &message.arrival.envelope.sender;
+    let deliveries = delivery::deliver(
+        host,
+        &settings.helo,
+        sender,
+        &target.addresses,
+        &body,
+        &settings.timeouts,
+    )
+    .await;
+    let deliveries: Vec<Delivery> = deliveries.into_iter().map(bounded).collect();
+    let outcome = ReleaseOutcome { intent: intent_id.0, deliveries: deliveries.clone() };
+    if let Err(error) = node.act(id, Action::ReleaseOutcome(outcome)).await {
+        tracing::error!(message = %id, release = %intent_id, %error, "the outcome of a release could not be stored; it will show as unknown");
+    }
+    let pairs = target.addresses.into_iter().zip(&deliveries);
+    let states = pairs.map(|(address, delivery)| view::delivery_state(Some(address), delivery));
+    Ok(ReleaseReply { id: id.to_string(), deliveries: states.collect() })
+}
+
+fn choose(message: &Message, request: &ReleaseRequest, id_key: &IdKey) -> Result<Target, ActError> {
+    let stored = &message.arrival.envelope.recipients;
+    let count = message.arrival.recipient_count();
+    let is_left = |index: &usize| !message.state.deleted.covers(count, *index);
+    let mut indices = view::recipient_indices(message, &request.recipients)?;
+    if request.recipients.is_empty() && request.to.is_empty() {
+        indices = (0..stored.len()).filter(is_left).collect();
+    }
+    indices.sort_unstable();
+    indices.dedup();
+    let set = RecipientSet::of(count, &indices).expect("indices of stored recipients fit");
+    let mut addresses: Vec<String> = indices.iter().map(|index| stored[*index].clone()).collect();
+    addresses.extend(request.to.iter().cloned());
+    if addresses.is_empty() {
+        return Err(ActError::NoRecipients);
+    }
+    let others = request.to.iter().map(|address| view::other_digest(id_key, address)).collect();
+    Ok(Target { indices, set, addresses, others })
+}
+
+/// Refuses what an earlier release has delivered, or may have.
+fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError> {
+    for (at, index) in target.indices.iter().enumerate() {
+        if let Some(earlier) = message.state.releases_to(*index).next() {
+            let position = earlier.recipients.indices().position(|known| known == *index);
+            let delivery = earlier.deliveries.as_ref().zip(position).and_then(|(all, at)| all.get(at));
+            let address = target.addresses[at].clone();
+            return Err(ActError::ReleasedBefore { address, earlier: in_words(delivery) });
+        }
+    }
+    for (at, digest) in target.others.iter().enumerate() {
+        for earlier in &message.state.releases {
+            let Some(position) = earlier.others.iter().position(|known| known == digest) else {
+                continue;
+            };
+            let offset = earlier.recipients.indices().count();
+            let delivery = earlier.deliveries.as_ref().and_then(|all| all.get(offset + position));
+            if !matches!(delivery, Some(Delivery::Failed(_))) {
+                let address = target.addresses[target.indices.len() + at].clone();
+                return Err(ActError::ReleasedBefore { address, earlier: in_words(delivery) });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn in_words(delivery: Option<&Delivery>) -> String {
+    match delivery {
+        Some(Delivery::Delivered(reply)) => format!("delivered: {reply}"),
+        Some(Delivery::Failed(reply)) => format!("failed: {reply}"),
+        Some(Delivery::Unknown(reason)) => format!("unknown: {reason}"),
+        None => "a release whose outcome is not known".to_owned(),
+    }
+}
+
+/// A reply cut to what a record holds.
+fn bounded(delivery: Delivery) -> Delivery {
+    let cut = |text: String| -> String {
+        let mut end = text.len().min(FIELD_BYTES_MAX);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        text[..end].to_owned()
+    };
+    match delivery {
+        Delivery::Delivered(reply) => Delivery::Delivered(cut(reply)),
+        Delivery::Failed(reply) => Delivery::Failed(cut(reply)),
+        Delivery::Unknown(reply) => Delivery::Unknown(cut(reply)),
+    }
+}

@@ -1,0 +1,280 @@
+//! How a node starts and how it stops.
+//! Never leaves anything acknowledged behind that is not durable.
+//!
+//! ```text
+//! start  config, keys, roster ─► lock ─► store opens ─► peers ─► node task ─► intakes and surfaces
+//! stop   intakes and surfaces end ─► what waits is committed and answered ─► index flushed ─► peers told
+//! ```
+
+use crate::config::{Config, Identity, ListenAddress, Paths};
+use crate::daemon::clock::{Clock, entropy};
+use crate::daemon::driver::{Driver, Event, Parts};
+use crate::daemon::handle::NodeHandle;
+use crate::daemon::links::Links;
+use crate::daemon::release;
+use crate::delivery::Timeouts;
+use crate::intake::lmtp::{self, Listener};
+use crate::lock::DataLock;
+use crate::surface;
+use anyhow::Context;
+use quar_base::signing::SigningKey;
+use quar_node::{CopyRule, Node, NodeSettings};
+use quar_store::{OpenReport, Opening, RealDisk, Settings, SledHome, Store};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// Events that wait for the node task before their senders wait too.
+const EVENTS_QUEUED: usize = 4096;
+/// How often deleted messages are erased from the files.
+const ERASE_EVERY: Duration = Duration::from_secs(60);
+
+/// Runs a node until SIGTERM or SIGINT.
+///
+/// # Errors
+/// When it cannot start, with what to do about it.
+pub fn run_until_stopped(paths: &Paths) -> anyhow::Result<()> {
+    let config = Config::load(paths)?;
+    start_log(&config);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    if let Some(threads) = config.runtime.worker_threads {
+        builder.worker_threads(threads.get());
+    }
+    let runtime = builder.enable_all().build()?;
+    runtime.block_on(run(paths, &config))
+}
+
+fn start_log(config: &Config) {
+    let filter = tracing_subscriber::EnvFilter::new(config.log.level.as_str());
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A second start within one process keeps the first one's log.
+    let _ = match config.log.format {
+        crate::config::LogFormat::Text => log.with_ansi(false).try_init(),
+        crate::config::LogFormat::Json => log.json().try_init(),
+    };
+}
+
+async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
+    let clock = Clock::start();
+    let identity = Identity::load(paths)?;
+    let _lock = DataLock::acquire(&paths.data_dir())?;
+    let store = Arc::new(open_store(paths, config, &identity, &clock)?);
+    let (events, queue) = mpsc::channel(EVENTS_QUEUED);
+    let links = connect(config, &identity, &store, events.clone(), &clock)?;
+    let node = Node::new(
+        &NodeSettings {
+            member: identity.member,
+            copies: CopyRule { copies: config.sync.copies, timeout: config.sync.copies_timeout },
+            push_bytes_max: config.sync.push_bytes_max.0,
+        },
+        store.clone(),
+        identity.roster.clone(),
+        identity.authority_key,
+        None,
+    );
+    let roster_paths = paths.clone();
+    let parts = Parts {
+        node,
+        store: store.clone(),
+        links: links.clone(),
+        clock: clock.clone(),
+        save_roster: Box::new(move |signed| Ok(crate::config::save_roster(&roster_paths, signed)?)),
+    };
+    let driver = Driver::new(parts, events.clone())?;
+    let running = tokio::spawn(driver.run(queue));
+    links.start();
+    let handle = NodeHandle::new(store.clone(), events.clone(), release_settings(config, &identity), clock);
+    let (stop, stopping) = watch::channel(false);
+    let surfaces = serve(paths, config, &handle, &stopping).await?;
+    let erasing = tokio::spawn(erase_now_and_then(store, stopping));
+    tracing::info!(member = %identity.member, "running");
+
+    stopped_by_signal().await?;
+    tracing::info!("stopping");
+    stop.send_replace(true);
+    for surface in surfaces {
+        if let Err(error) = surface.await {
+            tracing::error!(%error, "a listener ended badly");
+        }
+    }
+    erasing.await?;
+    let (done, answered) = oneshot::channel();
+    events.send(Event::Stop(done)).await.ok().context("the node task ended before the daemon")?;
+    answered.await?;
+    running.await?;
+    links.shutdown().await;
+    Ok(())
+}
+
+fn open_store(
+    paths: &Paths,
+    config: &Config,
+    identity: &Identity,
+    clock: &Clock,
+) -> anyhow::Result<Store> {
+    let roster = identity.roster.roster();
+    let settings = Settings {
+        cluster: roster.cluster,
+        member: identity.member,
+        node_number: identity.this_member().node_number,
+        signing: Arc::new(SigningKey::from_pkcs8(&identity.private_key)?),
+        keys: vec![identity.encryption_key.clone()],
+        id_key: identity.id_key.clone(),
+        retention: config.retention.clone(),
+        min_free_bytes: config.disk.min_free.0,
+    };
+    let data = paths.data_dir();
+    let mut shown = 0;
+    let (store, report) = Store::open(Opening {
+        settings,
+        disk: Arc::new(RealDisk::new(&data)),
+        index: &mut SledHome(data.join("index")),
+        roster: Arc::new(roster.clone()),
+        now: clock.now(),
+        seed: entropy()?,
+        progress: &mut |progress| {
+            let percent = progress.segments_done * 10 / progress.segments_total.max(1);
+            if progress.is_rebuilding && percent > shown {
+                shown = percent;
+                tracing::info!("rebuilding the index: {}%", percent * 10);
+            }
+        },
+    })?;
+    tell(&report);
+    Ok(store)
+}
+
+fn tell(report: &OpenReport) {
+    if let Some(why) = &report.rebuilt {
+        tracing::warn!(why, "the index was built again from the segments; nothing is lost by that");
+    }
+    for place in &report.damaged {
+        tracing::error!(place, "damaged on disk; what it held is fetched from the peers");
+    }
+    let (records, torn) = (report.replayed_records, report.torn_tails);
+    tracing::info!(records, torn, "opened; records replayed, unfinished writes skipped");
+}
+
+fn connect(
+    config: &Config,
+    identity: &Identity,
+    store: &Arc<Store>,
+    events: mpsc::Sender<Event>,
+    clock: &Clock,
+) -> anyhow::Result<Arc<Links>> {
+    let admitting = store.clone();
+    let admission: quar_net::Admission = Arc::new(move |member, key| {
+        let roster = admitting.roster();
+        roster.member(member).is_some_and(|known| known.public_key == *key)
+    });
+    let mut settings = quar_net::Settings::new(config.sync.listen, identity.network(), admission);
+    settings.tcp = config.sync.tcp;
+    settings.quic = config.sync.quic;
+    let preference = quar_net::Preference::Quic;
+    let endpoint = quar_net::Endpoint::bind(settings)?;
+    let roster = store.roster();
+    let me = identity.member;
+    Ok(Links::new(me, endpoint, roster, events, clock.clone(), preference))
+}
+
+fn release_settings(config: &Config, identity: &Identity) -> release::Settings {
+    let time = |millis: quar_base::time::Millis| Duration::from_millis(millis.0);
+    release::Settings {
+        host: config.release.host.clone(),
+        helo: config.release.helo.clone().unwrap_or_else(|| identity.this_member().name.clone()),
+        timeouts: Timeouts {
+            connect: time(config.release.connect_timeout),
+            command: time(config.release.reply_timeout),
+            block: time(config.release.data_timeout),
+            end: time(config.release.data_timeout),
+        },
+    }
+}
+
+type Surfaces = Vec<tokio::task::JoinHandle<()>>;
+
+async fn serve(
+    paths: &Paths,
+    config: &Config,
+    handle: &NodeHandle,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<Surfaces> {
+    let mut surfaces = surface::start(paths, config, handle, stopping).await?;
+    surfaces.extend(take_mail(config, handle, stopping).await?);
+    Ok(surfaces)
+}
+
+/// Starts the LMTP listeners.
+async fn take_mail(
+    config: &Config,
+    handle: &NodeHandle,
+    stopping: &watch::Receiver<bool>,
+) -> anyhow::Result<Surfaces> {
+    let name = handle.name();
+    let mut settings = lmtp::Settings::new(&name, config.lmtp.class);
+    settings.class_from_extension = config.lmtp.class_from_extension;
+    settings.message_bytes_max = usize::try_from(config.lmtp.message_bytes_max.0)?;
+    let mut listeners = Vec::new();
+    for address in &config.lmtp.listen {
+        let listener = match address {
+            ListenAddress::Tcp(address) => {
+                let bound = TcpListener::bind(address).await;
+                Listener::from(bound.with_context(|| format!("cannot take mail on {address}"))?)
+            }
+            ListenAddress::Unix(path) => {
+                let bound = bind_unix(path);
+                let shown = path.display();
+                Listener::from(bound.with_context(|| format!("cannot take mail on {shown}"))?)
+            }
+        };
+        let serving = lmtp::serve(listener, settings.clone(), handle.clone(), stopping.clone());
+        listeners.push(tokio::spawn(serving));
+    }
+    Ok(listeners)
+}
+
+/// Binds a Unix socket that its group may use, in place of what a daemon that died left.
+///
+/// The lock on the data directory is held: no living daemon loses its socket.
+fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
+    use std::os::unix::fs::PermissionsExt;
+    if path.exists() {
+        std::fs::remove_file(path)?;
+    }
+    let listener = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
+    Ok(listener)
+}
+
+async fn erase_now_and_then(store: Arc<Store>, mut stopping: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopping.changed() => return,
+            () = tokio::time::sleep(ERASE_EVERY) => {}
+        }
+        let store = store.clone();
+        let erased = tokio::task::spawn_blocking(move || {
+            for bucket in store.erasable() {
+                match store.erase(bucket) {
+                    Ok(erased) => tracing::info!(%bucket, messages = erased.messages, "erased"),
+                    Err(error) => tracing::warn!(%bucket, %error, "erasing failed; it is tried again"),
+                }
+            }
+        });
+        if let Err(error) = erased.await {
+            tracing::error!(%error, "erasing ended badly");
+        }
+    }
+}
+
+async fn stopped_by_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,108 @@
+//! What in a node's status needs an operator's eye, in words.
+//! Never hides a figure: every warning repeats the figures it is about.
+
+use crate::api::NodeStatus;
+
+/// How far a peer's clock may be off before it is worth a warning.
+const CLOCK_WARN_MS: i64 = 10_000;
+
+/// The warnings of a status.
+pub fn list(status: &NodeStatus) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if status.failed {
+        warnings.push("a write to the data directory failed: nothing is taken until the daemon is restarted; check the disk first".to_owned());
+    }
+    for member in status.members.iter().filter(|member| !member.is_self) {
+        let name = &member.name;
+        if member.state == "down" {
+            warnings.push(format!("{name} is down: messages caught now are stored without it"));
+        }
+        if member.clock_offset_ms.abs() > CLOCK_WARN_MS {
+            let seconds = member.clock_offset_ms / 1000;
+            warnings.push(format!("the clock of {name} is {seconds} s off this node's; check NTP on both"));
+        }
+    }
+    if status.wanted > 0 {
+        warnings.push(format!("{} bodies are not on this node yet", status.wanted));
+    }
+    let count = status.members.len();
+    if count == 1 || count.is_multiple_of(2) {
+        warnings.push(format!("the cluster has {count} members; an odd number from 3 on survives more"));
+    }
+    let mut places = status.members.iter().map(|member| member.location.as_str());
+    if let Some(first) = places.next()
+        && count > 1
+        && !first.is_empty()
+        && places.all(|place| place == first)
+    {
+        warnings.push(format!("all members stand in {first}: one power failure there takes them all"));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::list;
+    use crate::api::{MemberStatus, NodeStatus};
+
+    fn member(name: &str, state: &str, location: &str) -> MemberStatus {
+        MemberStatus {
+            name: name.into(),
+            id: String::new(),
+            node_number: 0,
+            location: location.into(),
+            is_self: name == "me",
+            state: state.into(),
+            transport: String::new(),
+            in_sync: true,
+            records: 0,
+            wanted: 0,
+            clock_offset_ms: 0,
+            queued_bytes: 0,
+        }
+    }
+
+    fn status(members: Vec<MemberStatus>) -> NodeStatus {
+        NodeStatus {
+            name: "me".into(),
+            member: String::new(),
+            cluster: String::new(),
+            roster_epoch: 1,
+            version: String::new(),
+            cutoff: 0,
+            state_root: String::new(),
+            live_root: String::new(),
+            records: 0,
+            wanted: 0,
+            under_replicated: 0,
+            offences: std::collections::BTreeMap::new(),
+            sent_bytes: 0,
+            received_bytes: 0,
+            free_bytes: 0,
+            failed: false,
+            warnings: Vec::new(),
+            members,
+        }
+    }
+
+    #[test]
+    fn a_healthy_cluster_has_none() {
+        let members = vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        assert_eq!(list(&status(members)), Vec::<String>::new());
+    }
+
+    #[test]
+    fn names_a_member_that_is_down_and_a_shared_location() {
+        let members =
+            vec![member("me", "up", "cellar"), member("b", "down", "cellar"), member("c", "up", "cellar")];
+        let warnings = list(&status(members));
+        assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
+        assert!(warnings[1].contains("cellar"), "{warnings:?}");
+    }
+
+    #[test]
+    fn an_even_number_of_members_is_worth_a_word() {
+        let members = vec![member("me", "up", ""), member("b", "up", "")];
+        assert_eq!(list(&status(members)).len(), 1);
+    }
+}

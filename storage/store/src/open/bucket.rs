@@ -1,0 +1,172 @@
+//! One bucket's index tree at opening: what its segments' watermarks vouch for, and nothing else.
+//! Never decides what becomes of an index in doubt.
+//!
+//! ```text
+//! record, body    vouched for when its place lies before its segment's watermark
+//! action, want    when the record that brought it is
+//! anything else   was never flushed, or is of a segment that is gone: removed here, and written
+//!                 again by the replay if a segment still bears it out
+//! ```
+
+use super::Doubt;
+use crate::layout::{self, BodyPlace, RecordPlace, Watermark};
+use crate::segment::{BlockPlace, SegmentName};
+use crate::state::{BucketState, Delete, State};
+use quar_base::coverage::RecipientSet;
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::Kind;
+use quar_index::{Index, Tree, Write};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+/// Reads the tree and holds it against the watermarks.
+pub(super) fn load(index: &dyn Index, bucket: Bucket, state: &mut State) -> Result<(), Doubt> {
+    let mut scan = Scan::default();
+    let held = state.buckets.entry(bucket).or_default();
+    let tree = Tree::Bucket(bucket);
+    index.scan(tree, &[], &mut |key, value| scan.visit(key, value, held))?;
+    if let Some(why) = scan.doubt {
+        return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
+    }
+    scan.compare(bucket, held)?;
+    let keys = scan.settle(index, bucket, held)?;
+    held.records = keys.len() as u64;
+    let covered: Vec<(RecordKey, u32)> = held
+        .deletes
+        .keys()
+        .filter_map(|message| held.covered_from(message).map(|second| (*message, second)))
+        .collect();
+    for (message, _) in &covered {
+        if keys.binary_search(message).is_ok() {
+            held.erasable.insert(*message);
+        }
+    }
+    state.set.load(bucket, &keys);
+    for (message, second) in covered {
+        state.set.remove(bucket, message, second);
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Scan {
+    /// Records that are vouched for, in order.
+    keys: Vec<RecordKey>,
+    /// How many of them are actions.
+    action_records: usize,
+    actions: Vec<(RecordKey, RecordKey, Option<RecipientSet>)>,
+    wanted: Vec<(BodyId, RecordKey)>,
+    /// What is vouched for, by segment.
+    found: BTreeMap<u32, Watermark>,
+    unvouched: Vec<Vec<u8>>,
+    doubt: Option<&'static str>,
+}
+
+impl Scan {
+    fn visit(&mut self, key: &[u8], value: &[u8], held: &BucketState) -> ControlFlow<()> {
+        if self.take(key, value, held).is_none() {
+            self.doubt = Some("the index holds a damaged entry");
+            return ControlFlow::Break(());
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn take(&mut self, key: &[u8], value: &[u8], held: &BucketState) -> Option<()> {
+        match *key.first()? {
+            layout::RECORD => {
+                let place = RecordPlace::decode(value)?;
+                let record = layout::parse_record_key(key)?;
+                if self.vouch(key, place.block, held) {
+                    self.keys.push(record);
+                    self.action_records += usize::from(place.kind != Kind::ARRIVAL);
+                }
+            }
+            layout::BODY => {
+                self.vouch(key, BodyPlace::decode(value)?.block, held);
+            }
+            layout::ACTION => {
+                let (message, action) = layout::parse_action_key(key)?;
+                let recipients = layout::parse_action_value(value).ok()?;
+                self.actions.push((message, action, recipients));
+            }
+            layout::WANTED => self.wanted.push(layout::parse_wanted_key(key)?),
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn vouch(&mut self, key: &[u8], place: BlockPlace, held: &BucketState) -> bool {
+        let end = held
+            .segments
+            .get(&place.segment)
+            .map_or(0, |counted| counted.mark.end);
+        if u64::from(place.offset) >= end {
+            self.unvouched.push(key.to_vec());
+            return false;
+        }
+        let mark = self.found.entry(place.segment).or_default();
+        mark.keys += 1;
+        mark.digest = mark.digest.wrapping_add(layout::digest_of_key(key));
+        true
+    }
+
+    /// The watermarks must count exactly what was found.
+    fn compare(&self, bucket: Bucket, held: &BucketState) -> Result<(), Doubt> {
+        for (&number, counted) in &held.segments {
+            let found = self.found.get(&number).copied().unwrap_or_default();
+            let expected = counted.mark;
+            if (found.keys, found.digest) != (expected.keys, expected.digest) {
+                let path = SegmentName { bucket, number }.path();
+                return Err(Doubt::Mismatch(format!(
+                    "the index holds {} keys of {} where its watermark says {}",
+                    found.keys,
+                    path.display(),
+                    expected.keys
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes actions and wants whose records are vouched for, removes all that is not, and returns
+    /// the records.
+    fn settle(
+        mut self,
+        index: &dyn Index,
+        bucket: Bucket,
+        held: &mut BucketState,
+    ) -> Result<Vec<RecordKey>, Doubt> {
+        let mut actions = 0;
+        for (message, action, recipients) in self.actions {
+            if self.keys.binary_search(&action).is_err() {
+                self.unvouched.push(layout::action_key(&message, &action));
+                continue;
+            }
+            actions += 1;
+            if let Some(recipients) = recipients {
+                held.add_delete(message, Delete { action, recipients });
+            }
+        }
+        if actions != self.action_records {
+            return Err(Doubt::Mismatch(format!(
+                "{bucket}: the index holds {actions} of {} actions",
+                self.action_records
+            )));
+        }
+        for (body, arrival) in self.wanted {
+            if self.keys.binary_search(&arrival).is_ok() {
+                held.wanted.insert(body, arrival);
+            } else {
+                self.unvouched.push(layout::wanted_key(&body, &arrival));
+            }
+        }
+        let tree = Tree::Bucket(bucket);
+        let removals = self.unvouched.into_iter();
+        let removals: Vec<Write> = removals.map(|key| Write::Delete { tree, key }).collect();
+        if !removals.is_empty() {
+            index.write(removals)?;
+        }
+        Ok(self.keys)
+    }
+}

@@ -1,0 +1,154 @@
+//! The power cut before every operation on the disk and within every write; syncs that fail.
+//! Never waits for luck: each operation of a history is one crash.
+
+use crate::spy::{Image, SpyDisk};
+use crate::support::{mail, open_memory, put, see};
+use crate::world::{Known, MESSAGES, Step, World};
+use quar_base::rng::Rng;
+use quar_index::MemoryIndex;
+use quar_store::{MemoryDisk, Outcome, Refusal, Store};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+fn seed(number: u64) -> [u8; 32] {
+    let mut seed = [0; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    seed
+}
+
+fn random_step(rng: &mut Rng) -> Step {
+    let at = rng.below(MESSAGES as u64) as usize;
+    let whom = rng.below(8) as u8;
+    match rng.below(20) {
+        0..=4 => Step::Arrive(at),
+        5 | 6 => Step::ArriveBare(at),
+        7 | 8 => Step::Body(at),
+        9 | 10 => Step::Delete(at, whom),
+        11 => Step::Delete(at, 7),
+        12 => Step::PeerDeletes(at, whom),
+        13..=16 => Step::Commit,
+        17 => Step::Checkpoint,
+        18 => Step::Erase,
+        _ => Step::Tick(rng.below(30) as u8),
+    }
+}
+
+/// Opens what a power cut left, with its index and without, and holds both against what was
+/// acknowledged.
+fn check_image(world: &World, known: &Known, image: &Image) {
+    let (store, report) = open_memory(image.disk.clone(), image.index.clone(), world.now);
+    let context = format!("before {}: {report:?}", image.before);
+    let guarded = std::panic::AssertUnwindSafe(|| world.check_after_crash(known, &store));
+    if std::panic::catch_unwind(guarded).is_err() {
+        panic!("{context}");
+    }
+    let seen = see(&store);
+    // Whatever the index said: it is as if there had been none.
+    let bare = Arc::new(MemoryIndex::new());
+    let (rebuilt, _) = open_memory(image.disk.crash(), bare, world.now);
+    assert_eq!(see(&rebuilt), seen, "{context}");
+    // What was shown once stays, though nothing was written since but by opening.
+    drop(store);
+    let index = Arc::new(image.index.crash());
+    let (again, _) = open_memory(image.disk.crash(), index, world.now);
+    assert_eq!(see(&again), seen, "again, {context}");
+    for bucket in again.erasable() {
+        again.erase(bucket).unwrap();
+    }
+    world.check_after_crash(known, &again);
+}
+
+#[test]
+fn a_power_cut_at_any_operation_loses_nothing_acknowledged_and_brings_nothing_back() {
+    let mut images = 0;
+    for number in 0..12 {
+        let rng = &mut Rng::from_seed(seed(number));
+        let mut world = World::new();
+        let index = Arc::new(MemoryIndex::new());
+        let disk = SpyDisk::new(MemoryDisk::new(), index.clone(), rng.bytes());
+        let (store, _) = open_memory(disk.clone(), index, world.now);
+        for _ in 0..60 {
+            let step = random_step(rng);
+            world.take_with(&store, &step, &mut |world, known| {
+                for image in disk.take_images() {
+                    images += 1;
+                    check_image(world, known, &image);
+                }
+            });
+        }
+    }
+    assert!(images > 1000, "{images} crashes");
+}
+
+/// Puts six mails one by one; returns which were stored and which refused.
+fn run_until_failure(disk: &SpyDisk, store: &Store) -> (Vec<u8>, Vec<u8>) {
+    let (mut stored, mut refused) = (Vec::new(), Vec::new());
+    for number in 0..6u8 {
+        let Ok(admitted) = store.admit_mail(mail(&[number; 300], 1)) else {
+            refused.push(number);
+            continue;
+        };
+        let outcomes = store.commit();
+        assert_eq!(outcomes[0].0, admitted.ticket);
+        match &outcomes[0].1 {
+            Outcome::Stored(_) => stored.push(number),
+            Outcome::Refused(Refusal::Failed) => refused.push(number),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(store.has_failed(), disk.has_failed());
+    }
+    (stored, refused)
+}
+
+#[test]
+fn after_any_failed_sync_nothing_is_taken_and_what_was_acknowledged_stays() {
+    for number in 0.. {
+        let index = Arc::new(MemoryIndex::new());
+        let inner = MemoryDisk::new();
+        let disk = SpyDisk::new(inner.clone(), index.clone(), seed(1));
+        disk.fail_sync(number);
+        let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+        let (stored, refused) = run_until_failure(&disk, &store);
+        assert_eq!(stored.len() + refused.len(), 6);
+        if !disk.has_failed() {
+            assert!(number > 5 && refused.is_empty(), "{number} syncs");
+            return;
+        }
+        assert_eq!(stored, (0..stored.len() as u8).collect::<Vec<_>>());
+        drop(store);
+        let (store, _) = open_memory(inner.crash(), Arc::new(index.crash()), crate::support::NOW);
+        let bodies: BTreeSet<_> = crate::support::list(&store)
+            .iter()
+            .map(|message| store.body(message.id).unwrap()[0])
+            .collect();
+        assert!(stored.iter().all(|number| bodies.contains(number)));
+    }
+}
+
+#[test]
+fn a_block_that_never_left_the_page_cache_is_not_built_upon() {
+    let index = Arc::new(MemoryIndex::new());
+    let inner = MemoryDisk::new();
+    let disk = SpyDisk::new(inner.clone(), index.clone(), seed(2));
+    let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+    put(&store, mail(b"first", 1));
+    disk.fail_sync(disk.syncs());
+    store.admit_mail(mail(b"second", 1)).unwrap();
+    assert!(matches!(
+        store.commit()[0].1,
+        Outcome::Refused(Refusal::Failed)
+    ));
+    drop(store);
+    // The process starts again: the page cache still shows the block, and syncing it says `Ok`.
+    let index = Arc::new(index.crash());
+    let (store, _) = open_memory(disk, index.clone(), crate::support::NOW);
+    let admitted = store.admit_mail(mail(b"second", 1)).unwrap();
+    let outcomes = store.commit();
+    let is_known = |outcome: &Outcome| matches!(outcome, Outcome::AlreadyHere(Some(_)));
+    assert!(is_known(&outcomes[0].1), "{outcomes:?}");
+    let id = admitted.message.unwrap();
+    for index in [Arc::new(index.crash()), Arc::new(MemoryIndex::new())] {
+        let (store, _) = open_memory(inner.crash(), index, crate::support::NOW);
+        assert_eq!(store.body(id).unwrap(), b"second");
+    }
+}
