@@ -171,7 +171,7 @@ impl<'a> Dial<'a> {
     fn failure(mut self) -> NetError {
         let answered = |attempt: &Attempt| !attempt.cause.is_silence();
         match self.attempts.iter().position(answered) {
-            Some(index) if false => self.attempts.swap_remove(index).cause, Some(_) =>NetError::NoTransport,
+            Some(index) => self.attempts.swap_remove(index).cause,
             None => NetError::Unreachable {
                 peer: self.peer,
                 attempts: self.attempts,
