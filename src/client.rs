@@ -13,6 +13,9 @@ use serde::de::DeserializeOwned;
 use std::path::Path;
 use tokio::net::UnixStream;
 
+const JSON: &str = "application/json";
+const MESSAGE: &str = "message/rfc822";
+
 /// An open connection to a daemon's control socket.
 pub struct Client {
     requests: SendRequest<Full<Bytes>>,
@@ -50,7 +53,7 @@ impl Client {
     /// # Errors
     /// [`Refused`] inside, or the connection's end.
     pub async fn get<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
-        let bytes = self.send(Method::GET, path, Bytes::new()).await?;
+        let bytes = self.send(Method::GET, path, JSON, Bytes::new()).await?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
@@ -59,7 +62,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn bytes(&mut self, path: &str) -> anyhow::Result<Bytes> {
-        self.send(Method::GET, path, Bytes::new()).await
+        self.send(Method::GET, path, JSON, Bytes::new()).await
     }
 
     /// `POST` of JSON, answered in JSON.
@@ -72,7 +75,20 @@ impl Client {
         body: &impl Serialize,
     ) -> anyhow::Result<T> {
         let body = Bytes::from(serde_json::to_vec(body)?);
-        let bytes = self.send(Method::POST, path, body).await?;
+        let bytes = self.send(Method::POST, path, JSON, body).await?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// `POST` of a message, answered in JSON.
+    ///
+    /// # Errors
+    /// As [`Self::get`].
+    pub async fn upload<T: DeserializeOwned>(
+        &mut self,
+        path: &str,
+        message: Bytes,
+    ) -> anyhow::Result<T> {
+        let bytes = self.send(Method::POST, path, MESSAGE, message).await?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
@@ -81,16 +97,22 @@ impl Client {
     /// # Errors
     /// As [`Self::get`].
     pub async fn delete<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
-        let bytes = self.send(Method::DELETE, path, Bytes::new()).await?;
+        let bytes = self.send(Method::DELETE, path, JSON, Bytes::new()).await?;
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    async fn send(&mut self, method: Method, path: &str, body: Bytes) -> anyhow::Result<Bytes> {
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Bytes> {
         let request = Request::builder()
             .method(method)
             .uri(path)
             .header("host", "localhost")
-            .header("content-type", "application/json")
+            .header("content-type", content_type)
             .body(Full::new(body))?;
         self.requests.ready().await?;
         let response = self.requests.send_request(request).await?;

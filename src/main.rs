@@ -10,7 +10,9 @@ use std::process::ExitCode;
 
 /// Replicated quarantine for clusters of mail filters, with no shared filesystem.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Examples:
   quard run                            run this node, as configured in /etc/quard/quard.toml
   quard --root /srv/quard run          the same with every path below /srv/quard
@@ -19,7 +21,8 @@ Examples:
   quard demo --corpus DIR --messages 5000 --json
 
 A node is set up by quarctl: see quarctl init --help.
-Exit codes: 0 done, 1 failed, 2 usage.")]
+Exit codes: 0 done, 1 failed, 2 usage."
+)]
 struct Arguments {
     /// Directory below which all paths lie, instead of /
     #[arg(long, global = true, value_name = "DIR")]

@@ -86,7 +86,8 @@ impl Authority {
         certificate: &[u8],
         certificate_key: PublicKey,
     ) -> Result<Option<Self>, AuthorityError> {
-        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key_pkcs8.into(), &PKCS_ECDSA_P256_SHA256)?;
+        let key =
+            KeyPair::from_pkcs8_der_and_sign_algo(&key_pkcs8.into(), &PKCS_ECDSA_P256_SHA256)?;
         let signing = signing_key(&key)?;
         let (Some(valid), true) = (
             Validity::of(certificate),
@@ -175,7 +176,9 @@ impl Validity {
         params
             .distinguished_name
             .push(DnType::OrganizationName, "quard");
-        params.distinguished_name.push(DnType::CommonName, common_name);
+        params
+            .distinguished_name
+            .push(DnType::CommonName, common_name);
         Ok(params)
     }
 }

@@ -2,7 +2,7 @@
 //! Never touches a cluster that is there already.
 //!
 //! ```text
-//! OUT/authority/   authority.key BaruwaCA.pem roster.toml cluster.key id.key   stays with the administrator
+//! OUT/authority/   authority.key BaruwaCA.pem roster.toml cluster.key id.key   the administrator's
 //! OUT/mx1/         etc/quard/... etc/pki/BaruwaCA/... var/lib/quard run/quard  goes to mx1's root
 //! OUT/mx2/         ...
 //! ```
@@ -179,7 +179,12 @@ fn refuse_what_is_there(out_dir: &Path) -> Result<(), AuthorityError> {
     let directory = out_dir.to_owned();
     let authority = AuthorityFiles::in_directory(&out_dir.join(AUTHORITY_DIRECTORY));
     let node = Paths::under(Some(out_dir));
-    let signs = [authority.key, authority.roster, node.roster(), node.cluster_key()];
+    let signs = [
+        authority.key,
+        authority.roster,
+        node.roster(),
+        node.cluster_key(),
+    ];
     if signs.iter().any(|file| file.exists()) {
         Err(AuthorityError::ClusterExists { directory })
     } else {

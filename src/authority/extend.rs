@@ -1,4 +1,4 @@
-//! Changes who belongs to a cluster: another roster under the next epoch, and files for new members.
+//! Changes who belongs to a cluster: a roster under the next epoch, and files for new members.
 //! Never gives a member another id or key, and never forgets a past member's.
 //!
 //! ```text
@@ -73,7 +73,9 @@ pub fn extend_roster(
     let mut rng = Rng::from_seed(seed);
     let old = opened.roster.roster();
     let beside = authority_dir.join("..");
-    let out_dir = authority_dir.parent().filter(|path| !path.as_os_str().is_empty());
+    let out_dir = authority_dir
+        .parent()
+        .filter(|path| !path.as_os_str().is_empty());
     let out_dir = out_dir.unwrap_or(&beside);
     let new_members = opened.new_members(plan, out_dir, now, &mut rng)?;
     let changed = changed_members(old, plan)?;

@@ -60,7 +60,10 @@ pub enum AuthorityError {
         directory: PathBuf,
     },
     /// Something lies where a new directory is to be.
-    #[error("{} is not empty: choose another directory, or move away what is there", directory.display())]
+    #[error(
+        "{} is not empty: choose another directory, or move away what is there",
+        directory.display()
+    )]
     NotEmpty {
         /// Where.
         directory: PathBuf,

@@ -129,9 +129,9 @@ impl StaticPlan {
         }
         let plan = Self { members };
         let wrong = plan.faults().into_iter().map(|wrong| {
-            let place = places.get(wrong.member).map(|member| {
-                member.keys.get(wrong.key).unwrap_or(&member.section)
-            });
+            let place = places
+                .get(wrong.member)
+                .map(|member| member.keys.get(wrong.key).unwrap_or(&member.section));
             match place {
                 Some(place) => document.problem(place, wrong.fault()),
                 None => Problem {
@@ -215,7 +215,11 @@ impl PlannedMember {
         }
         if !(1..=ADDRESSES_MAX).contains(&self.addresses.len()) {
             let value = format!("{} addresses", self.addresses.len());
-            refuse("addresses", value, format!("1 to {ADDRESSES_MAX} addresses"));
+            refuse(
+                "addresses",
+                value,
+                format!("1 to {ADDRESSES_MAX} addresses"),
+            );
         }
         for (at, address) in self.addresses.iter().enumerate() {
             let shown = format!("{address:?}");
@@ -223,7 +227,10 @@ impl PlannedMember {
             if !is_host_port(address) {
                 let allowed = "host:port, such as \"mx1.example:1027\" or \"[2001:db8::1]:1027\"";
                 refuse("addresses", shown, allowed.to_owned());
-            } else if all.chain(&self.addresses[..at]).any(|other| other == address) {
+            } else if all
+                .chain(&self.addresses[..at])
+                .any(|other| other == address)
+            {
                 let allowed = "an address that stands nowhere else in the plan".to_owned();
                 refuse("addresses", shown, allowed);
             }
@@ -324,3 +331,6 @@ fn is_directory_name(name: &str) -> bool {
         && name.bytes().all(is_plain)
         && name != AUTHORITY_DIRECTORY
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,7 +36,12 @@ pub fn is_host_name(text: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
+    text.len() <= 253
+        && text
+            .strip_suffix('.')
+            .unwrap_or(text)
+            .split('.')
+            .all(is_label)
 }
 
 #[cfg(test)]
@@ -45,12 +50,31 @@ mod tests {
 
     #[test]
     fn tells_host_and_port_from_anything_else() {
-        for good in ["mx1.example:1027", "10.0.0.1:1", "[::1]:65535", "localhost:25"] {
+        for good in [
+            "mx1.example:1027",
+            "10.0.0.1:1",
+            "[::1]:65535",
+            "localhost:25",
+        ] {
             assert!(is_host_port(good), "{good}");
         }
         for bad in [
-            "", ":", ":25", "mx1", "mx1:", "mx1:0", "mx1:65536", "mx1:+25", "::1:25", "[::1]",
-            "[::1:25", "m x:25", "mx1:25\n", "a..b:25", "-a:25", "[mx1]:25",
+            "",
+            ":",
+            ":25",
+            "mx1",
+            "mx1:",
+            "mx1:0",
+            "mx1:65536",
+            "mx1:+25",
+            "::1:25",
+            "[::1]",
+            "[::1:25",
+            "m x:25",
+            "mx1:25\n",
+            "a..b:25",
+            "-a:25",
+            "[mx1]:25",
         ] {
             assert!(!is_host_port(bad), "{bad}");
         }

@@ -56,7 +56,12 @@ impl Checker<'_> {
     }
 
     /// A number within a range; `None` when it is left out or refused.
-    pub(crate) fn number(&mut self, key: &str, written: &Key<i64>, range: RangeInclusive<i64>) -> Option<i64> {
+    pub(crate) fn number(
+        &mut self,
+        key: &str,
+        written: &Key<i64>,
+        range: RangeInclusive<i64>,
+    ) -> Option<i64> {
         let written = written.as_ref()?;
         let number = *written.get_ref();
         if range.contains(&number) {

@@ -3,11 +3,11 @@
 
 use crate::config::address::{is_host_name, is_host_port};
 use crate::config::checked::{
-    Config, Disk, Http, HttpRole, HttpToken, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node,
-    Release, Runtime, Sync,
+    Config, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node, Release, Runtime, Sync,
 };
 use crate::config::checker::{Checker, to_bytes, to_millis, to_usize};
 use crate::config::document::{Document, Fault, Problems, in_order};
+use crate::config::http_token::{HttpRole, HttpToken};
 use crate::config::paths::Paths;
 use crate::config::written::{self, Days, Written};
 use quar_base::class::Class;
@@ -82,7 +82,11 @@ impl Checker<'_> {
                 .number("sync.copies", &written.copies, 1..=15)
                 .map_or(default.copies, to_usize),
             copies_timeout: self
-                .number("sync.copies_timeout_ms", &written.copies_timeout_ms, 1..=60_000)
+                .number(
+                    "sync.copies_timeout_ms",
+                    &written.copies_timeout_ms,
+                    1..=60_000,
+                )
                 .map_or(default.copies_timeout, to_millis),
             push_bytes_max: self
                 .number(
@@ -105,7 +109,9 @@ impl Checker<'_> {
         let listen = self.take("lmtp.listen", written.listen, default.listen, |texts| {
             let addresses = texts.into_vec().into_iter();
             let addresses = addresses.map(|text| listen_address(&text, paths));
-            addresses.collect::<Option<Vec<_>>>().ok_or_else(listen_rule)
+            addresses
+                .collect::<Option<Vec<_>>>()
+                .ok_or_else(listen_rule)
         });
         Lmtp {
             listen,
@@ -177,7 +183,8 @@ impl Checker<'_> {
                 value: "(not shown)".to_owned(),
                 allowed: form.to_owned(),
             };
-            self.problems.push(self.document.problem(&hash.span(), fault));
+            self.problems
+                .push(self.document.problem(&hash.span(), fault));
             return None;
         };
         Some(HttpToken {
@@ -191,28 +198,46 @@ impl Checker<'_> {
         let default = Release::default();
         let timeouts = 1..=TIMEOUT_MS_MAX;
         Release {
-            host: self.take("release.host", written.host, default.host, |text| {
-                match text.as_str() {
+            host: self.take(
+                "release.host",
+                written.host,
+                default.host,
+                |text| match text.as_str() {
                     "" => Ok(None),
                     host if is_host_port(host) => Ok(Some(text)),
                     _ => Err(HOST.to_owned()),
-                }
-            }),
-            helo: self.take("release.helo", written.helo, default.helo, |text| {
-                match text.as_str() {
+                },
+            ),
+            helo: self.take(
+                "release.helo",
+                written.helo,
+                default.helo,
+                |text| match text.as_str() {
                     "" => Ok(None),
                     name if is_host_name(name) || is_address_literal(name) => Ok(Some(text)),
                     _ => Err(HELO.to_owned()),
-                }
-            }),
+                },
+            ),
             connect_timeout: self
-                .number("release.connect_timeout_ms", &written.connect_timeout_ms, timeouts.clone())
+                .number(
+                    "release.connect_timeout_ms",
+                    &written.connect_timeout_ms,
+                    timeouts.clone(),
+                )
                 .map_or(default.connect_timeout, to_millis),
             reply_timeout: self
-                .number("release.reply_timeout_ms", &written.reply_timeout_ms, timeouts.clone())
+                .number(
+                    "release.reply_timeout_ms",
+                    &written.reply_timeout_ms,
+                    timeouts.clone(),
+                )
                 .map_or(default.reply_timeout, to_millis),
             data_timeout: self
-                .number("release.data_timeout_ms", &written.data_timeout_ms, timeouts)
+                .number(
+                    "release.data_timeout_ms",
+                    &written.data_timeout_ms,
+                    timeouts,
+                )
                 .map_or(default.data_timeout, to_millis),
         }
     }
@@ -245,13 +270,16 @@ impl Checker<'_> {
     fn log(&mut self, written: written::Log) -> Log {
         let default = Log::default();
         Log {
-            format: self.take("log.format", written.format, default.format, |text| {
-                match text.as_str() {
+            format: self.take(
+                "log.format",
+                written.format,
+                default.format,
+                |text| match text.as_str() {
                     "text" => Ok(LogFormat::Text),
                     "json" => Ok(LogFormat::Json),
                     _ => Err("\"text\" or \"json\"".to_owned()),
-                }
-            }),
+                },
+            ),
             level: self.take("log.level", written.level, default.level, |text| {
                 let mut levels = LogLevel::ALL.into_iter();
                 levels.find(|level| level.as_str() == text).ok_or_else(|| {
@@ -298,7 +326,9 @@ fn name_rule() -> String {
 }
 
 fn is_address_literal(text: &str) -> bool {
-    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
+    let inner = text
+        .strip_prefix('[')
+        .and_then(|text| text.strip_suffix(']'));
     inner.is_some_and(|inner| {
         let inner = inner.strip_prefix("IPv6:").unwrap_or(inner);
         inner.parse::<IpAddr>().is_ok()

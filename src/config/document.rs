@@ -215,7 +215,13 @@ impl Document<'_> {
                 problems.push(self.problem(&key.span(), fault));
                 continue;
             };
-            self.check_value((value.get_ref(), value.span()), shape, all, &whole, problems);
+            self.check_value(
+                (value.get_ref(), value.span()),
+                shape,
+                all,
+                &whole,
+                problems,
+            );
         }
     }
 
@@ -316,11 +322,7 @@ pub(crate) fn in_order(mut problems: Vec<Problem>) -> Problems {
     Problems(problems)
 }
 
-fn advice(
-    name: &str,
-    known: Vec<String>,
-    all: &'static [(&'static str, Shape)],
-) -> Advice {
+fn advice(name: &str, known: Vec<String>, all: &'static [(&'static str, Shape)]) -> Advice {
     let distance_max = (name.chars().count() / 3).clamp(1, 3);
     let distance = |key: &String| strsim::osa_distance(&name.to_lowercase(), key);
     let nearest = known.iter().min_by_key(|key| distance(key));
@@ -335,10 +337,11 @@ fn advice(
 
 /// The section that has a key of this name.
 fn section_of(name: &str, all: &'static [(&'static str, Shape)]) -> Option<&'static str> {
-    let has_key = |shape: &Shape| match shape {
-        Shape::Table(keys) => keys.iter().any(|(key, _)| *key == name),
+    let is_it = |(key, shape): &(&str, Shape)| *key == name && !matches!(shape, Shape::Tables(_));
+    let has_it = |shape: &Shape| match shape {
+        Shape::Table(keys) => keys.iter().any(is_it),
         _ => false,
     };
-    let section = all.iter().find(|(_, shape)| has_key(shape));
+    let section = all.iter().find(|(_, shape)| has_it(shape));
     section.map(|(section, _)| *section)
 }

@@ -1,4 +1,4 @@
-//! Files of settings and keys: read under a cap, secrets only when nobody else can, written durably.
+//! Files of settings and keys: read under a cap, secrets only when nobody else can, kept durably.
 //! Never writes over a file in place: a reader sees the old bytes or the new ones.
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -28,7 +28,12 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// Reads a text that only this user may read: mode 0600 or stricter. The bytes are wiped after use.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let file = File::open(path).map_err(SecretError::Io)?;
-    let mode = file.metadata().map_err(SecretError::Io)?.permissions().mode() & 0o7777;
+    let mode = file
+        .metadata()
+        .map_err(SecretError::Io)?
+        .permissions()
+        .mode()
+        & 0o7777;
     if mode & 0o077 != 0 {
         return Err(SecretError::Exposed { mode });
     }

@@ -16,7 +16,8 @@ const CHECK_BYTES: usize = 8;
 /// The file's text.
 #[must_use]
 pub fn format_file(wrapped: &[u8; WRAPPED_BYTES]) -> String {
-    let [sealed, check] = [&wrapped[..], &check(wrapped)].map(|bytes| HEXLOWER_PERMISSIVE.encode(bytes));
+    let [sealed, check] =
+        [&wrapped[..], &check(wrapped)].map(|bytes| HEXLOWER_PERMISSIVE.encode(bytes));
     format!(
         "# Key of body ids, sealed under the encryption key of this quard cluster.\n\
          {PREFIX}{sealed}-{check}\n"
@@ -37,7 +38,9 @@ pub fn parse_file(text: &str) -> Option<[u8; WRAPPED_BYTES]> {
 
 fn check(wrapped: &[u8; WRAPPED_BYTES]) -> [u8; CHECK_BYTES] {
     let digest = blake3::derive_key(CHECK_CONTEXT, wrapped);
-    digest[..CHECK_BYTES].try_into().expect("a digest has 32 bytes")
+    digest[..CHECK_BYTES]
+        .try_into()
+        .expect("a digest has 32 bytes")
 }
 
 #[cfg(test)]
@@ -52,7 +55,8 @@ mod tests {
         let text = format_file(&wrapped);
         assert_eq!(
             text.lines().nth(1).unwrap(),
-            "QIDK1-GOLDEN"
+            "QIDK1-000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\
+             202122232425262728292a2b2c2d2e2f303132333435363738393a3b-986f38274b688248"
         );
         assert_eq!(parse_file(&text), Some(wrapped));
     }

@@ -116,7 +116,10 @@ pub enum IdentityError {
         wanted: &'static str,
     },
     /// The authority's certificate has no key that could sign a roster.
-    #[error("{} is not the certificate of a quard cluster's authority: its key is not on P-256", file.display())]
+    #[error(
+        "{} is not the certificate of a quard cluster's authority: its key is not on P-256",
+        file.display()
+    )]
     AuthorityKey {
         /// Which file.
         file: PathBuf,
@@ -182,13 +185,9 @@ impl Identity {
             file: paths.member_certificate(),
             source,
         };
-        let signing =
-            SigningKey::from_pkcs8(&private_key).map_err(|_| misfit(NetError::BadKey))?;
-        let network = quar_net::Identity::new(
-            certificate.clone(),
-            private_key.to_vec(),
-            authority.clone(),
-        );
+        let signing = SigningKey::from_pkcs8(&private_key).map_err(|_| misfit(NetError::BadKey))?;
+        let network =
+            quar_net::Identity::new(certificate.clone(), private_key.to_vec(), authority.clone());
         let member = network.map_err(misfit)?.member();
         let roster = load_roster(&paths.roster(), &authority_key)?;
         check_listed(roster.roster(), member, signing.public())?;
@@ -324,8 +323,7 @@ fn public_key(der: &[u8]) -> Option<PublicKey> {
     let (_, certificate) = X509Certificate::from_der(der).ok()?;
     let key = certificate.public_key();
     let curve = key.algorithm.parameters.as_ref()?.as_oid().ok()?;
-    let is_p256 =
-        key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == OID_EC_P256;
+    let is_p256 = key.algorithm.algorithm == OID_KEY_TYPE_EC_PUBLIC_KEY && curve == OID_EC_P256;
     let point = key.subject_public_key.data.as_ref().try_into().ok();
     point.filter(|_| is_p256).map(PublicKey)
 }

@@ -1,4 +1,4 @@
-//! What a node is told and who it is: quard.toml, key files, certificates and roster below one root.
+//! What a node is told and who it is: quard.toml, keys, certificates and roster below one root.
 //! Never opens the store or a socket, and never reads a clock.
 //!
 //! ```text
@@ -6,6 +6,7 @@
 //! document   TOML with file, line and nearest known key in every complaint
 //! written    quard.toml as written: every key optional
 //! checked    quard.toml as used: every default filled in, every value allowed (checks, checker)
+//! http_token bearer tokens by their hashes
 //! key_text   the encryption key as people copy it, with check digits
 //! id_key     the sealed id key as it stands in its file
 //! identity   keys, certificates and roster, checked against each other
@@ -18,6 +19,7 @@ mod checker;
 mod checks;
 pub mod document;
 pub(crate) mod files;
+mod http_token;
 pub mod id_key;
 pub(crate) mod identity;
 pub mod key_text;
@@ -25,9 +27,10 @@ mod paths;
 mod written;
 
 pub use checked::{
-    ByteCount, Config, ConfigError, Disk, Http, HttpRole, HttpToken, ListenAddress, Lmtp, Log,
-    LogFormat, LogLevel, Node, Release, Runtime, Sync,
+    ByteCount, Config, ConfigError, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel,
+    Node, Release, Runtime, Sync,
 };
 pub use document::{Fault, Problem, Problems};
+pub use http_token::{HttpRole, HttpToken};
 pub use identity::{Identity, IdentityError, save_roster};
 pub use paths::Paths;

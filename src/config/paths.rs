@@ -88,7 +88,8 @@ impl Paths {
     #[must_use]
     pub fn place(&self, path: &Path) -> PathBuf {
         let parts = path.components();
-        let parts = parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
+        let parts =
+            parts.filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir));
         self.root.join(parts.collect::<PathBuf>())
     }
 }

@@ -14,6 +14,7 @@ use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
+use quar_base::time::UnixMillis;
 use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
 use quar_store::{Outcome, Store, Ticket, Which};
@@ -181,12 +182,8 @@ impl Driver {
         self.node.handle(Input::Tick, self.clock.now(), outputs);
         self.ticks += 1;
         if self.ticks.is_multiple_of(CHECKPOINT_TICKS) {
-            let store = self.store.clone();
-            tokio::task::spawn_blocking(move || {
-                if let Err(error) = store.checkpoint() {
-                    tracing::warn!(%error, "the index could not be flushed; it will be replayed");
-                }
-            });
+            let (store, now) = (self.store.clone(), self.clock.now());
+            tokio::task::spawn_blocking(move || checkpoint(&store, now));
         }
     }
 
@@ -320,9 +317,7 @@ impl Driver {
         for output in outputs {
             self.perform(output);
         }
-        if let Err(error) = self.store.checkpoint() {
-            tracing::warn!(%error, "the index could not be flushed; it will be replayed");
-        }
+        checkpoint(&self.store, self.clock.now());
         let _ = done.send(());
     }
 
@@ -384,5 +379,15 @@ impl Driver {
             clock_offset_ms: known.clock_offset_ms,
             queued_bytes: known.queued_bytes,
         }
+    }
+}
+
+/// Makes the index durable, and the time until which the node ran.
+fn checkpoint(store: &Store, now: UnixMillis) {
+    if let Err(error) = store.checkpoint() {
+        tracing::warn!(%error, "the index could not be flushed; it will be replayed");
+    }
+    if let Err(error) = store.save_last_seen(now) {
+        tracing::warn!(%error, "the time could not be saved; expired days wait after a restart");
     }
 }

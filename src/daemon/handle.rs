@@ -8,6 +8,7 @@ use crate::daemon::view;
 use crate::daemon::clock::Clock;
 use crate::intake;
 use quar_base::action::Action;
+use quar_base::class::Class;
 use quar_base::coverage::RecipientSet;
 use quar_base::ids::RecordId;
 use quar_base::key::MessageId;
@@ -153,6 +154,10 @@ impl NodeHandle {
         mail: intake::Mail,
         arrived: Arrived,
     ) -> Result<MessageId, intake::Refusal> {
+        if mail.class == Class::HELD {
+            // Held messages are made by holding one, never taken from outside.
+            return Err(intake::Refusal::Class(mail.class.to_string()));
+        }
         let mail = self.coded(mail, arrived).await?;
         let (reply, answer) = oneshot::channel();
         let request = Request::Put { mail: Box::new(mail), reply };

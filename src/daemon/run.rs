@@ -71,7 +71,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         store.clone(),
         identity.roster.clone(),
         identity.authority_key,
-        None,
+        store.last_seen()?,
     );
     let roster_paths = paths.clone();
     let parts = Parts {
@@ -187,7 +187,8 @@ fn release_settings(config: &Config, identity: &Identity) -> release::Settings {
             connect: time(config.release.connect_timeout),
             command: time(config.release.reply_timeout),
             block: time(config.release.data_timeout),
-            end: time(config.release.data_timeout),
+            // A server may take its time over the whole message: hasty means unknown.
+            end: time(config.release.data_timeout).max(Duration::from_secs(600)),
         },
     }
 }

@@ -43,11 +43,8 @@ fn endpoint(authority: &CertifiedIssuer<'_, KeyPair>, number: u8) -> Outcome<End
     let key = KeyPair::generate()?;
     let names = vec![certificate_name(MemberId([number; 16]))];
     let certificate = CertificateParams::new(names)?.signed_by(&key, authority)?;
-    let identity = Identity::new(
-        certificate.der().to_vec(),
-        key.serialize_der(),
-        authority.der().to_vec(),
-    )?;
+    let identity =
+        Identity::new(certificate.der().to_vec(), key.serialize_der(), authority.der().to_vec())?;
     let everyone = Arc::new(|_, _: &_| true);
     let settings = Settings::new("127.0.0.1:0".parse()?, identity, everyone);
     Ok(Endpoint::bind(settings)?)

@@ -129,11 +129,7 @@ async fn deliver(
             shared.remember(&connection);
             Ok(connection)
         }
-        Err(why) => Err(Rejected {
-            from,
-            transport,
-            why,
-        }),
+        Err(why) => Err(Rejected { from, transport, why }),
     };
     // Fails only when the endpoint is gone, and then nobody wants it.
     let _ = arrivals.send(arrival).await;
@@ -141,11 +137,7 @@ async fn deliver(
 
 /// Reports without waiting: under a flood the caller need not learn of each.
 fn report(arrivals: &mpsc::Sender<Arrival>, from: SocketAddr, transport: Transport, why: NetError) {
-    let _ = arrivals.try_send(Err(Rejected {
-        from,
-        transport,
-        why,
-    }));
+    let _ = arrivals.try_send(Err(Rejected { from, transport, why }));
 }
 
 /// The handshakes of one transport: so many in all, so many for one address.
@@ -180,17 +172,10 @@ impl Seats {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(address).or_default();
         if *count >= self.each_max {
-            return Err(NetError::TooManyHandshakes {
-                address,
-                limit: self.each_max,
-            });
+            return Err(NetError::TooManyHandshakes { address, limit: self.each_max });
         }
         *count += 1;
-        Ok(Seat {
-            address,
-            taken: self.taken.clone(),
-            _permit: permit,
-        })
+        Ok(Seat { address, taken: self.taken.clone(), _permit: permit })
     }
 }
 
@@ -228,13 +213,8 @@ pub(crate) fn open_sockets(
 ) -> Result<(Option<TcpListener>, Option<std::net::UdpSocket>, SocketAddr), NetError> {
     /// The picked port may be taken for UDP; then another is picked, this often at most.
     const PICKS_MAX: usize = 16;
-    let bind = |transport| {
-        move |source: io::Error| NetError::Bind {
-            address: listen,
-            transport,
-            source,
-        }
-    };
+    let bind =
+        |transport| move |source: io::Error| NetError::Bind { address: listen, transport, source };
     let mut pick = 0;
     loop {
         pick += 1;

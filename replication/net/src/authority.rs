@@ -40,9 +40,7 @@ impl Authority {
     pub(crate) fn new(certificate: CertificateDer<'static>) -> Result<Self, NetError> {
         let refused = |detail: String| NetError::BadAuthority { detail };
         let mut roots = RootCertStore::empty();
-        roots
-            .add(certificate)
-            .map_err(|error| refused(error.to_string()))?;
+        roots.add(certificate).map_err(|error| refused(error.to_string()))?;
         let roots = Arc::new(roots);
         let built = |error: VerifierBuilderError| refused(error.to_string());
         Ok(Self {

@@ -63,16 +63,10 @@ impl CloseReason {
     }
 
     pub(crate) fn from_code(code: u64) -> Self {
-        [
-            Self::Done,
-            Self::Shutdown,
-            Self::Removed,
-            Self::Duplicate,
-            Self::Offence,
-        ]
-        .into_iter()
-        .find(|reason| u64::from(reason.code()) == code)
-        .unwrap_or(Self::Unknown)
+        [Self::Done, Self::Shutdown, Self::Removed, Self::Duplicate, Self::Offence]
+            .into_iter()
+            .find(|reason| u64::from(reason.code()) == code)
+            .unwrap_or(Self::Unknown)
     }
 }
 
@@ -203,10 +197,7 @@ pub(crate) enum Wire {
 
 impl Link {
     pub(crate) fn new(wire: Wire) -> Arc<Self> {
-        Arc::new(Self {
-            wire,
-            cut: OnceLock::new(),
-        })
+        Arc::new(Self { wire, cut: OnceLock::new() })
     }
 
     pub(crate) fn transport(&self) -> Transport {

@@ -50,12 +50,7 @@ pub(crate) struct Dial<'a> {
 
 impl<'a> Dial<'a> {
     pub(crate) fn new(shared: &'a Shared, peer: MemberId) -> Self {
-        Self {
-            shared,
-            peer,
-            deadline: Instant::now() + shared.limits.dial,
-            attempts: Vec::new(),
-        }
+        Self { shared, peer, deadline: Instant::now() + shared.limits.dial, attempts: Vec::new() }
     }
 
     /// Tries the addresses in order, until one answers as `peer` or the deadline passes.
@@ -160,11 +155,7 @@ impl<'a> Dial<'a> {
 
     fn failed(&mut self, address: String, transport: Option<Transport>, cause: NetError) {
         tracing::debug!(peer = %self.peer, address, %cause, "dial failed");
-        self.attempts.push(Attempt {
-            address,
-            transport,
-            cause,
-        });
+        self.attempts.push(Attempt { address, transport, cause });
     }
 
     /// If anybody answered, what came of that tells more than the silence elsewhere.
@@ -172,10 +163,7 @@ impl<'a> Dial<'a> {
         let answered = |attempt: &Attempt| !attempt.cause.is_silence();
         match self.attempts.iter().position(answered) {
             Some(index) => self.attempts.swap_remove(index).cause,
-            None => NetError::Unreachable {
-                peer: self.peer,
-                attempts: self.attempts,
-            },
+            None => NetError::Unreachable { peer: self.peer, attempts: self.attempts },
         }
     }
 }
@@ -200,7 +188,5 @@ async fn attempt(
             }
         }
     };
-    timeout_at(until, handshake)
-        .await
-        .unwrap_or(Err(NetError::HandshakeTimeout { limit }))
+    timeout_at(until, handshake).await.unwrap_or(Err(NetError::HandshakeTimeout { limit }))
 }

@@ -41,14 +41,7 @@ impl Settings {
     /// Both transports, default limits.
     #[must_use]
     pub fn new(listen: SocketAddr, identity: Identity, admission: Admission) -> Self {
-        Self {
-            listen,
-            tcp: true,
-            quic: true,
-            identity,
-            admission,
-            limits: Limits::default(),
-        }
+        Self { listen, tcp: true, quic: true, identity, admission, limits: Limits::default() }
     }
 }
 
@@ -205,12 +198,8 @@ impl Endpoint {
     /// Ends listening and closes every connection with [`CloseReason::Shutdown`]; returns when
     /// the peers know, or after [`Limits::goodbye`].
     pub async fn shutdown(&self) {
-        let mut listeners = std::mem::take(
-            &mut *self
-                .listeners
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner),
-        );
+        let mut listeners =
+            std::mem::take(&mut *self.listeners.lock().unwrap_or_else(PoisonError::into_inner));
         listeners.shutdown().await;
         for closer in self.shared.open().drain(..) {
             closer.close(CloseReason::Shutdown);

@@ -352,8 +352,5 @@ impl fmt::Display for Attempts<'_> {
 }
 
 fn found_name(found: Option<&MemberId>) -> String {
-    found.map_or_else(
-        || "a certificate without a member".to_owned(),
-        ToString::to_string,
-    )
+    found.map_or_else(|| "a certificate without a member".to_owned(), ToString::to_string)
 }

@@ -21,29 +21,18 @@ const CRYPTO_ERROR: u64 = 0x100;
 /// What an I/O error of a stream, or of a handshake over TCP, stands for.
 pub(crate) fn from_io(error: io::Error, transport: Transport) -> NetError {
     let Some(inner) = error.get_ref() else {
-        return NetError::Lost {
-            transport,
-            source: error,
-        };
+        return NetError::Lost { transport, source: error };
     };
     if let Some(tls) = inner.downcast_ref::<rustls::Error>() {
         return from_tls(tls);
     }
-    match (
-        inner.downcast_ref::<ReadError>(),
-        inner.downcast_ref::<WriteError>(),
-    ) {
+    match (inner.downcast_ref::<ReadError>(), inner.downcast_ref::<WriteError>()) {
         (Some(ReadError::ConnectionLost(lost)), _)
         | (_, Some(WriteError::ConnectionLost(lost))) => from_quic(lost),
         (Some(ReadError::Reset(code)), _) | (_, Some(WriteError::Stopped(code))) => {
-            NetError::ClosedByPeer {
-                reason: CloseReason::from_code(code.into_inner()),
-            }
+            NetError::ClosedByPeer { reason: CloseReason::from_code(code.into_inner()) }
         }
-        _ => NetError::Lost {
-            transport,
-            source: error,
-        },
+        _ => NetError::Lost { transport, source: error },
     }
 }
 
@@ -52,13 +41,11 @@ pub(crate) fn from_tls(error: &rustls::Error) -> NetError {
     match error {
         rustls::Error::AlertReceived(alert) => from_alert(u8::from(*alert)),
         rustls::Error::NoCertificatesPresented => NetError::NoCertificate,
-        rustls::Error::NoApplicationProtocol => NetError::Protocol {
-            fault: ProtocolFault::Application,
-        },
+        rustls::Error::NoApplicationProtocol => {
+            NetError::Protocol { fault: ProtocolFault::Application }
+        }
         rustls::Error::InvalidCertificate(fault) => from_certificate(fault),
-        other => NetError::NotTls {
-            detail: other.to_string(),
-        },
+        other => NetError::NotTls { detail: other.to_string() },
     }
 }
 
@@ -96,35 +83,23 @@ pub(crate) fn from_quic(error: &ConnectionError) -> NetError {
             code if code == u64::from(TransportErrorCode::CONNECTION_REFUSED) => {
                 lost(io::ErrorKind::ConnectionRefused)
             }
-            code => NetError::Protocol {
-                fault: ProtocolFault::Quic(code),
-            },
+            code => NetError::Protocol { fault: ProtocolFault::Quic(code) },
         },
-        ConnectionError::ApplicationClosed(close) => NetError::ClosedByPeer {
-            reason: CloseReason::from_code(close.error_code.into_inner()),
-        },
+        ConnectionError::ApplicationClosed(close) => {
+            NetError::ClosedByPeer { reason: CloseReason::from_code(close.error_code.into_inner()) }
+        }
         ConnectionError::TransportError(own) => match u64::from(own.code) {
             code if code == CRYPTO_ERROR + u64::from(NO_APPLICATION_PROTOCOL) => {
-                NetError::Protocol {
-                    fault: ProtocolFault::Application,
-                }
+                NetError::Protocol { fault: ProtocolFault::Application }
             }
             code if code == CRYPTO_ERROR + u64::from(CERTIFICATE_REQUIRED) => {
                 NetError::NoCertificate
             }
-            code if is_alert(code) => NetError::NotTls {
-                detail: own.reason.clone(),
-            },
-            code => NetError::Protocol {
-                fault: ProtocolFault::Quic(code),
-            },
+            code if is_alert(code) => NetError::NotTls { detail: own.reason.clone() },
+            code => NetError::Protocol { fault: ProtocolFault::Quic(code) },
         },
-        ConnectionError::VersionMismatch => NetError::Protocol {
-            fault: ProtocolFault::Quic(0),
-        },
-        ConnectionError::LocallyClosed => NetError::Closed {
-            reason: CloseReason::Done,
-        },
+        ConnectionError::VersionMismatch => NetError::Protocol { fault: ProtocolFault::Quic(0) },
+        ConnectionError::LocallyClosed => NetError::Closed { reason: CloseReason::Done },
         ConnectionError::TimedOut => lost(io::ErrorKind::TimedOut),
         ConnectionError::Reset => lost(io::ErrorKind::ConnectionReset),
         ConnectionError::CidsExhausted => lost(io::ErrorKind::Other),
@@ -143,9 +118,7 @@ fn from_alert(alert: u8) -> NetError {
         BAD_CERTIFICATE => Refusal::BadCertificate,
         CERTIFICATE_REQUIRED => Refusal::NoCertificate,
         NO_APPLICATION_PROTOCOL => {
-            return NetError::Protocol {
-                fault: ProtocolFault::Application,
-            };
+            return NetError::Protocol { fault: ProtocolFault::Application };
         }
         other => Refusal::Alert(other),
     };

@@ -41,10 +41,7 @@ pub(crate) fn encode(buffer: &mut Vec<u8>, kind: u8, payload: &[&[u8]]) -> Resul
 
 fn check_length(bytes: usize) -> Result<(), NetError> {
     if bytes > FRAME_BYTES_MAX {
-        return Err(NetError::FrameTooLarge {
-            bytes,
-            limit: FRAME_BYTES_MAX,
-        });
+        return Err(NetError::FrameTooLarge { bytes, limit: FRAME_BYTES_MAX });
     }
     Ok(())
 }
@@ -66,10 +63,7 @@ impl FrameDecoder {
             return Ok(None);
         }
         self.buffer.advance(FRAME_HEADER_BYTES);
-        Ok(Some(Frame {
-            kind,
-            payload: self.buffer.split_to(payload_bytes).freeze(),
-        }))
+        Ok(Some(Frame { kind, payload: self.buffer.split_to(payload_bytes).freeze() }))
     }
 
     /// Where the next bytes go. Grows by what has come, never by what a header promises.

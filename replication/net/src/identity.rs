@@ -49,20 +49,13 @@ impl Identity {
         let private_key = Zeroizing::new(private_key_pkcs8_der);
         let certificate = CertificateDer::from(certificate_der);
         let subject = Subject::read(&certificate)?;
-        let public = SigningKey::from_pkcs8(&private_key)
-            .map_err(|_| NetError::BadKey)?
-            .public();
+        let public = SigningKey::from_pkcs8(&private_key).map_err(|_| NetError::BadKey)?.public();
         if public != subject.public_key {
             return Err(NetError::KeyMismatch);
         }
         let authority = Authority::new(CertificateDer::from(authority_der))?;
         authority.issued(&certificate, subject.member, subject.not_before)?;
-        Ok(Self {
-            certificate,
-            private_key,
-            authority,
-            subject,
-        })
+        Ok(Self { certificate, private_key, authority, subject })
     }
 
     /// As [`Identity::new`], from PEM texts: the first certificate or PKCS #8 key of each counts.
@@ -74,14 +67,10 @@ impl Identity {
         private_key: &[u8],
         authority: &[u8],
     ) -> Result<Self, NetError> {
-        let certificate =
-            CertificateDer::from_pem_slice(certificate).map_err(|_| NetError::BadCertificate {
-                fault: CertificateFault::Unreadable,
-            })?;
-        let authority =
-            CertificateDer::from_pem_slice(authority).map_err(|error| NetError::BadAuthority {
-                detail: error.to_string(),
-            })?;
+        let certificate = CertificateDer::from_pem_slice(certificate)
+            .map_err(|_| NetError::BadCertificate { fault: CertificateFault::Unreadable })?;
+        let authority = CertificateDer::from_pem_slice(authority)
+            .map_err(|error| NetError::BadAuthority { detail: error.to_string() })?;
         let mut key =
             PrivatePkcs8KeyDer::from_pem_slice(private_key).map_err(|_| NetError::BadKey)?;
         let key_bytes = key.secret_pkcs8_der().to_vec();
@@ -164,14 +153,10 @@ fn member_of(certificate: &X509Certificate<'_>) -> Result<MemberId, CertificateF
         .subject_alternative_name()
         .map_err(|_| CertificateFault::Unreadable)?
         .ok_or(CertificateFault::NoMember)?;
-    let mut members = names
-        .value
-        .general_names
-        .iter()
-        .filter_map(|name| match name {
-            GeneralName::DNSName(name) => member_from_name(name),
-            _ => None,
-        });
+    let mut members = names.value.general_names.iter().filter_map(|name| match name {
+        GeneralName::DNSName(name) => member_from_name(name),
+        _ => None,
+    });
     let member = members.next().ok_or(CertificateFault::NoMember)?;
     match members.next() {
         None => Ok(member),
@@ -187,11 +172,7 @@ fn member_from_name(name: &str) -> Option<MemberId> {
 
 fn public_key_of(certificate: &X509Certificate<'_>) -> Result<PublicKey, CertificateFault> {
     let key = certificate.public_key();
-    let curve = key
-        .algorithm
-        .parameters
-        .as_ref()
-        .and_then(|parameters| parameters.as_oid().ok());
+    let curve = key.algorithm.parameters.as_ref().and_then(|parameters| parameters.as_oid().ok());
     let point: Option<[u8; quar_base::signing::PUBLIC_KEY_BYTES]> =
         key.subject_public_key.data.as_ref().try_into().ok();
     match point {

@@ -46,9 +46,7 @@ async fn send(write: &mut WriteEnd, transport: Transport) -> Result<(), NetError
 
 async fn receive(read: &mut ReadEnd, transport: Transport) -> Result<[u8; 8], NetError> {
     let mut found = [0; 8];
-    read.read_exact(&mut found)
-        .await
-        .map_err(|error| fault::from_io(error, transport))?;
+    read.read_exact(&mut found).await.map_err(|error| fault::from_io(error, transport))?;
     Ok(found)
 }
 

@@ -33,11 +33,7 @@ const WAITING_BYTES: u64 = 2 << 20;
 
 /// Binds the one UDP socket that both dials and accepts; `[::]` takes IPv4 as well.
 pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::DGRAM,
-        Some(Protocol::UDP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }
@@ -65,24 +61,13 @@ pub(crate) async fn accept(
 ) -> Result<Connection, NetError> {
     let (config, verdict) = server_config(tls, limits);
     let refused = |error| verdict.refusal_or(|| fault::from_quic(&error));
-    let connection = incoming
-        .accept_with(Arc::new(config))
-        .map_err(refused)?
-        .await
-        .map_err(refused)?;
+    let connection =
+        incoming.accept_with(Arc::new(config)).map_err(refused)?.await.map_err(refused)?;
     let peer = verdict.member()?;
-    let streams = connection
-        .accept_bi()
-        .await
-        .map_err(|error| fault::from_quic(&error))?;
+    let streams = connection.accept_bi().await.map_err(|error| fault::from_quic(&error))?;
     let (mut read, mut write) = halves(streams);
     preamble::answer(&mut write, &mut read, Transport::Quic).await?;
-    let facts = Facts {
-        peer,
-        dialed: false,
-        remote,
-        session_key: session_key(&connection),
-    };
+    let facts = Facts { peer, dialed: false, remote, session_key: session_key(&connection) };
     let wire = Wire::Quic(connection);
     Ok(Connection::new(facts, wire, (read, write), limits))
 }
@@ -107,18 +92,10 @@ pub(crate) async fn dial(
         .await
         .map_err(|error| verdict.refusal_or(|| fault::from_quic(&error)))?;
     let peer = verdict.member()?;
-    let streams = connection
-        .open_bi()
-        .await
-        .map_err(|error| fault::from_quic(&error))?;
+    let streams = connection.open_bi().await.map_err(|error| fault::from_quic(&error))?;
     let (mut read, mut write) = halves(streams);
     preamble::lead(&mut write, &mut read, Transport::Quic).await?;
-    let facts = Facts {
-        peer,
-        dialed: true,
-        remote,
-        session_key: session_key(&connection),
-    };
+    let facts = Facts { peer, dialed: true, remote, session_key: session_key(&connection) };
     let wire = Wire::Quic(connection);
     Ok(Connection::new(facts, wire, (read, write), limits))
 }

@@ -20,12 +20,7 @@ pub struct FrameReceiver {
 
 impl FrameReceiver {
     pub(crate) fn new(end: ReadEnd, link: Arc<Link>) -> Self {
-        Self {
-            end,
-            decoder: FrameDecoder::default(),
-            ended: false,
-            link,
-        }
+        Self { end, decoder: FrameDecoder::default(), ended: false, link }
     }
 
     /// The next frame; none once the peer has ended the stream.

@@ -81,13 +81,7 @@ pub struct FrameSender {
 
 impl FrameSender {
     pub(crate) fn new(end: WriteEnd, link: Arc<Link>, stall_limit: Duration) -> Self {
-        Self {
-            end,
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            written: 0,
-            link,
-            stall_limit,
-        }
+        Self { end, buffer: Vec::with_capacity(BUFFER_BYTES), written: 0, link, stall_limit }
     }
 
     /// Buffers one frame, its payload in pieces; writes when 64 KiB have gathered. A frame is
@@ -153,9 +147,7 @@ impl FrameSender {
     ) -> Result<T, NetError> {
         match done {
             Ok(result) => result.map_err(|error| self.fault(error)),
-            Err(_) => Err(NetError::Stalled {
-                limit: self.stall_limit,
-            }),
+            Err(_) => Err(NetError::Stalled { limit: self.stall_limit }),
         }
     }
 

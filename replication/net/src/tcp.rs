@@ -33,11 +33,7 @@ type Buffered = BufReader<TcpStream>;
 
 /// Listens; `[::]` takes IPv4 as well.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
@@ -69,18 +65,8 @@ pub(crate) async fn accept(
     let peer = verdict.member()?;
     let (mut read, mut write) = halves(stream.into());
     preamble::answer(&mut write, &mut read, Transport::Tcp).await?;
-    let facts = Facts {
-        peer,
-        dialed: false,
-        remote,
-        session_key,
-    };
-    Ok(Connection::new(
-        facts,
-        Wire::Tcp(socket),
-        (read, write),
-        limits,
-    ))
+    let facts = Facts { peer, dialed: false, remote, session_key };
+    Ok(Connection::new(facts, Wire::Tcp(socket), (read, write), limits))
 }
 
 /// Dials: from this node's own address, if it listens on a particular one.
@@ -91,9 +77,7 @@ pub(crate) async fn dial(
     tls: &Tls,
     limits: &Limits,
 ) -> Result<Connection, NetError> {
-    let stream = connect(remote, local)
-        .await
-        .map_err(|source| NetError::Connect { source })?;
+    let stream = connect(remote, local).await.map_err(|source| NetError::Connect { source })?;
     let (socket, stream) = prepare(stream, limits)?;
     let (config, verdict) = tls.client(peer);
     let stream = TlsConnector::from(Arc::new(config))
@@ -108,18 +92,8 @@ pub(crate) async fn dial(
     let peer = verdict.member()?;
     let (mut read, mut write) = halves(stream.into());
     preamble::lead(&mut write, &mut read, Transport::Tcp).await?;
-    let facts = Facts {
-        peer,
-        dialed: true,
-        remote,
-        session_key,
-    };
-    Ok(Connection::new(
-        facts,
-        Wire::Tcp(socket),
-        (read, write),
-        limits,
-    ))
+    let facts = Facts { peer, dialed: true, remote, session_key };
+    Ok(Connection::new(facts, Wire::Tcp(socket), (read, write), limits))
 }
 
 async fn connect(remote: SocketAddr, local: SocketAddr) -> io::Result<TcpStream> {
@@ -152,10 +126,7 @@ fn prepare(stream: TcpStream, limits: &Limits) -> Result<(Socket, Buffered), Net
         .try_clone()
         .and_then(|socket| set(&socket).map(|()| socket))
         .map(|socket| (socket, BufReader::with_capacity(READ_BYTES, stream)))
-        .map_err(|source| NetError::Lost {
-            transport: Transport::Tcp,
-            source,
-        })
+        .map_err(|source| NetError::Lost { transport: Transport::Tcp, source })
 }
 
 fn halves(stream: TlsStream<Buffered>) -> (ReadEnd, WriteEnd) {
@@ -168,7 +139,5 @@ fn check_protocol(agreed: Option<&[u8]>) -> Result<(), NetError> {
     if agreed == Some(APPLICATION_PROTOCOL) {
         return Ok(());
     }
-    Err(NetError::Protocol {
-        fault: ProtocolFault::Application,
-    })
+    Err(NetError::Protocol { fault: ProtocolFault::Application })
 }

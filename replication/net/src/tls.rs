@@ -68,17 +68,13 @@ impl Tls {
     /// From now on handshakes use another certificate and authority.
     pub(crate) fn set_identity(&self, identity: &Identity) -> Result<(), NetError> {
         let fresh = Credentials::new(identity)?;
-        *self
-            .credentials
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = fresh;
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }
 
     /// For how long after its end a certificate still passes the gate's check of dates.
     pub(crate) fn set_expiry_grace(&self, grace: Duration) {
-        self.expiry_grace_s
-            .store(grace.as_secs(), Ordering::Relaxed);
+        self.expiry_grace_s.store(grace.as_secs(), Ordering::Relaxed);
     }
 
     /// Settings for one incoming handshake, and where its verdict will stand.
@@ -116,10 +112,7 @@ impl Tls {
     }
 
     fn credentials(&self) -> Credentials {
-        self.credentials
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.credentials.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn gate(&self, credentials: &Credentials, dialed: Option<MemberId>) -> Gate {
@@ -219,10 +212,9 @@ impl Gate {
         let subject = Subject::read(certificate)?;
         let member = subject.member;
         match self.dialed {
-            Some(expected) if expected != member => Err(NetError::WrongMember {
-                expected,
-                found: Some(member),
-            }),
+            Some(expected) if expected != member => {
+                Err(NetError::WrongMember { expected, found: Some(member) })
+            }
             _ if (self.admission)(member, &subject.public_key) => Ok(member),
             _ => Err(NetError::UnknownMember { member }),
         }
@@ -260,12 +252,9 @@ impl ServerCertVerifier for Gate {
         _ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let dialed = self
-            .dialed
-            .expect("a gate of the dialing side has a member");
+        let dialed = self.dialed.expect("a gate of the dialing side has a member");
         self.judge(end_entity, now, |at| {
-            self.authority
-                .check_dialed(end_entity, intermediates, dialed, at)
+            self.authority.check_dialed(end_entity, intermediates, dialed, at)
         })?;
         Ok(ServerCertVerified::assertion())
     }
@@ -276,9 +265,7 @@ impl ServerCertVerifier for Gate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authority
-            .servers
-            .verify_tls12_signature(message, cert, dss)
+        self.authority.servers.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -287,9 +274,7 @@ impl ServerCertVerifier for Gate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authority
-            .servers
-            .verify_tls13_signature(message, cert, dss)
+        self.authority.servers.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -320,9 +305,7 @@ impl ClientCertVerifier for Gate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authority
-            .clients
-            .verify_tls12_signature(message, cert, dss)
+        self.authority.clients.verify_tls12_signature(message, cert, dss)
     }
 
     fn verify_tls13_signature(
@@ -331,9 +314,7 @@ impl ClientCertVerifier for Gate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.authority
-            .clients
-            .verify_tls13_signature(message, cert, dss)
+        self.authority.clients.verify_tls13_signature(message, cert, dss)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -34,12 +34,10 @@ pub(crate) struct Clocks {
 }
 
 impl Clocks {
-    /// Starts from the time at which this node was last known to run.
+    /// Starts from the time at which this node was last known to run. When that is not known, the
+    /// clock may have jumped.
     pub(crate) fn since(last_seen: Option<UnixMillis>) -> Self {
-        Self {
-            last_tick: last_seen,
-            ..Self::default()
-        }
+        Self { last_tick: last_seen.or(Some(UnixMillis(0))), ..Self::default() }
     }
 
     /// A peer's clock stands this far ahead of ours.
@@ -94,11 +92,7 @@ impl Clocks {
 
     fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
         let median = self.median_offset(now);
-        if median.abs() > tolerance_ms {
-            moved(now, median)
-        } else {
-            now
-        }
+        if median.abs() > tolerance_ms { moved(now, median) } else { now }
     }
 
     /// The median over this clock (offset 0) and those heard within the hour; of two middle ones
@@ -131,7 +125,7 @@ mod tests {
     const YEAR_MS: i64 = 365 * 86_400_000;
 
     fn clocks(offsets: &[i64]) -> Clocks {
-        let mut clocks = Clocks::default();
+        let mut clocks = Clocks::since(Some(NOW));
         for (number, offset) in offsets.iter().enumerate() {
             clocks.heard(MemberId([number as u8; 16]), *offset, NOW);
         }
@@ -167,6 +161,9 @@ mod tests {
         lone.tick(NOW);
         assert!(!lone.is_corroborated(UnixMillis(NOW.0 + 1)));
         assert!(lone.is_corroborated(UnixMillis(NOW.0 + 49 * 3_600_000)));
+        let mut unknown = Clocks::since(None);
+        unknown.tick(NOW);
+        assert!(!unknown.is_corroborated(NOW));
         let mut steady = Clocks::since(Some(UnixMillis(NOW.0 - 60_000)));
         steady.tick(NOW);
         assert!(steady.is_corroborated(NOW));

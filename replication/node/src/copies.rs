@@ -80,14 +80,9 @@ impl Copies {
             }
             return Some((token, answer));
         }
-        let waiting = Waiting {
-            token,
-            answer,
-            confirmed: BTreeSet::new(),
-        };
+        let waiting = Waiting { token, answer, confirmed: BTreeSet::new() };
         self.waiting.insert(record, waiting);
-        self.deadlines
-            .push_back((now.plus(self.rule.timeout), record));
+        self.deadlines.push_back((now.plus(self.rule.timeout), record));
         None
     }
 
@@ -123,11 +118,7 @@ impl Copies {
     /// Answers whose time is up.
     pub(crate) fn tick(&mut self, now: UnixMillis) -> Vec<(Token, Answer)> {
         let mut due = Vec::new();
-        while self
-            .deadlines
-            .front()
-            .is_some_and(|(deadline, _)| *deadline <= now)
-        {
+        while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
             due.extend(self.deadlines.pop_front().map(|(_, record)| record));
         }
         due.retain(|record| self.waiting.contains_key(record));
@@ -143,12 +134,8 @@ impl Copies {
 
     fn give_up(&mut self, records: Vec<(Bucket, RecordKey)>) -> Vec<(Token, Answer)> {
         self.under_replicated += records.len() as u64;
-        let removed = records
-            .into_iter()
-            .filter_map(|record| self.waiting.remove(&record));
-        removed
-            .map(|waiting| (waiting.token, waiting.answer))
-            .collect()
+        let removed = records.into_iter().filter_map(|record| self.waiting.remove(&record));
+        removed.map(|waiting| (waiting.token, waiting.answer)).collect()
     }
 }
 
@@ -164,31 +151,17 @@ mod tests {
     const NOW: UnixMillis = UnixMillis(1_000_000);
 
     fn record(number: u8) -> (Bucket, RecordKey) {
-        let bucket = Bucket {
-            class: Class::SPAM,
-            day: Day(1),
-        };
-        (
-            bucket,
-            RecordKey {
-                second: 1,
-                id: RecordId([number; 32]),
-            },
-        )
+        let bucket = Bucket { class: Class::SPAM, day: Day(1) };
+        (bucket, RecordKey { second: 1, id: RecordId([number; 32]) })
     }
 
     fn copies(count: usize) -> Copies {
-        Copies::new(CopyRule {
-            copies: count,
-            timeout: Millis(500),
-        })
+        Copies::new(CopyRule { copies: count, timeout: Millis(500) })
     }
 
     fn stored(copies: &mut Copies, number: u8, peers: usize) -> bool {
         let answer = Answer::Done(record(number).1.id);
-        copies
-            .stored(record(number), Token(number.into()), answer, peers, NOW)
-            .is_some()
+        copies.stored(record(number), Token(number.into()), answer, peers, NOW).is_some()
     }
 
     #[test]
@@ -196,10 +169,7 @@ mod tests {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
         assert!(three.confirmed(MemberId([2; 16]), record(1), 2).is_none());
-        assert!(
-            three.confirmed(MemberId([2; 16]), record(1), 2).is_none(),
-            "one peer counts once"
-        );
+        assert!(three.confirmed(MemberId([2; 16]), record(1), 2).is_none(), "one peer counts once");
         assert!(three.confirmed(MemberId([3; 16]), record(1), 2).is_some());
         assert_eq!(three.under_replicated(), 0);
     }

@@ -179,20 +179,8 @@ impl Node {
                 self.engine_event(Event::Disconnected { peer }, now, outputs);
                 self.peer_left(peer, outputs);
             }
-            Input::Frame {
-                peer,
-                kind,
-                payload,
-            } => {
-                self.engine_event(
-                    Event::Frame {
-                        peer,
-                        kind,
-                        payload,
-                    },
-                    now,
-                    outputs,
-                );
+            Input::Frame { peer, kind, payload } => {
+                self.engine_event(Event::Frame { peer, kind, payload }, now, outputs);
             }
             Input::Fetch(message) => self.fetch(message, now, outputs),
             Input::Stop => {
@@ -264,20 +252,16 @@ impl Node {
                 }
                 self.store.admit_mail(*mail)
             }
-            Request::Act { message, action } => self
-                .store
-                .admit_action(message, &action, stamp)
-                .map(|(admitted, _)| admitted),
+            Request::Act { message, action } => {
+                self.store.admit_action(message, &action, stamp).map(|(admitted, _)| admitted)
+            }
         };
         match admitted {
             Ok(admitted) => {
                 self.requests.insert(admitted.ticket, token);
             }
             Err(refusal) => {
-                outputs.push(Output::Answer {
-                    token,
-                    answer: Answer::Refused(refusal),
-                });
+                outputs.push(Output::Answer { token, answer: Answer::Refused(refusal) });
             }
         }
     }
@@ -306,8 +290,7 @@ impl Node {
                         Some(_) => Answer::Done(record.id()),
                     };
                     let place = (stored.bucket, record.key());
-                    self.copies
-                        .stored(place, token, answer, self.engine.peer_count(), now)
+                    self.copies.stored(place, token, answer, self.engine.peer_count(), now)
                 })
             }
         };
@@ -337,26 +320,11 @@ impl Node {
         let BatchId { peer, sequence } = decided.batch;
         for (_, refusal) in &decided.refused {
             if refusal.is_offence() {
-                outputs.push(Output::Offence {
-                    peer,
-                    offence: refusal.name(),
-                });
+                outputs.push(Output::Offence { peer, offence: refusal.name() });
             }
         }
-        let refused = decided
-            .refused
-            .into_iter()
-            .map(|(position, _)| position)
-            .collect();
-        self.engine_event(
-            Event::Stored {
-                peer,
-                sequence,
-                refused,
-            },
-            now,
-            outputs,
-        );
+        let refused = decided.refused.into_iter().map(|(position, _)| position).collect();
+        self.engine_event(Event::Stored { peer, sequence, refused }, now, outputs);
     }
 
     fn fetch(&mut self, message: MessageId, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -383,22 +351,10 @@ impl Node {
     fn perform(&mut self, effects: Vec<Effect>, now: UnixMillis, outputs: &mut Vec<Output>) {
         for effect in effects {
             match effect {
-                Effect::Send {
-                    peer,
-                    kind,
-                    payload,
-                } => {
-                    outputs.push(Output::Send {
-                        peer,
-                        kind,
-                        payload,
-                    });
+                Effect::Send { peer, kind, payload } => {
+                    outputs.push(Output::Send { peer, kind, payload });
                 }
-                Effect::Offer {
-                    peer,
-                    sequence,
-                    items,
-                } => {
+                Effect::Offer { peer, sequence, items } => {
                     self.offered(BatchId { peer, sequence }, items, now, outputs);
                 }
                 Effect::Load { peer, names } => {
@@ -418,10 +374,7 @@ impl Node {
                 Effect::PeerClock { peer, offset_ms } => self.clocks.heard(peer, offset_ms, now),
                 Effect::AdoptRoster { peer, text } => self.adopt(peer, &text, outputs),
                 Effect::Disconnect { peer, offence } => {
-                    outputs.push(Output::Disconnect {
-                        peer,
-                        offence: offence.name(),
-                    });
+                    outputs.push(Output::Disconnect { peer, offence: offence.name() });
                     self.peer_left(peer, outputs);
                 }
             }
@@ -436,10 +389,7 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) {
         let stamp = self.clocks.stamp_time(now);
-        let admitted = items
-            .into_iter()
-            .map(|item| admit(&self.store, item, stamp))
-            .collect();
+        let admitted = items.into_iter().map(|item| admit(&self.store, item, stamp)).collect();
         if let Some(decided) = self.offers.begin(batch, admitted) {
             self.tell(decided, now, outputs);
         }
@@ -453,10 +403,7 @@ impl Node {
                     outputs.push(Output::AdoptRoster(signed));
                 }
             }
-            Err(_) => outputs.push(Output::Offence {
-                peer,
-                offence: "forged-roster",
-            }),
+            Err(_) => outputs.push(Output::Offence { peer, offence: "forged-roster" }),
         }
     }
 }

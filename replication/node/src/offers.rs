@@ -52,10 +52,7 @@ impl Offers {
             }
         }
         if open.undecided == 0 {
-            return Some(Decided {
-                batch,
-                refused: open.refused,
-            });
+            return Some(Decided { batch, refused: open.refused });
         }
         self.open.insert(batch, open);
         None
@@ -72,16 +69,11 @@ impl Offers {
             return Some(None);
         };
         open.undecided -= 1;
-        open.refused
-            .extend(refusal.map(|refusal| (position, refusal)));
+        open.refused.extend(refusal.map(|refusal| (position, refusal)));
         if open.undecided > 0 {
             return Some(None);
         }
-        let refused = self
-            .open
-            .remove(&batch)
-            .map(|open| open.refused)
-            .unwrap_or_default();
+        let refused = self.open.remove(&batch).map(|open| open.refused).unwrap_or_default();
         Some(Some(Decided { batch, refused }))
     }
 
@@ -97,10 +89,7 @@ mod tests {
     use quar_base::ids::MemberId;
     use quar_store::{Refusal, Ticket};
 
-    const BATCH: BatchId = BatchId {
-        peer: MemberId([1; 16]),
-        sequence: 7,
-    };
+    const BATCH: BatchId = BatchId { peer: MemberId([1; 16]), sequence: 7 };
 
     #[test]
     fn a_batch_is_decided_with_its_last_item() {
@@ -108,19 +97,14 @@ mod tests {
         let admitted = vec![Ok(Ticket(1)), Err(Refusal::Covered), Ok(Ticket(2))];
         assert!(offers.begin(BATCH, admitted).is_none());
         assert!(offers.decide(Ticket(1), None).unwrap().is_none());
-        let decided = offers
-            .decide(Ticket(2), Some(Refusal::Full))
-            .unwrap()
-            .unwrap();
+        let decided = offers.decide(Ticket(2), Some(Refusal::Full)).unwrap().unwrap();
         assert_eq!(decided.batch, BATCH);
         assert_eq!(decided.refused, [(1, Refusal::Covered), (2, Refusal::Full)]);
     }
 
     #[test]
     fn a_batch_of_refusals_is_decided_at_once() {
-        let decided = Offers::default()
-            .begin(BATCH, vec![Err(Refusal::Covered)])
-            .unwrap();
+        let decided = Offers::default().begin(BATCH, vec![Err(Refusal::Covered)]).unwrap();
         assert_eq!(decided.refused.len(), 1);
     }
 

@@ -23,12 +23,7 @@ pub(crate) struct StoreView<'a> {
 
 impl<'a> StoreView<'a> {
     pub(crate) fn new(store: &'a Store, roster: &'a SignedRoster, now: UnixMillis) -> Self {
-        Self {
-            store,
-            roster,
-            now,
-            views: [OnceCell::new(), OnceCell::new()],
-        }
+        Self { store, roster, now, views: [OnceCell::new(), OnceCell::new()] }
     }
 
     fn view(&self, which: Which) -> &quar_store::View {
@@ -59,10 +54,7 @@ impl SetView for StoreView<'_> {
         for (bucket, _, _) in view.buckets() {
             tries.extend(view.trie(bucket).map(|trie| (bucket, trie)));
         }
-        Snapshot {
-            cutoff: view.cutoff(),
-            tries,
-        }
+        Snapshot { cutoff: view.cutoff(), tries }
     }
 
     fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
@@ -131,32 +123,12 @@ pub(crate) fn admit(
 }
 
 fn to_wire(body: &CodedBody) -> quar_sync::CodedBody {
-    let CodedBody {
-        id,
-        raw_bytes,
-        codec,
-        bytes,
-    } = body.clone();
-    quar_sync::CodedBody {
-        id,
-        raw_bytes,
-        codec: codec as u8,
-        bytes,
-    }
+    let CodedBody { id, raw_bytes, codec, bytes } = body.clone();
+    quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, bytes }
 }
 
 fn from_wire(body: quar_sync::CodedBody) -> Result<CodedBody, Refusal> {
-    let quar_sync::CodedBody {
-        id,
-        raw_bytes,
-        codec,
-        bytes,
-    } = body;
+    let quar_sync::CodedBody { id, raw_bytes, codec, bytes } = body;
     let codec = Codec::from_number(codec).ok_or(Refusal::WrongBody)?;
-    Ok(CodedBody {
-        id,
-        raw_bytes,
-        codec,
-        bytes,
-    })
+    Ok(CodedBody { id, raw_bytes, codec, bytes })
 }

@@ -136,10 +136,7 @@ impl Action {
                 let form: IntentForm = archive(payload)?;
                 check_others(&form.others)?;
                 let recipients = RecipientSet::from_bitmap(form.count.into(), &form.bitmap)?;
-                Self::ReleaseIntent(ReleaseIntent {
-                    recipients,
-                    others: form.others,
-                })
+                Self::ReleaseIntent(ReleaseIntent { recipients, others: form.others })
             }
             Kind::RELEASE_OUTCOME => {
                 let form: OutcomeForm = archive(payload)?;
@@ -167,11 +164,7 @@ fn count_of(set: &RecipientSet) -> u16 {
 }
 
 fn check_others(others: &[[u8; 16]]) -> Result<(), ActionError> {
-    if others.len() > RECIPIENTS_MAX {
-        Err(ActionError::Limit)
-    } else {
-        Ok(())
-    }
+    if others.len() > RECIPIENTS_MAX { Err(ActionError::Limit) } else { Ok(()) }
 }
 
 fn check_deliveries(deliveries: &[Delivery]) -> Result<(), ActionError> {
@@ -200,18 +193,12 @@ mod tests {
     fn record(kind: Kind, payload: &[u8]) -> Record {
         let head = Head {
             kind,
-            bucket: Bucket {
-                class: Class::SPAM,
-                day: Day(1),
-            },
+            bucket: Bucket { class: Class::SPAM, day: Day(1) },
             second: 5,
             author: MemberId([1; 16]),
             action: Some(ActionHead {
                 key_id: KeyId([2; 8]),
-                message: RecordKey {
-                    second: 1,
-                    id: RecordId([3; 32]),
-                },
+                message: RecordKey { second: 1, id: RecordId([3; 32]) },
             }),
         };
         Record::signed(head, payload, |_| Signature([4; 64])).unwrap()
@@ -246,10 +233,7 @@ mod tests {
     #[test]
     fn golden_bytes_of_a_delete() {
         let bytes = samples()[0].encode().unwrap();
-        assert_eq!(
-            data_encoding::HEXLOWER.encode(&bytes),
-            "01040b00fcffffff02000000"
-        );
+        assert_eq!(data_encoding::HEXLOWER.encode(&bytes), "01040b00fcffffff02000000");
     }
 
     #[test]
@@ -258,10 +242,7 @@ mod tests {
             let bytes = action.encode().unwrap();
             for cut in 0..bytes.len() {
                 let damaged = record(action.kind(), &bytes[bytes.len() - cut..]);
-                assert!(
-                    Action::decode(&damaged).is_err(),
-                    "{cut} bytes of {action:?}"
-                );
+                assert!(Action::decode(&damaged).is_err(), "{cut} bytes of {action:?}");
             }
         }
     }
@@ -273,10 +254,7 @@ mod tests {
 
     #[test]
     fn refuses_a_bitmap_that_does_not_fit_its_count() {
-        let form = super::DeletedForm {
-            count: 2,
-            bitmap: vec![0xff],
-        };
+        let form = super::DeletedForm { count: 2, bitmap: vec![0xff] };
         let bytes = rkyv::to_bytes::<rkyv::rancor::Error>(&form).unwrap();
         let refused = Action::decode(&record(Kind::DELETED, &bytes));
         assert!(matches!(refused, Err(ActionError::Recipients(_))));

@@ -115,11 +115,7 @@ impl Arrival {
     fn check(&self) -> Result<(), ArrivalError> {
         let limit = |field, actual: usize, limit: usize| {
             if actual > limit {
-                Err(ArrivalError::Limit {
-                    field,
-                    actual: actual as u64,
-                    limit: limit as u64,
-                })
+                Err(ArrivalError::Limit { field, actual: actual as u64, limit: limit as u64 })
             } else {
                 Ok(())
             }
@@ -173,10 +169,7 @@ mod tests {
                 queue_id: "1abcDE-0001xy-2Z".into(),
                 spool_path: String::new(),
             },
-            headers: Headers {
-                subject: "Grüße".into(),
-                ..Headers::default()
-            },
+            headers: Headers { subject: "Grüße".into(), ..Headers::default() },
             score_milli: 15_300,
             reason: "BAYES_99".into(),
         }
@@ -184,40 +177,27 @@ mod tests {
 
     #[test]
     fn golden_bytes_of_an_arrival_payload() {
-        let digest = blake3::hash(&sample().encode().unwrap())
-            .to_hex()
-            .to_string();
-        assert_eq!(
-            digest,
-            "9c0df3801344160053892d51b0af938e6e006f2af53f42f4b8f58965657c62a8"
-        );
+        let digest = blake3::hash(&sample().encode().unwrap()).to_hex().to_string();
+        assert_eq!(digest, "9c0df3801344160053892d51b0af938e6e006f2af53f42f4b8f58965657c62a8");
     }
 
     #[test]
     fn refuses_too_many_recipients_and_too_long_fields() {
         let mut many = sample();
         many.envelope.recipients = vec!["x@example.org".into(); 1001];
-        assert!(matches!(
-            many.encode(),
-            Err(ArrivalError::Limit {
-                field: "recipients",
-                ..
-            })
-        ));
+        assert!(matches!(many.encode(), Err(ArrivalError::Limit { field: "recipients", .. })));
         let mut long = sample();
         long.headers.subject = "s".repeat(513);
-        assert!(matches!(
-            long.encode(),
-            Err(ArrivalError::Limit {
-                field: "subject",
-                ..
-            })
-        ));
+        assert!(matches!(long.encode(), Err(ArrivalError::Limit { field: "subject", .. })));
     }
 
     proptest! {
         #[test]
-        fn arrivals_decode_to_what_was_encoded(sender in ".{0,80}", recipients in proptest::collection::vec(".{0,20}", 0..20), score: i32) {
+        fn arrivals_decode_to_what_was_encoded(
+            sender in ".{0,80}",
+            recipients in proptest::collection::vec(".{0,20}", 0..20),
+            score: i32,
+        ) {
             let mut arrival = sample();
             arrival.envelope.sender = sender;
             arrival.envelope.recipients = recipients;

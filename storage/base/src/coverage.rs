@@ -47,10 +47,7 @@ impl RecipientSet {
             return Err(RecipientSetError::Count(count));
         }
         let checked = u16::try_from(count).expect("RECIPIENTS_MAX fits 16 bits");
-        Ok(Self {
-            count: checked,
-            bits: vec![0; count.div_ceil(8)],
-        })
+        Ok(Self { count: checked, bits: vec![0; count.div_ceil(8)] })
     }
 
     /// The set of all recipients.
@@ -73,10 +70,7 @@ impl RecipientSet {
         let mut set = Self::none(count)?;
         for &index in indices {
             if index >= count {
-                return Err(RecipientSetError::Index {
-                    index,
-                    count: set.count,
-                });
+                return Err(RecipientSetError::Index { index, count: set.count });
             }
             set.bits[index / 8] |= 1 << (index % 8);
         }
@@ -91,15 +85,9 @@ impl RecipientSet {
         let mut set = Self::none(count)?;
         let all = Self::all(count)?;
         let fits = bits.len() == set.bits.len()
-            && bits
-                .iter()
-                .zip(&all.bits)
-                .all(|(bit, allowed)| bit & !allowed == 0);
+            && bits.iter().zip(&all.bits).all(|(bit, allowed)| bit & !allowed == 0);
         if !fits {
-            return Err(RecipientSetError::Bitmap {
-                bytes: bits.len(),
-                count: set.count,
-            });
+            return Err(RecipientSetError::Bitmap { bytes: bits.len(), count: set.count });
         }
         set.bits.copy_from_slice(bits);
         Ok(set)
@@ -120,9 +108,7 @@ impl RecipientSet {
     /// Whether the recipient with this index is in the set.
     #[must_use]
     pub fn contains(&self, index: usize) -> bool {
-        self.bits
-            .get(index / 8)
-            .is_some_and(|byte| byte & (1 << (index % 8)) != 0)
+        self.bits.get(index / 8).is_some_and(|byte| byte & (1 << (index % 8)) != 0)
     }
 
     /// The indices in the set, ascending.
@@ -177,9 +163,7 @@ impl Coverage {
     /// Whether the recipient with this index, of a message with `count` recipients, is covered.
     #[must_use]
     pub fn covers(&self, count: usize, index: usize) -> bool {
-        let same_count = u16::try_from(count)
-            .ok()
-            .and_then(|count| self.0.get(&count));
+        let same_count = u16::try_from(count).ok().and_then(|count| self.0.get(&count));
         same_count.is_some_and(|set| set.contains(index))
     }
 }
@@ -227,7 +211,10 @@ mod tests {
         ) {
             let sets: Vec<_> = deletes
                 .iter()
-                .map(|(count, bits)| RecipientSet::of(*count, &(0..*count).filter(|i| bits >> i & 1 == 1).collect::<Vec<_>>()).unwrap())
+                .map(|(count, bits)| {
+                    let indices: Vec<_> = (0..*count).filter(|i| bits >> i & 1 == 1).collect();
+                    RecipientSet::of(*count, &indices).unwrap()
+                })
                 .collect();
             let mut rotated = sets.clone();
             rotated.rotate_left(if sets.is_empty() { 0 } else { rotation % sets.len() });

@@ -115,9 +115,6 @@ mod tests {
     #[test]
     fn refuses_text_of_another_length() {
         let error = "a5a5".parse::<BodyId>().expect_err("too short");
-        assert_eq!(
-            error.to_string(),
-            "\"a5a5\" is not a body id: 64 hex digits are needed"
-        );
+        assert_eq!(error.to_string(), "\"a5a5\" is not a body id: 64 hex digits are needed");
     }
 }

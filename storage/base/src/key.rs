@@ -150,14 +150,8 @@ fn parse_message_id(text: &str) -> Option<MessageId> {
         return None;
     }
     let day = Day::from_civil(date / 10_000, date / 100 % 100, date % 100)?;
-    let key = RecordKey {
-        second: hour * 3600 + minute * 60 + second,
-        id,
-    };
-    Some(MessageId {
-        bucket: Bucket { class, day },
-        key,
-    })
+    let key = RecordKey { second: hour * 3600 + minute * 60 + second, id };
+    Some(MessageId { bucket: Bucket { class, day }, key })
 }
 
 fn fixed_digits(text: &str, digits: usize) -> Option<u32> {
@@ -176,19 +170,10 @@ mod tests {
     #[test]
     fn a_message_id_reads_like_a_date() {
         let id = MessageId {
-            bucket: Bucket {
-                class: Class::SPAM,
-                day: Day(20_780),
-            },
-            key: RecordKey {
-                second: 8 * 3600 + 15 * 60 + 12,
-                id: RecordId([0x4f; 32]),
-            },
+            bucket: Bucket { class: Class::SPAM, day: Day(20_780) },
+            key: RecordKey { second: 8 * 3600 + 15 * 60 + 12, id: RecordId([0x4f; 32]) },
         };
-        assert_eq!(
-            id.to_string(),
-            format!("spam-20261123-081512-{}", "4f".repeat(32))
-        );
+        assert_eq!(id.to_string(), format!("spam-20261123-081512-{}", "4f".repeat(32)));
     }
 
     #[test]

@@ -171,23 +171,14 @@ impl Record {
     /// The record's place in its bucket's order.
     #[must_use]
     pub fn key(&self) -> RecordKey {
-        RecordKey {
-            second: self.head.second,
-            id: self.id,
-        }
+        RecordKey { second: self.head.second, id: self.id }
     }
 
     /// The message that an arrival starts or that an action is about.
     #[must_use]
     pub fn message(&self) -> MessageId {
-        let key = self
-            .head
-            .action
-            .map_or_else(|| self.key(), |action| action.message);
-        MessageId {
-            bucket: self.head.bucket,
-            key,
-        }
+        let key = self.head.action.map_or_else(|| self.key(), |action| action.message);
+        MessageId { bucket: self.head.bucket, key }
     }
 
     /// The payload's bytes.
@@ -211,40 +202,21 @@ impl Record {
 
 impl std::fmt::Debug for Record {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Record({} kind {} {:?})",
-            self.head.bucket,
-            self.head.kind.0,
-            self.key()
-        )
+        write!(f, "Record({} kind {} {:?})", self.head.bucket, self.head.kind.0, self.key())
     }
 }
 
 fn payload_start(head: &Head) -> usize {
-    FIXED_BYTES
-        + if head.action.is_some() {
-            ACTION_BYTES
-        } else {
-            0
-        }
-        + LENGTH_BYTES
+    FIXED_BYTES + if head.action.is_some() { ACTION_BYTES } else { 0 } + LENGTH_BYTES
 }
 
 fn trailer_bytes(head: &Head) -> usize {
-    CHECK_BYTES
-        + if head.action.is_some() {
-            SIGNATURE_BYTES
-        } else {
-            0
-        }
+    CHECK_BYTES + if head.action.is_some() { SIGNATURE_BYTES } else { 0 }
 }
 
 fn check_bytes(bytes: &[u8]) -> [u8; CHECK_BYTES] {
     let digest = blake3::hash(bytes);
-    digest.as_bytes()[..CHECK_BYTES]
-        .try_into()
-        .expect("a digest has 32 bytes")
+    digest.as_bytes()[..CHECK_BYTES].try_into().expect("a digest has 32 bytes")
 }
 
 fn signed_text(bytes: &[u8]) -> Vec<u8> {
@@ -258,11 +230,7 @@ fn unfinished(head: &Head, payload: &[u8]) -> Vec<u8> {
     bytes.extend_from_slice(&head.kind.0.to_le_bytes());
     bytes.extend_from_slice(&head.bucket.day.0.to_le_bytes());
     bytes.extend_from_slice(&head.second.to_le_bytes());
-    bytes.push(if head.action.is_some() {
-        FLAG_ACTION
-    } else {
-        0
-    });
+    bytes.push(if head.action.is_some() { FLAG_ACTION } else { 0 });
     bytes.extend_from_slice(&head.author.0);
     if let Some(action) = &head.action {
         bytes.extend_from_slice(&action.key_id.0);
@@ -279,10 +247,7 @@ struct Fields<'a>(&'a [u8]);
 
 impl Fields<'_> {
     fn take<const N: usize>(&mut self) -> [u8; N] {
-        let (field, rest) = self
-            .0
-            .split_first_chunk()
-            .expect("length was checked before");
+        let (field, rest) = self.0.split_first_chunk().expect("length was checked before");
         self.0 = rest;
         *field
     }
@@ -291,11 +256,7 @@ impl Fields<'_> {
 fn parse_head(bytes: &[u8]) -> Result<Head, RecordError> {
     let actual = bytes.len();
     let need = |needed: usize| {
-        if actual < needed {
-            Err(RecordError::Length { needed, actual })
-        } else {
-            Ok(())
-        }
+        if actual < needed { Err(RecordError::Length { needed, actual }) } else { Ok(()) }
     };
     need(FIXED_BYTES + LENGTH_BYTES + CHECK_BYTES)?;
     let mut fields = Fields(bytes);
@@ -313,16 +274,8 @@ fn parse_head(bytes: &[u8]) -> Result<Head, RecordError> {
         return Err(RecordError::Flags(flags));
     }
     let is_action = flags & FLAG_ACTION != 0;
-    let mut head = Head {
-        kind,
-        bucket: Bucket {
-            class: Class(class),
-            day,
-        },
-        second,
-        author,
-        action: None,
-    };
+    let mut head =
+        Head { kind, bucket: Bucket { class: Class(class), day }, second, author, action: None };
     if is_action {
         need(FIXED_BYTES + ACTION_BYTES + LENGTH_BYTES + SIGNATURE_BYTES + CHECK_BYTES)?;
         let key_id = KeyId(fields.take());

@@ -24,11 +24,7 @@ impl Rng {
 
     /// A number from 0 up to but not including `bound`; 0 when `bound` is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
-        if bound == 0 {
-            0
-        } else {
-            self.0.next_u64() % bound
-        }
+        if bound == 0 { 0 } else { self.0.next_u64() % bound }
     }
 }
 
@@ -41,9 +37,6 @@ mod tests {
         let [mut a, mut b] = [Rng::from_seed([7; 32]), Rng::from_seed([7; 32])];
         assert_eq!(a.bytes::<64>(), b.bytes::<64>());
         assert_eq!(a.below(1000), b.below(1000));
-        assert_ne!(
-            Rng::from_seed([8; 32]).bytes::<64>(),
-            Rng::from_seed([7; 32]).bytes::<64>()
-        );
+        assert_ne!(Rng::from_seed([8; 32]).bytes::<64>(), Rng::from_seed([7; 32]).bytes::<64>());
     }
 }

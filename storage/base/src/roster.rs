@@ -118,9 +118,7 @@ impl Roster {
         let fail = |why: String| Err(RosterError::Inconsistent(why));
         let all = self.members.len() + self.past_members.len();
         if self.members.is_empty() || all > MEMBERS_MAX {
-            return fail(format!(
-                "it lists {all} members; there may be 1 to {MEMBERS_MAX}"
-            ));
+            return fail(format!("it lists {all} members; there may be 1 to {MEMBERS_MAX}"));
         }
         let mut ids = BTreeSet::new();
         let mut numbers = BTreeSet::new();
@@ -183,10 +181,7 @@ impl SignedRoster {
             toml::from_str(body).map_err(|error| RosterError::Toml(error.message().to_owned()))?;
         let roster = Roster::try_from(form)?;
         roster.check()?;
-        Ok(Self {
-            roster,
-            text: text.to_owned(),
-        })
+        Ok(Self { roster, text: text.to_owned() })
     }
 
     /// The roster.
@@ -310,22 +305,14 @@ mod tests {
                 public_key: key().public(),
             })
             .collect();
-        Roster {
-            cluster: ClusterId([9; 16]),
-            epoch: 4,
-            members,
-            past_members: Vec::new(),
-        }
+        Roster { cluster: ClusterId([9; 16]), epoch: 4, members, past_members: Vec::new() }
     }
 
     #[test]
     fn a_signed_roster_reads_back() {
         let authority = key();
         let signed = SignedRoster::sign(roster(), &authority).unwrap();
-        assert_eq!(
-            SignedRoster::parse(signed.text(), &authority.public()),
-            Ok(signed)
-        );
+        assert_eq!(SignedRoster::parse(signed.text(), &authority.public()), Ok(signed));
     }
 
     #[test]
@@ -348,9 +335,6 @@ mod tests {
         let mut twice = roster();
         twice.members[1].node_number = 1;
         let error = SignedRoster::sign(twice, &key()).expect_err("two nodes share a number");
-        assert_eq!(
-            error.to_string(),
-            "roster is inconsistent: node number 1 appears twice"
-        );
+        assert_eq!(error.to_string(), "roster is inconsistent: node number 1 appears twice");
     }
 }

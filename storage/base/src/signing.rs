@@ -63,15 +63,8 @@ impl SigningKey {
     pub fn from_pkcs8(der: &[u8]) -> Result<Self, SigningKeyError> {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map_err(|_| SigningKeyError)?;
-        let public = pair
-            .public_key()
-            .as_ref()
-            .try_into()
-            .map_err(|_| SigningKeyError)?;
-        Ok(Self {
-            pair,
-            public: PublicKey(public),
-        })
+        let public = pair.public_key().as_ref().try_into().map_err(|_| SigningKeyError)?;
+        Ok(Self { pair, public: PublicKey(public) })
     }
 
     /// The public half.
@@ -87,12 +80,7 @@ impl SigningKey {
             .pair
             .sign(&SystemRandom::new(), text)
             .expect("signing with a checked key fails only without entropy");
-        Signature(
-            signature
-                .as_ref()
-                .try_into()
-                .expect("the fixed form has 64 bytes"),
-        )
+        Signature(signature.as_ref().try_into().expect("the fixed form has 64 bytes"))
     }
 }
 

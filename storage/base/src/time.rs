@@ -36,9 +36,7 @@ impl UnixMillis {
     /// Seconds from the start of `day`; 0 for instants before it, saturating far beyond it.
     #[must_use]
     pub fn second_of(self, day: Day) -> u32 {
-        let seconds = self
-            .seconds()
-            .saturating_sub(u64::from(day.0) * DAY_SECONDS);
+        let seconds = self.seconds().saturating_sub(u64::from(day.0) * DAY_SECONDS);
         u32::try_from(seconds).unwrap_or(u32::MAX)
     }
 
@@ -103,11 +101,7 @@ impl Day {
         let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
         let march_month = (5 * of_year + 2) / 153;
         let day = of_year - (153 * march_month + 2) / 5 + 1;
-        let month = if march_month < 10 {
-            march_month + 3
-        } else {
-            march_month - 9
-        };
+        let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
         let year = year_of_era + era * 400 + u64::from(month <= 2);
         (year as u32, month as u32, day as u32)
     }
@@ -172,11 +166,7 @@ impl FromStr for Day {
         let refuse = || DayTextError(text.chars().take(40).collect());
         let bytes = text.as_bytes();
         let digits_only = bytes.iter().enumerate().all(|(at, byte)| {
-            if at == 4 || at == 7 {
-                *byte == b'-'
-            } else {
-                byte.is_ascii_digit()
-            }
+            if at == 4 || at == 7 { *byte == b'-' } else { byte.is_ascii_digit() }
         });
         if bytes.len() != 10 || !digits_only {
             return Err(refuse());
@@ -206,14 +196,9 @@ mod tests {
             assert_eq!(text.parse(), Ok(Day(count)), "{text}");
             assert_eq!(Day(count).to_string(), text);
         }
-        for text in [
-            "2023-02-29",
-            "2026-13-01",
-            "2026-00-10",
-            "2026-1-01",
-            "+026-01-01",
-            "1969-12-31",
-        ] {
+        for text in
+            ["2023-02-29", "2026-13-01", "2026-00-10", "2026-1-01", "+026-01-01", "1969-12-31"]
+        {
             assert!(text.parse::<Day>().is_err(), "{text}");
         }
     }

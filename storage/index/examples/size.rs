@@ -44,19 +44,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let dropping = dropping.elapsed();
     let ratio = |disk: u64| disk as f64 / bytes as f64;
     println!("{entries} entries, {bytes} bytes of keys and values, {buckets} buckets");
-    println!(
-        "on disk              {open_bytes} bytes, {:.2}x",
-        ratio(open_bytes)
-    );
+    println!("on disk              {open_bytes} bytes, {:.2}x", ratio(open_bytes));
     println!("resident             {memory} KiB");
-    println!(
-        "write                {:.2} us an entry",
-        micros(writing) / entries as f64
-    );
-    println!(
-        "flush                {:.0} us, {flushes} times",
-        micros(flushing) / flushes as f64
-    );
+    println!("write                {:.2} us an entry", micros(writing) / entries as f64);
+    println!("flush                {:.0} us, {flushes} times", micros(flushing) / flushes as f64);
     println!("open, all read       {opening:?}");
     println!("scan                 {scanning:?}, {seen} entries");
     println!("drop a bucket, flush {dropping:?}");
@@ -76,9 +67,7 @@ fn fill(
     while written < entries {
         let tree = Tree::Bucket(bucket(rng.below(buckets)));
         let count = (1 + rng.below(8)).min(entries - written);
-        let batch = (0..count)
-            .map(|n| put(tree, written + n, &mut rng))
-            .collect();
+        let batch = (0..count).map(|n| put(tree, written + n, &mut rng)).collect();
         written += count;
         since += count;
         let start = Instant::now();
@@ -105,18 +94,11 @@ fn put(tree: Tree, number: u64, rng: &mut Rng) -> Write {
         key.extend(rng.bytes::<16>());
     }
     let length = 16 + rng.below(9) as usize;
-    Write::Put {
-        tree,
-        key,
-        value: rng.bytes::<24>()[..length].to_vec(),
-    }
+    Write::Put { tree, key, value: rng.bytes::<24>()[..length].to_vec() }
 }
 
 fn bucket(number: u64) -> Bucket {
-    Bucket {
-        class: Class::SPAM,
-        day: Day(20_000 + number as u32),
-    }
+    Bucket { class: Class::SPAM, day: Day(20_000 + number as u32) }
 }
 
 fn allocated_bytes(path: &Path) -> Result<u64, Box<dyn Error>> {
@@ -132,10 +114,7 @@ fn allocated_bytes(path: &Path) -> Result<u64, Box<dyn Error>> {
 
 fn resident_kib() -> Result<u64, Box<dyn Error>> {
     let status = fs::read_to_string("/proc/self/status")?;
-    let line = status
-        .lines()
-        .find(|line| line.starts_with("VmRSS"))
-        .ok_or("no VmRSS")?;
+    let line = status.lines().find(|line| line.starts_with("VmRSS")).ok_or("no VmRSS")?;
     Ok(line.split_whitespace().nth(1).ok_or("no number")?.parse()?)
 }
 

@@ -34,11 +34,7 @@ pub(crate) fn take_write(bytes: &mut &[u8]) -> Option<Write> {
     let tree = take_tree(bytes)?;
     let key = take_bytes(bytes)?.to_vec();
     match kind {
-        PUT => Some(Write::Put {
-            tree,
-            key,
-            value: take_bytes(bytes)?.to_vec(),
-        }),
+        PUT => Some(Write::Put { tree, key, value: take_bytes(bytes)?.to_vec() }),
         DELETE => Some(Write::Delete { tree, key }),
         _ => None,
     }

@@ -38,29 +38,19 @@ pub fn check(make: &dyn Fn() -> Box<dyn Index>) {
 /// The bucket of class spam on `day`.
 #[must_use]
 pub fn bucket(day: u32) -> Bucket {
-    Bucket {
-        class: Class::SPAM,
-        day: Day(day),
-    }
+    Bucket { class: Class::SPAM, day: Day(day) }
 }
 
 /// A put.
 #[must_use]
 pub fn put(tree: Tree, key: &[u8], value: &[u8]) -> Write {
-    Write::Put {
-        tree,
-        key: key.to_vec(),
-        value: value.to_vec(),
-    }
+    Write::Put { tree, key: key.to_vec(), value: value.to_vec() }
 }
 
 /// A delete.
 #[must_use]
 pub fn delete(tree: Tree, key: &[u8]) -> Write {
-    Write::Delete {
-        tree,
-        key: key.to_vec(),
-    }
+    Write::Delete { tree, key: key.to_vec() }
 }
 
 /// All entries of a tree from `start` on.
@@ -91,27 +81,13 @@ fn write(index: &dyn Index, batch: Vec<Write>) {
 fn gets_what_was_put(index: &dyn Index) {
     for tree in [Tree::Meta, Tree::Bucket(bucket(1))] {
         assert_eq!(get(index, tree, b"k"), None);
-        write(
-            index,
-            vec![
-                delete(tree, b"k"),
-                put(tree, b"k", b"1"),
-                put(tree, b"k2", b"2"),
-            ],
-        );
+        write(index, vec![delete(tree, b"k"), put(tree, b"k", b"1"), put(tree, b"k2", b"2")]);
         assert_eq!(get(index, tree, b"k").as_deref(), Some(&b"1"[..]));
         write(index, vec![put(tree, b"k", b"one"), delete(tree, b"k2")]);
         assert_eq!(get(index, tree, b"k").as_deref(), Some(&b"one"[..]));
         assert_eq!(get(index, tree, b"k2"), None);
         // In the order given, also for one key.
-        write(
-            index,
-            vec![
-                put(tree, b"k", b"x"),
-                delete(tree, b"k"),
-                put(tree, b"j", b"y"),
-            ],
-        );
+        write(index, vec![put(tree, b"k", b"x"), delete(tree, b"k"), put(tree, b"j", b"y")]);
         write(index, vec![delete(tree, b"j"), put(tree, b"j", b"z")]);
         assert_eq!(all(index, tree, b""), [(b"j".to_vec(), b"z".to_vec())]);
     }
@@ -119,35 +95,20 @@ fn gets_what_was_put(index: &dyn Index) {
 }
 
 fn keeps_trees_apart(index: &dyn Index) {
-    let other_class = Bucket {
-        class: Class::VIRUS,
-        day: Day(1),
-    };
-    let trees = [
-        Tree::Meta,
-        Tree::Bucket(bucket(1)),
-        Tree::Bucket(bucket(2)),
-        Tree::Bucket(other_class),
-    ];
-    let batch = trees
-        .iter()
-        .zip(b"0123")
-        .map(|(tree, value)| put(*tree, b"k", &[*value]));
+    let other_class = Bucket { class: Class::VIRUS, day: Day(1) };
+    let trees =
+        [Tree::Meta, Tree::Bucket(bucket(1)), Tree::Bucket(bucket(2)), Tree::Bucket(other_class)];
+    let batch = trees.iter().zip(b"0123").map(|(tree, value)| put(*tree, b"k", &[*value]));
     write(index, batch.collect());
     for (tree, value) in trees.iter().zip(b"0123") {
-        assert_eq!(
-            all(index, *tree, b""),
-            [(b"k".to_vec(), vec![*value])],
-            "{tree}"
-        );
+        assert_eq!(all(index, *tree, b""), [(b"k".to_vec(), vec![*value])], "{tree}");
     }
 }
 
 fn scans_in_the_order_of_bytes(index: &dyn Index) {
     let tree = Tree::Bucket(bucket(1));
-    let mut keys: Vec<Vec<u8>> = (0..600u32)
-        .map(|n| (n * 7919 % 600).to_be_bytes().to_vec())
-        .collect();
+    let mut keys: Vec<Vec<u8>> =
+        (0..600u32).map(|n| (n * 7919 % 600).to_be_bytes().to_vec()).collect();
     keys.extend([b"".to_vec(), vec![0], vec![0, 0], vec![255], vec![255; 40]]);
     write(index, keys.iter().map(|key| put(tree, key, key)).collect());
     keys.sort();
@@ -155,34 +116,19 @@ fn scans_in_the_order_of_bytes(index: &dyn Index) {
     assert_eq!(all(index, tree, b""), expected);
     let at = 300u32.to_be_bytes();
     let from_there = expected.partition_point(|(key, _)| key.as_slice() < &at[..]);
-    assert_eq!(
-        all(index, tree, &at),
-        expected[from_there..],
-        "the start is part of the scan"
-    );
+    assert_eq!(all(index, tree, &at), expected[from_there..], "the start is part of the scan");
     let behind = [&at[..], &[0]].concat();
-    assert_eq!(
-        all(index, tree, &behind),
-        expected[from_there + 1..],
-        "a start between two keys"
-    );
+    assert_eq!(all(index, tree, &behind), expected[from_there + 1..], "a start between two keys");
     assert_eq!(all(index, tree, &[255; 41]), [], "a start behind all keys");
     assert_eq!(all(index, Tree::Bucket(bucket(9)), b""), [], "no such tree");
 }
 
 fn stops_a_scan_when_asked(index: &dyn Index) {
-    write(
-        index,
-        (0..200u8).map(|n| put(Tree::Meta, &[n], b"")).collect(),
-    );
+    write(index, (0..200u8).map(|n| put(Tree::Meta, &[n], b"")).collect());
     let mut seen = Vec::new();
     let visit = &mut |key: &[u8], _: &[u8]| {
         seen.push(key[0]);
-        if seen.len() == 3 {
-            ControlFlow::Break(())
-        } else {
-            ControlFlow::Continue(())
-        }
+        if seen.len() == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
     index.scan(Tree::Meta, &[5], visit).expect("scan");
     assert_eq!(seen, [5, 6, 7]);
@@ -190,10 +136,7 @@ fn stops_a_scan_when_asked(index: &dyn Index) {
 
 fn lets_a_visitor_use_the_index(index: &dyn Index) {
     let (from, to) = (Tree::Meta, Tree::Bucket(bucket(1)));
-    write(
-        index,
-        (0..200u8).map(|n| put(from, &[n], &[n, n])).collect(),
-    );
+    write(index, (0..200u8).map(|n| put(from, &[n], &[n, n])).collect());
     let visit = &mut |key: &[u8], value: &[u8]| {
         assert_eq!(get(index, from, key).as_deref(), Some(value));
         write(index, vec![put(to, key, value), delete(from, key)]);
@@ -207,12 +150,7 @@ fn lets_a_visitor_use_the_index(index: &dyn Index) {
 fn drops_one_tree_and_takes_it_up_again(index: &dyn Index) {
     let trees = [Tree::Bucket(bucket(1)), Tree::Bucket(bucket(2)), Tree::Meta];
     for tree in trees {
-        write(
-            index,
-            (0..500u16)
-                .map(|n| put(tree, &n.to_be_bytes(), b"v"))
-                .collect(),
-        );
+        write(index, (0..500u16).map(|n| put(tree, &n.to_be_bytes(), b"v")).collect());
     }
     index.drop_tree(bucket(1)).expect("drop");
     assert_eq!(get(index, trees[0], &[0, 7]), None);
@@ -220,17 +158,9 @@ fn drops_one_tree_and_takes_it_up_again(index: &dyn Index) {
     assert_eq!(all(index, trees[1], b"").len(), 500);
     assert_eq!(all(index, trees[2], b"").len(), 500);
     assert_eq!(index.buckets().expect("buckets"), [bucket(2)]);
-    index
-        .drop_tree(bucket(1))
-        .expect("nothing to drop is no error");
-    write(
-        index,
-        vec![delete(trees[0], &[0, 7]), put(trees[0], b"new", b"life")],
-    );
-    assert_eq!(
-        all(index, trees[0], b""),
-        [(b"new".to_vec(), b"life".to_vec())]
-    );
+    index.drop_tree(bucket(1)).expect("nothing to drop is no error");
+    write(index, vec![delete(trees[0], &[0, 7]), put(trees[0], b"new", b"life")]);
+    assert_eq!(all(index, trees[0], b""), [(b"new".to_vec(), b"life".to_vec())]);
     index.drop_tree(bucket(1)).expect("drop");
     assert_eq!(all(index, trees[0], b""), []);
 }
@@ -238,43 +168,23 @@ fn drops_one_tree_and_takes_it_up_again(index: &dyn Index) {
 fn lists_trees_from_their_first_put(index: &dyn Index) {
     let list = || index.buckets().expect("buckets");
     assert_eq!(list(), []);
-    write(
-        index,
-        vec![
-            put(Tree::Meta, b"k", b""),
-            delete(Tree::Bucket(bucket(3)), b"k"),
-        ],
-    );
+    write(index, vec![put(Tree::Meta, b"k", b""), delete(Tree::Bucket(bucket(3)), b"k")]);
     assert_eq!(get(index, Tree::Bucket(bucket(4)), b"k"), None);
     assert_eq!(list(), [], "neither a delete nor a get makes a tree");
-    let virus = Bucket {
-        class: Class::VIRUS,
-        day: Day(1),
-    };
+    let virus = Bucket { class: Class::VIRUS, day: Day(1) };
     for bucket in [virus, bucket(300), bucket(2)] {
         write(index, vec![put(Tree::Bucket(bucket), b"k", b"")]);
     }
     assert_eq!(list(), [bucket(2), bucket(300), virus]);
     write(index, vec![delete(Tree::Bucket(bucket(2)), b"k")]);
-    assert_eq!(
-        list(),
-        [bucket(2), bucket(300), virus],
-        "an empty tree is still there"
-    );
+    assert_eq!(list(), [bucket(2), bucket(300), virus], "an empty tree is still there");
 }
 
 fn takes_empty_and_large(index: &dyn Index) {
     let tree = Tree::Bucket(bucket(1));
     let large: Vec<u8> = (0..1u32 << 20).map(|n| (n % 251) as u8).collect();
     let long_key = vec![7; 1000];
-    write(
-        index,
-        vec![
-            put(tree, b"", b""),
-            put(tree, &[0], &large),
-            put(tree, &long_key, b"x"),
-        ],
-    );
+    write(index, vec![put(tree, b"", b""), put(tree, &[0], &large), put(tree, &long_key, b"x")]);
     assert_eq!(get(index, tree, b"").as_deref(), Some(&b""[..]));
     assert_eq!(get(index, tree, &[0]).as_deref(), Some(&large[..]));
     index.flush().expect("flush");
@@ -288,13 +198,7 @@ fn takes_empty_and_large(index: &dyn Index) {
 
 fn counts_what_it_was_handed(index: &dyn Index) {
     assert_eq!(index.written_bytes(), 0);
-    write(
-        index,
-        vec![
-            put(Tree::Meta, b"key", b"value"),
-            delete(Tree::Meta, b"none"),
-        ],
-    );
+    write(index, vec![put(Tree::Meta, b"key", b"value"), delete(Tree::Meta, b"none")]);
     assert_eq!(index.written_bytes(), 3 + 5 + 4);
 }
 
@@ -337,10 +241,7 @@ fn shows_everything_while_more_comes(index: &dyn Index) {
             });
         }
         for number in 0..1200u32 {
-            write(
-                index,
-                vec![put(tree, &scattered(number), &number.to_be_bytes())],
-            );
+            write(index, vec![put(tree, &scattered(number), &number.to_be_bytes())]);
             written.store(number + 1, Ordering::Release);
         }
     });
@@ -352,8 +253,5 @@ fn scattered(number: u32) -> [u8; 4] {
 }
 
 fn number_of(bytes: &[u8]) -> u32 {
-    bytes
-        .try_into()
-        .map(u32::from_be_bytes)
-        .expect("four bytes")
+    bytes.try_into().map(u32::from_be_bytes).expect("four bytes")
 }

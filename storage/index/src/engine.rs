@@ -89,10 +89,7 @@ impl Engine {
                 None => return Err(Fault::Strange("a tree that is none of ours")),
             }
         }
-        Ok(Self {
-            db,
-            trees: Arc::new(RwLock::new(trees)),
-        })
+        Ok(Self { db, trees: Arc::new(RwLock::new(trees)) })
     }
 
     pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {
@@ -153,10 +150,7 @@ impl Engine {
     pub(crate) fn settle(&self, front: &Front, dir: &Path, pulse: &Pulse) -> Result<(), Fault> {
         for (tree, changes) in front.trees() {
             if changes.dropped {
-                self.trees
-                    .write()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .remove(&tree);
+                self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&tree);
                 self.db.drop_tree(name_of(tree))?;
             }
             if let Some(tree) = self.tree_to_settle(tree, changes)? {
@@ -168,11 +162,7 @@ impl Engine {
     }
 
     fn tree(&self, tree: Tree) -> Option<sled::Tree> {
-        self.trees
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(&tree)
-            .cloned()
+        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&tree).cloned()
     }
 
     fn tree_to_settle(
@@ -185,10 +175,7 @@ impl Engine {
             return Ok(known);
         }
         let new = self.db.open_tree(name_of(tree))?;
-        self.trees
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(tree, new.clone());
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(tree, new.clone());
         Ok(Some(new))
     }
 }
@@ -291,10 +278,7 @@ fn tree_of(name: &[u8]) -> Option<Tree> {
         META_NAME => Some(Tree::Meta),
         [BUCKET_PREFIX, class, day @ ..] => {
             let day = Day(u32::from_be_bytes(day.try_into().ok()?));
-            Some(Tree::Bucket(Bucket {
-                class: Class(*class),
-                day,
-            }))
+            Some(Tree::Bucket(Bucket { class: Class(*class), day }))
         }
         _ => None,
     }

@@ -69,18 +69,11 @@ impl IndexError {
     }
 
     pub(crate) fn damaged(dir: &Path, detail: impl Into<String>) -> Self {
-        Self::Damaged {
-            dir: dir.to_owned(),
-            detail: detail.into(),
-        }
+        Self::Damaged { dir: dir.to_owned(), detail: detail.into() }
     }
 
     pub(crate) fn io(dir: &Path, action: &'static str, source: io::Error) -> Self {
-        Self::Io {
-            dir: dir.to_owned(),
-            action,
-            source,
-        }
+        Self::Io { dir: dir.to_owned(), action, source }
     }
 
     pub(crate) fn from_fault(dir: &Path, action: &'static str, fault: Fault) -> Self {
@@ -95,9 +88,7 @@ impl IndexError {
     fn from_sled(dir: &Path, action: &'static str, error: sled::Error) -> Self {
         match error {
             sled::Error::Io(source) if source.to_string().starts_with("could not acquire lock") => {
-                Self::Busy {
-                    dir: dir.to_owned(),
-                }
+                Self::Busy { dir: dir.to_owned() }
             }
             sled::Error::Io(source) if !is_of_the_contents(source.kind()) => {
                 Self::io(dir, action, source)
@@ -144,11 +135,7 @@ mod tests {
     #[test]
     fn short_and_torn_files_are_damage() {
         // What sled answers on a torn segment has the kind `Other`.
-        for kind in [
-            io::ErrorKind::UnexpectedEof,
-            io::ErrorKind::NotFound,
-            io::ErrorKind::Other,
-        ] {
+        for kind in [io::ErrorKind::UnexpectedEof, io::ErrorKind::NotFound, io::ErrorKind::Other] {
             assert!(from_io(kind).needs_rebuild(), "{kind}");
         }
         let corruption = sled::Error::Corruption { at: None, bt: () };

@@ -49,10 +49,7 @@ impl Front {
     }
 
     pub(crate) fn drop_tree(&mut self, bucket: Bucket) {
-        let fresh = TreeChanges {
-            dropped: true,
-            ..TreeChanges::default()
-        };
+        let fresh = TreeChanges { dropped: true, ..TreeChanges::default() };
         let before = self.trees.insert(Tree::Bucket(bucket), fresh);
         self.entries -= before.map_or(0, |changes| changes.values.len());
         self.has_drops = true;
@@ -79,13 +76,8 @@ impl Front {
         let Some(changes) = self.trees.get(&tree) else {
             return Values::new();
         };
-        let ahead = changes
-            .values
-            .range::<[u8], _>((Bound::Included(key), Bound::Unbounded));
-        ahead
-            .take(count)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        let ahead = changes.values.range::<[u8], _>((Bound::Included(key), Bound::Unbounded));
+        ahead.take(count).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
     /// Adds and removes what changed among the buckets that have a tree.
@@ -123,11 +115,7 @@ mod tests {
     fn counts_what_it_holds_and_not_what_it_was_given() {
         let tree = Tree::Bucket(bucket(1));
         let mut front = Front::default();
-        for write in [
-            put(tree, b"k", b"1"),
-            put(tree, b"k", b"2"),
-            delete(tree, b"k2"),
-        ] {
+        for write in [put(tree, b"k", b"1"), put(tree, b"k", b"2"), delete(tree, b"k2")] {
             front.apply(write);
         }
         front.apply(delete(Tree::Meta, b"k"));

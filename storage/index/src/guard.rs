@@ -83,9 +83,7 @@ pub(crate) fn watched<T: Send + 'static>(
         match answered.recv_timeout(stall_limit) {
             Ok(result) => return result,
             Err(RecvTimeoutError::Disconnected) => {
-                return Err(Trouble::Panicked(
-                    "the thread ended without an answer".to_owned(),
-                ));
+                return Err(Trouble::Panicked("the thread ended without an answer".to_owned()));
             }
             Err(RecvTimeoutError::Timeout) if pulse.is_still(&mut heard) => {
                 return Err(Trouble::Stalled(stall_limit));
@@ -119,12 +117,7 @@ fn message_of(payload: &(dyn Any + Send)) -> String {
         .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("without a message");
     // sled prints whole pages, keys included, in some of its messages.
-    text.split(['\n', '{', '['])
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .take(120)
-        .collect()
+    text.split(['\n', '{', '[']).next().unwrap_or_default().chars().take(120).collect()
 }
 
 #[cfg(test)]
@@ -145,9 +138,7 @@ mod tests {
     #[test]
     fn a_call_that_never_returns_is_given_up() {
         let (release, held) = mpsc::channel::<()>();
-        let result = watched(Duration::from_millis(1), &Pulse::default(), move || {
-            held.recv()
-        });
+        let result = watched(Duration::from_millis(1), &Pulse::default(), move || held.recv());
         assert!(matches!(result, Err(Trouble::Stalled(_))), "{result:?}");
         drop(release);
     }

@@ -44,18 +44,14 @@ pub(crate) fn claim(dir: &Path) -> Result<Claim, IndexError> {
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
-            return Err(IndexError::Busy {
-                dir: dir.to_owned(),
-            });
+            return Err(IndexError::Busy { dir: dir.to_owned() });
         }
         Err(TryLockError::Error(source)) => return Err(io("lock the format file")(source)),
     }
     let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes)
-        .map_err(io("read the format file"))?;
+    file.read_to_end(&mut bytes).map_err(io("read the format file"))?;
     if bytes.is_empty() && !dir.join("db").exists() {
-        file.write_all(&format_file(FORMAT))
-            .map_err(io("write the format file"))?;
+        file.write_all(&format_file(FORMAT)).map_err(io("write the format file"))?;
         // Before sled writes anything: no index of ours is ever without its format.
         file.sync_all().map_err(io("sync the format file"))?;
         sync_path(dir).map_err(io("sync the directory"))?;
@@ -102,11 +98,7 @@ pub fn set_aside(dir: &Path) -> io::Result<PathBuf> {
         }
     }
     let earlier = set_aside_before(dir)?;
-    let number = earlier
-        .iter()
-        .map(|(number, _)| number + 1)
-        .max()
-        .unwrap_or(1);
+    let number = earlier.iter().map(|(number, _)| number + 1).max().unwrap_or(1);
     let aside = beside(dir, number);
     fs::rename(dir, &aside)?;
     for (_, path) in earlier {
@@ -127,44 +119,29 @@ fn format_file(version: u32) -> [u8; FORMAT_FILE_BYTES] {
 
 fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     // A later version may append to the file, but keeps these bytes.
-    let version = bytes
-        .get(8..12)
-        .and_then(|field| field.try_into().ok())
-        .map(u32::from_le_bytes);
+    let version = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes);
     match version {
         Some(found) if bytes.starts_with(&format_file(found)) => {
             if found > FORMAT {
-                return Err(IndexError::LaterFormat {
-                    dir: dir.to_owned(),
-                    found,
-                    known: FORMAT,
-                });
+                return Err(IndexError::LaterFormat { dir: dir.to_owned(), found, known: FORMAT });
             }
             Ok(())
         }
-        _ => Err(IndexError::damaged(
-            dir,
-            format!("{FORMAT_FILE} is no format file of ours"),
-        )),
+        _ => Err(IndexError::damaged(dir, format!("{FORMAT_FILE} is no format file of ours"))),
     }
 }
 
 fn set_aside_before(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
     let Some(name) = dir.file_name() else {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "the index directory has no name",
-        ));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the index directory has no name"));
     };
     let prefix = format!("{}.damaged-", name.to_string_lossy());
     let mut found = Vec::new();
     for entry in fs::read_dir(parent_of(dir))? {
         let entry = entry?;
         let name = entry.file_name();
-        let number = name
-            .to_string_lossy()
-            .strip_prefix(&prefix)
-            .and_then(|tail| tail.parse().ok());
+        let number =
+            name.to_string_lossy().strip_prefix(&prefix).and_then(|tail| tail.parse().ok());
         found.extend(number.map(|number| (number, entry.path())));
     }
     Ok(found)

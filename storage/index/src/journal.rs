@@ -48,12 +48,7 @@ impl Journal {
             return Err(OpenError::Damaged(format!("{FILE} is missing")));
         }
         let mut options = OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&path)?;
+        let mut file = options.read(true).write(true).create(true).truncate(false).open(&path)?;
         if is_new {
             sync_path(dir)?;
         }
@@ -71,8 +66,7 @@ impl Journal {
 
     /// Appends encoded writes. Durable on return.
     pub(crate) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.file
-            .write_all(&[&head(payload)[..], payload].concat())?;
+        self.file.write_all(&[&head(payload)[..], payload].concat())?;
         // Syncs the length too: the data is not to be had without it.
         self.file.sync_data()
     }
@@ -105,9 +99,7 @@ fn read_frames(bytes: &[u8]) -> Option<(Vec<Write>, usize)> {
             let never_written = bytes[good..].iter().all(|byte| *byte == 0);
             return never_written.then_some((writes, good));
         }
-        let Some(mut payload) = usize::try_from(length)
-            .ok()
-            .and_then(|end| behind.get(..end))
+        let Some(mut payload) = usize::try_from(length).ok().and_then(|end| behind.get(..end))
         else {
             break;
         };

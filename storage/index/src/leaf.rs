@@ -94,9 +94,8 @@ mod tests {
 
     #[test]
     fn small_entries_fill_their_leaves() {
-        let entries: Entries = (0..1000u32)
-            .map(|n| (n.to_be_bytes().to_vec(), vec![0; 40]))
-            .collect();
+        let entries: Entries =
+            (0..1000u32).map(|n| (n.to_be_bytes().to_vec(), vec![0; 40])).collect();
         assert!(cut(&entries).len() <= 1000 * 46 / LEAF_BYTES_MAX + 5);
     }
 

@@ -62,15 +62,8 @@ impl MemoryIndex {
         for change in images.unflushed.iter().take(changes) {
             left.apply(change.clone());
         }
-        let images = Images {
-            live: left.clone(),
-            durable: left,
-            unflushed: Vec::new(),
-        };
-        Self {
-            images: Mutex::new(images),
-            written_bytes: AtomicU64::new(0),
-        }
+        let images = Images { live: left.clone(), durable: left, unflushed: Vec::new() };
+        Self { images: Mutex::new(images), written_bytes: AtomicU64::new(0) }
     }
 
     /// How many changes a crash could lose.
@@ -89,10 +82,7 @@ impl MemoryIndex {
             return Vec::new();
         };
         let ahead = entries.range::<[u8], _>((from, Bound::Unbounded));
-        ahead
-            .take(ENTRIES_PER_LOOK)
-            .map(|(key, value)| (key.clone(), value.clone()))
-            .collect()
+        ahead.take(ENTRIES_PER_LOOK).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 
@@ -110,9 +100,7 @@ impl Image {
                 self.trees.entry(tree).or_default().insert(key, value);
             }
             Change::Write(Write::Delete { tree, key }) => {
-                self.trees
-                    .get_mut(&tree)
-                    .and_then(|entries| entries.remove(&key));
+                self.trees.get_mut(&tree).and_then(|entries| entries.remove(&key));
             }
             Change::DropTree(bucket) => {
                 self.trees.remove(&Tree::Bucket(bucket));
@@ -123,13 +111,7 @@ impl Image {
 
 impl Index for MemoryIndex {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        Ok(self
-            .images()
-            .live
-            .trees
-            .get(&tree)
-            .and_then(|entries| entries.get(key))
-            .cloned())
+        Ok(self.images().live.trees.get(&tree).and_then(|entries| entries.get(key)).cloned())
     }
 
     fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
@@ -148,8 +130,7 @@ impl Index for MemoryIndex {
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError> {
         let mut images = self.images();
         for write in batch {
-            self.written_bytes
-                .fetch_add(write.bytes(), Ordering::Relaxed);
+            self.written_bytes.fetch_add(write.bytes(), Ordering::Relaxed);
             images.change(Change::Write(write));
         }
         Ok(())
@@ -216,18 +197,13 @@ mod tests {
     fn a_crashed_index_can_crash_again() {
         let index = MemoryIndex::new();
         let tree = Tree::Bucket(bucket(1));
-        index
-            .write(vec![put(tree, b"a", b"1"), put(tree, b"b", b"2")])
-            .unwrap();
+        index.write(vec![put(tree, b"a", b"1"), put(tree, b"b", b"2")]).unwrap();
         let torn = index.crash_with(1);
         assert_eq!(torn.unflushed(), 0);
         assert_eq!(torn.get(tree, b"a").unwrap().as_deref(), Some(&b"1"[..]));
         assert_eq!(torn.get(tree, b"b").unwrap(), None);
         torn.write(vec![put(tree, b"c", b"3")]).unwrap();
         assert_eq!(torn.crash().get(tree, b"c").unwrap(), None);
-        assert_eq!(
-            torn.crash().get(tree, b"a").unwrap().as_deref(),
-            Some(&b"1"[..])
-        );
+        assert_eq!(torn.crash().get(tree, b"a").unwrap().as_deref(), Some(&b"1"[..]));
     }
 }

@@ -33,10 +33,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How much gathers before it is settled.
-const GATHER: Gather = Gather {
-    entries_max: 32_768,
-    logged_bytes_max: 8 << 20,
-};
+const GATHER: Gather = Gather { entries_max: 32_768, logged_bytes_max: 8 << 20 };
 /// How long an opening, a settling or a close may go without a sign of life.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
 /// Entries that a scan takes from each layer at a time.
@@ -150,9 +147,7 @@ impl SledIndex {
         });
         let pulse = Pulse::default();
         let (engine, dir, beats) = (self.engine().clone(), self.dir.clone(), pulse.clone());
-        let settled = watched(STALL_LIMIT, &pulse, move || {
-            engine.settle(&front, &dir, &beats)
-        });
+        let settled = watched(STALL_LIMIT, &pulse, move || engine.settle(&front, &dir, &beats));
         self.checked("settle", settled)?;
         // Only now: until sled's files are on disk, the journal alone vouches for them.
         self.checked("clear the journal", Ok(journal.clear().map_err(Fault::Io)))?;
@@ -172,11 +167,7 @@ impl SledIndex {
             (Entries::from_iter(page), behind)
         };
         let behind_front = (front.len() >= ENTRIES_PER_LOOK)
-            .then(|| {
-                front
-                    .last_key_value()
-                    .map(|(last, _)| [last, &[0][..]].concat())
-            })
+            .then(|| front.last_key_value().map(|(last, _)| [last, &[0][..]].concat()))
             .flatten();
         let behind = behind_sled.into_iter().chain(behind_front).min();
         for (key, value) in front {
@@ -219,10 +210,9 @@ impl SledIndex {
         match self.failure.get() {
             None => Ok(()),
             Some(Failure::Damage(detail)) => Err(IndexError::damaged(&self.dir, detail)),
-            Some(Failure::Refusal(cause)) => Err(IndexError::Stopped {
-                dir: self.dir.clone(),
-                cause: cause.clone(),
-            }),
+            Some(Failure::Refusal(cause)) => {
+                Err(IndexError::Stopped { dir: self.dir.clone(), cause: cause.clone() })
+            }
         }
     }
 }
@@ -334,10 +324,7 @@ impl Index for SledIndex {
         if pending.is_empty() {
             return Ok(());
         }
-        self.checked(
-            "write the journal",
-            Ok(journal.append(&pending).map_err(Fault::Io)),
-        )
+        self.checked("write the journal", Ok(journal.append(&pending).map_err(Fault::Io)))
     }
 
     fn written_bytes(&self) -> u64 {
@@ -357,9 +344,7 @@ impl Drop for SledIndex {
         }
         let dir = self.dir.clone();
         // A close that fails loses nothing that was flushed.
-        let _result = watched(STALL_LIMIT, &Pulse::default(), move || {
-            engine::close(engine, &dir)
-        });
+        let _result = watched(STALL_LIMIT, &Pulse::default(), move || engine::close(engine, &dir));
     }
 }
 

@@ -58,9 +58,7 @@ impl DayTree {
             .map(|(bucket, count, root)| (bucket, leaf(bucket, count, root)))
             .collect();
         let leaves: Vec<[u8; 32]> = sorted.into_values().collect();
-        Self {
-            tree: MerkleTree::from_leaves(&leaves),
-        }
+        Self { tree: MerkleTree::from_leaves(&leaves) }
     }
 
     /// The state root; [`Hash::EMPTY`] when no bucket has keys.

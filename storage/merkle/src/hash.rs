@@ -63,10 +63,7 @@ pub fn short8_of_key(round_key: &[u8; 32], key: &RecordKey) -> u64 {
 
 fn keyed_first_8(round_key: &[u8; 32], bytes: &[u8]) -> u64 {
     let digest = blake3::keyed_hash(round_key, bytes);
-    let (first, _) = digest
-        .as_bytes()
-        .split_first_chunk()
-        .expect("a digest has 32 bytes");
+    let (first, _) = digest.as_bytes().split_first_chunk().expect("a digest has 32 bytes");
     u64::from_be_bytes(*first)
 }
 
@@ -102,10 +99,7 @@ mod tests {
     use quar_base::ids::RecordId;
     use quar_base::key::RecordKey;
 
-    const KEY: RecordKey = RecordKey {
-        second: 7,
-        id: RecordId([9; 32]),
-    };
+    const KEY: RecordKey = RecordKey { second: 7, id: RecordId([9; 32]) };
 
     #[test]
     fn prints_hex_in_full_and_debugs_short() {
@@ -122,22 +116,13 @@ mod tests {
         assert_eq!(short.to_be_bytes(), digest.as_bytes()[..4]);
 
         let digest = blake3::keyed_hash(&round_key, &KEY.to_bytes());
-        assert_eq!(
-            short_of_key(&round_key, &KEY).to_be_bytes(),
-            digest.as_bytes()[..4]
-        );
-        assert_eq!(
-            short8_of_key(&round_key, &KEY).to_be_bytes(),
-            digest.as_bytes()[..8]
-        );
+        assert_eq!(short_of_key(&round_key, &KEY).to_be_bytes(), digest.as_bytes()[..4]);
+        assert_eq!(short8_of_key(&round_key, &KEY).to_be_bytes(), digest.as_bytes()[..8]);
     }
 
     #[test]
     fn short_forms_change_with_the_round() {
         assert_ne!(short8_of_key(&[3; 32], &KEY), short8_of_key(&[4; 32], &KEY));
-        assert_ne!(
-            Hash::EMPTY.keyed_short(&[3; 32]),
-            Hash::EMPTY.keyed_short(&[4; 32])
-        );
+        assert_ne!(Hash::EMPTY.keyed_short(&[3; 32]), Hash::EMPTY.keyed_short(&[4; 32]));
     }
 }

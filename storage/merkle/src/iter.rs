@@ -17,17 +17,11 @@ pub struct Iter<'a> {
 
 impl<'a> Iter<'a> {
     pub(crate) fn over_keys(keys: &'a [KeyBytes]) -> Self {
-        Self {
-            pages: Vec::new(),
-            keys: keys.iter(),
-        }
+        Self { pages: Vec::new(), keys: keys.iter() }
     }
 
     pub(crate) fn over_page(page: &'a Page) -> Self {
-        Self {
-            pages: vec![page.children.iter()],
-            keys: [].iter(),
-        }
+        Self { pages: vec![page.children.iter()], keys: [].iter() }
     }
 
     /// The keys that are not below `bound`.

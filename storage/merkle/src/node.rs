@@ -80,10 +80,7 @@ impl Node {
     }
 
     fn leaf(keys: Vec<KeyBytes>) -> Self {
-        Self::Leaf(Arc::new(Leaf {
-            keys,
-            hash: OnceLock::new(),
-        }))
+        Self::Leaf(Arc::new(Leaf { keys, hash: OnceLock::new() }))
     }
 
     /// Adds a key that is not there yet.
@@ -206,9 +203,7 @@ impl Page {
     pub(crate) fn hash(&self) -> Hash {
         *self.hash.get_or_init(|| {
             let slots = array::from_fn(|nibble| {
-                self.children[nibble]
-                    .as_ref()
-                    .map_or(Hash::EMPTY, Node::hash)
+                self.children[nibble].as_ref().map_or(Hash::EMPTY, Node::hash)
             });
             let depth = [self.at.nibbles()];
             let count = self.count.to_be_bytes();
@@ -244,10 +239,7 @@ impl Node {
             }
             Self::Page(page) => {
                 found.push((Arc::as_ptr(page) as usize, page.hash.get().is_some()));
-                page.children
-                    .iter()
-                    .flatten()
-                    .for_each(|child| child.inspect(found));
+                page.children.iter().flatten().for_each(|child| child.inspect(found));
             }
         }
     }

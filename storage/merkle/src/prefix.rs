@@ -49,10 +49,7 @@ impl Prefix {
     /// Most nibbles of a prefix: a whole key.
     pub const NIBBLES_MAX: u8 = RecordKey::NIBBLES as u8;
     /// The prefix of all keys.
-    pub const ROOT: Self = Self {
-        bytes: [0; RecordKey::BYTES],
-        nibbles: 0,
-    };
+    pub const ROOT: Self = Self { bytes: [0; RecordKey::BYTES], nibbles: 0 };
 
     /// The prefix of `nibbles` nibbles of `bytes`.
     ///
@@ -80,10 +77,7 @@ impl Prefix {
         if nibbles % 2 == 1 {
             kept[whole] = bytes[whole] & 0xf0;
         }
-        Self {
-            bytes: kept,
-            nibbles,
-        }
+        Self { bytes: kept, nibbles }
     }
 
     /// This prefix and one nibble more; `None` below a whole key or for a nibble above 15.
@@ -147,18 +141,13 @@ impl Prefix {
     ///
     /// [`PrefixError`]: every prefix has one wire form, and any other is refused.
     pub fn decode(input: &[u8]) -> Result<(Self, &[u8]), PrefixError> {
-        let truncated = |needed| PrefixError::Truncated {
-            needed,
-            present: input.len(),
-        };
+        let truncated = |needed| PrefixError::Truncated { needed, present: input.len() };
         let (&nibbles, rest) = input.split_first().ok_or_else(|| truncated(1))?;
         if nibbles > Self::NIBBLES_MAX {
             return Err(PrefixError::TooLong { nibbles });
         }
         let taken = usize::from(nibbles.div_ceil(2));
-        let (given, rest) = rest
-            .split_at_checked(taken)
-            .ok_or_else(|| truncated(1 + taken))?;
+        let (given, rest) = rest.split_at_checked(taken).ok_or_else(|| truncated(1 + taken))?;
         let mut bytes = [0; RecordKey::BYTES];
         bytes[..taken].copy_from_slice(given);
         Ok((Self::new(bytes, nibbles)?, rest))
@@ -176,11 +165,7 @@ impl fmt::Debug for Prefix {
 /// The nibble at an index below 72, the high half of a byte first.
 pub(crate) fn nibble_of(bytes: &KeyBytes, at: u8) -> u8 {
     let byte = bytes[usize::from(at / 2)];
-    if at.is_multiple_of(2) {
-        byte >> 4
-    } else {
-        byte & 0x0f
-    }
+    if at.is_multiple_of(2) { byte >> 4 } else { byte & 0x0f }
 }
 
 /// How many leading nibbles two keys share: 72 when they are equal.
@@ -222,34 +207,13 @@ mod tests {
     #[test]
     fn refuses_every_other_form() {
         let refused = |bytes: &[u8]| Prefix::decode(bytes).expect_err("no prefix");
-        assert_eq!(
-            refused(&[3, 0x01, 0xa1]),
-            PrefixError::Padding { nibbles: 3 }
-        );
+        assert_eq!(refused(&[3, 0x01, 0xa1]), PrefixError::Padding { nibbles: 3 });
         assert_eq!(refused(&[73; 80]), PrefixError::TooLong { nibbles: 73 });
-        assert_eq!(
-            refused(&[3, 0x01]),
-            PrefixError::Truncated {
-                needed: 3,
-                present: 2
-            }
-        );
-        assert_eq!(
-            refused(&[]),
-            PrefixError::Truncated {
-                needed: 1,
-                present: 0
-            }
-        );
+        assert_eq!(refused(&[3, 0x01]), PrefixError::Truncated { needed: 3, present: 2 });
+        assert_eq!(refused(&[]), PrefixError::Truncated { needed: 1, present: 0 });
         let ones = [1; RecordKey::BYTES];
-        assert_eq!(
-            Prefix::new(ones, 70),
-            Err(PrefixError::Padding { nibbles: 70 })
-        );
-        assert_eq!(
-            Prefix::new(ones, 73),
-            Err(PrefixError::TooLong { nibbles: 73 })
-        );
+        assert_eq!(Prefix::new(ones, 70), Err(PrefixError::Padding { nibbles: 70 }));
+        assert_eq!(Prefix::new(ones, 73), Err(PrefixError::TooLong { nibbles: 73 }));
     }
 
     #[test]

@@ -70,9 +70,7 @@ impl Trie {
             keys.sort_unstable();
             keys.dedup();
         }
-        Self {
-            root: Node::build(&keys),
-        }
+        Self { root: Node::build(&keys) }
     }
 
     /// Adds a key; `false` when it was there already.

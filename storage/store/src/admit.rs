@@ -135,10 +135,7 @@ impl Store {
         let day = mail.received.day();
         let head = Head {
             kind: Kind::ARRIVAL,
-            bucket: Bucket {
-                class: mail.class,
-                day,
-            },
+            bucket: Bucket { class: mail.class, day },
             second: mail.received.second_of(day),
             author,
             action: None,
@@ -146,12 +143,7 @@ impl Store {
         let record = Record::unsigned(head, &arrival.encode()?)?;
         self.check_floor(record.head().bucket)?;
         let arrival = Box::new(arrival);
-        Ok(self.submit(Item::Arrival {
-            record,
-            arrival,
-            body: Some(body),
-            is_own: true,
-        }))
+        Ok(self.submit(Item::Arrival { record, arrival, body: Some(body), is_own: true }))
     }
 
     /// Makes, signs and takes an action of this node.
@@ -172,18 +164,10 @@ impl Store {
             bucket: message.bucket,
             second: now.second_of(message.bucket.day),
             author: self.settings.member,
-            action: Some(ActionHead {
-                key_id: signing.public().key_id(),
-                message: message.key,
-            }),
+            action: Some(ActionHead { key_id: signing.public().key_id(), message: message.key }),
         };
         let record = Record::signed(head, &action.encode()?, |text| signing.sign(text))?;
-        Ok((
-            self.submit(Item::Action {
-                record: record.clone(),
-            }),
-            record,
-        ))
+        Ok((self.submit(Item::Action { record: record.clone() }), record))
     }
 
     /// Takes a record that a peer offers, with its body if it came along.
@@ -225,11 +209,8 @@ impl Store {
     pub fn admit_body(&self, bucket: Bucket, body: CodedBody) -> Result<Admitted, Refusal> {
         self.check_open_for_mail()?;
         self.check_floor(bucket)?;
-        let is_wanted = self
-            .state()
-            .buckets
-            .get(&bucket)
-            .is_some_and(|held| held.wanted.contains(&body.id));
+        let is_wanted =
+            self.state().buckets.get(&bucket).is_some_and(|held| held.wanted.contains(&body.id));
         if !is_wanted {
             return Err(Refusal::UnwantedBody(body.id));
         }
@@ -240,9 +221,7 @@ impl Store {
     fn admit_arrival(&self, record: Record, body: Option<CodedBody>) -> Result<Admitted, Refusal> {
         let head = record.head();
         if u64::from(head.second) >= DAY_SECONDS {
-            return Err(Refusal::Invalid(
-                "an arrival lies outside of its day".into(),
-            ));
+            return Err(Refusal::Invalid("an arrival lies outside of its day".into()));
         }
         self.check_author(head.author)?;
         let arrival = Box::new(Arrival::decode(record.payload())?);
@@ -253,45 +232,22 @@ impl Store {
             }
             body.decode(&self.settings.id_key).map_err(wrong_body)?;
         }
-        Ok(self.submit(Item::Arrival {
-            record,
-            arrival,
-            body,
-            is_own: false,
-        }))
+        Ok(self.submit(Item::Arrival { record, arrival, body, is_own: false }))
     }
 
     fn check_author(&self, author: MemberId) -> Result<(), Refusal> {
         let is_known = author == MemberId::IMPORT || self.roster().keys_of(author).next().is_some();
-        if is_known {
-            Ok(())
-        } else {
-            Err(Refusal::UnknownAuthor { author, key: None })
-        }
+        if is_known { Ok(()) } else { Err(Refusal::UnknownAuthor { author, key: None }) }
     }
 
     fn check_signature(&self, record: &Record) -> Result<(), Refusal> {
         let author = record.head().author;
-        let action = record
-            .head()
-            .action
-            .ok_or_else(|| Refusal::Invalid("unsigned".into()))?;
+        let action = record.head().action.ok_or_else(|| Refusal::Invalid("unsigned".into()))?;
         let roster = self.roster();
-        let key = roster
-            .keys_of(author)
-            .find(|key| key.key_id() == action.key_id);
-        let key = key.ok_or(Refusal::UnknownAuthor {
-            author,
-            key: Some(action.key_id),
-        })?;
-        let (signature, text) = record
-            .signature()
-            .expect("an action's envelope has a signature");
-        if key.verifies(&text, &signature) {
-            Ok(())
-        } else {
-            Err(Refusal::Forged(author))
-        }
+        let key = roster.keys_of(author).find(|key| key.key_id() == action.key_id);
+        let key = key.ok_or(Refusal::UnknownAuthor { author, key: Some(action.key_id) })?;
+        let (signature, text) = record.signature().expect("an action's envelope has a signature");
+        if key.verifies(&text, &signature) { Ok(()) } else { Err(Refusal::Forged(author)) }
     }
 
     pub(crate) fn submit(&self, item: Item) -> Admitted {
@@ -305,11 +261,7 @@ impl Store {
     }
 
     fn check_alive(&self) -> Result<(), Refusal> {
-        if self.has_failed() {
-            Err(Refusal::Failed)
-        } else {
-            Ok(())
-        }
+        if self.has_failed() { Err(Refusal::Failed) } else { Ok(()) }
     }
 
     /// Deletes and records are taken to the last byte; mail and bodies leave room for them.
@@ -323,10 +275,7 @@ impl Store {
 
     fn check_floor(&self, bucket: Bucket) -> Result<(), Refusal> {
         if self.state().floors.is_below(bucket) {
-            return Err(Refusal::BelowFloor {
-                class: bucket.class,
-                day: bucket.day,
-            });
+            return Err(Refusal::BelowFloor { class: bucket.class, day: bucket.day });
         }
         Ok(())
     }
@@ -334,10 +283,7 @@ impl Store {
 
 fn too_large(error: CodecError) -> Refusal {
     match error {
-        CodecError::TooLarge(bytes) => Refusal::TooLarge {
-            bytes,
-            limit: MESSAGE_BYTES_MAX as u64,
-        },
+        CodecError::TooLarge(bytes) => Refusal::TooLarge { bytes, limit: MESSAGE_BYTES_MAX as u64 },
         CodecError::Undecodable | CodecError::WrongId => Refusal::WrongBody,
     }
 }

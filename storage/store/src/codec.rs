@@ -76,12 +76,7 @@ impl CodedBody {
             Some(packed) if packed.len() < body.len() => (Codec::Zstd, packed.into()),
             _ => (Codec::Plain, body.into()),
         };
-        Ok(Self {
-            id,
-            raw_bytes,
-            codec,
-            bytes,
-        })
+        Ok(Self { id, raw_bytes, codec, bytes })
     }
 
     /// Decodes and checks the id.
@@ -124,9 +119,7 @@ pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn decompress(frame: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
     DECOMPRESSOR.with_borrow_mut(|decompressor| {
         let decompressor = decompressor.as_mut().ok_or(CodecError::Undecodable)?;
-        decompressor
-            .decompress(frame, limit)
-            .map_err(|_| CodecError::Undecodable)
+        decompressor.decompress(frame, limit).map_err(|_| CodecError::Undecodable)
     })
 }
 
@@ -150,24 +143,12 @@ mod tests {
     #[test]
     fn refuses_another_id_another_length_and_a_bomb() {
         let good = CodedBody::encode(&b"a mail\r\n".repeat(30), &key()).unwrap();
-        let wrong_id = CodedBody {
-            id: Default::default(),
-            ..good.clone()
-        };
+        let wrong_id = CodedBody { id: Default::default(), ..good.clone() };
         assert_eq!(wrong_id.decode(&key()), Err(CodecError::WrongId));
-        let shorter = CodedBody {
-            raw_bytes: good.raw_bytes - 1,
-            ..good.clone()
-        };
+        let shorter = CodedBody { raw_bytes: good.raw_bytes - 1, ..good.clone() };
         assert_eq!(shorter.decode(&key()), Err(CodecError::Undecodable));
-        let huge = CodedBody {
-            raw_bytes: u32::MAX,
-            ..good
-        };
-        assert_eq!(
-            huge.decode(&key()),
-            Err(CodecError::TooLarge(u32::MAX.into()))
-        );
+        let huge = CodedBody { raw_bytes: u32::MAX, ..good };
+        assert_eq!(huge.decode(&key()), Err(CodecError::TooLarge(u32::MAX.into())));
     }
 
     proptest! {

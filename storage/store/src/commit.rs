@@ -103,11 +103,7 @@ impl Store {
         }
         let commit = committer.next_commit;
         committer.next_commit += 1;
-        let Plan {
-            batches,
-            mut outcomes,
-            ..
-        } = plan;
+        let Plan { batches, mut outcomes, .. } = plan;
         let mut written = Vec::new();
         for (bucket, batch) in batches {
             match self.write(&mut committer, bucket, commit, &batch) {
@@ -116,10 +112,7 @@ impl Store {
             }
         }
         for (done, batch) in written {
-            let synced = committer
-                .writers
-                .get(&done.segment.bucket)
-                .map(SegmentWriter::sync);
+            let synced = committer.writers.get(&done.segment.bucket).map(SegmentWriter::sync);
             match synced {
                 Some(Ok(())) if !self.has_failed() => self.publish(&done),
                 Some(Err(error)) => {
@@ -141,19 +134,12 @@ impl Store {
     fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Outcome, IndexError> {
         let bucket = submission.item.bucket();
         let outcome = match submission.item {
-            Item::Arrival {
-                record,
-                arrival,
-                body,
-                is_own,
-            } => self.plan_arrival(plan, record, &arrival, body, is_own)?,
+            Item::Arrival { record, arrival, body, is_own } => {
+                self.plan_arrival(plan, record, &arrival, body, is_own)?
+            }
             Item::Action { record } => self.plan_action(plan, record)?,
             Item::Body { bucket, body } => self.plan_body(plan, bucket, body)?,
-            Item::Again {
-                bucket,
-                records,
-                bodies,
-            } => {
+            Item::Again { bucket, records, bodies } => {
                 let batch = plan.batches.entry(bucket).or_default();
                 batch.records.extend(records);
                 batch.bodies.extend(bodies);
@@ -183,15 +169,9 @@ impl Store {
         let key = record.key();
         let refused = {
             let state = self.state();
-            let covered = state
-                .buckets
-                .get(&bucket)
-                .is_some_and(|held| held.is_covered(&key));
+            let covered = state.buckets.get(&bucket).is_some_and(|held| held.is_covered(&key));
             match (state.floors.is_below(bucket), covered) {
-                (true, _) => Some(Refusal::BelowFloor {
-                    class: bucket.class,
-                    day: bucket.day,
-                }),
+                (true, _) => Some(Refusal::BelowFloor { class: bucket.class, day: bucket.day }),
                 (false, true) => Some(Refusal::Covered),
                 (false, false) => None,
             }
@@ -199,11 +179,7 @@ impl Store {
         if let Some(refusal) = refused {
             return Ok(Outcome::Refused(refusal));
         }
-        let resend = if is_own {
-            resend_digest(&self.settings, &record, arrival)
-        } else {
-            None
-        };
+        let resend = if is_own { resend_digest(&self.settings, &record, arrival) } else { None };
         if let Some(earlier) = self.find_resend(plan, &record, resend)? {
             return Ok(Outcome::AlreadyHere(Some(earlier)));
         }
@@ -228,11 +204,7 @@ impl Store {
                 plan.resends.insert((bucket, digest), record.message());
             }
         }
-        Ok(Outcome::Stored(Box::new(Stored {
-            bucket,
-            record: Some(record),
-            body: new_body,
-        })))
+        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: new_body })))
     }
 
     fn plan_action(&self, plan: &mut Plan, record: Record) -> Result<Outcome, IndexError> {
@@ -248,11 +220,7 @@ impl Store {
         let batch = plan.batches.entry(bucket).or_default();
         batch.waiting.push(plan.outcomes.len());
         batch.records.push(record.clone());
-        Ok(Outcome::Stored(Box::new(Stored {
-            bucket,
-            record: Some(record),
-            body: None,
-        })))
+        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: None })))
     }
 
     fn plan_body(
@@ -268,11 +236,7 @@ impl Store {
         let batch = plan.batches.entry(bucket).or_default();
         batch.waiting.push(plan.outcomes.len());
         batch.bodies.push(body.clone());
-        Ok(Outcome::Stored(Box::new(Stored {
-            bucket,
-            record: None,
-            body: Some(body),
-        })))
+        Ok(Outcome::Stored(Box::new(Stored { bucket, record: None, body: Some(body) })))
     }
 
     fn knows_record(
@@ -284,28 +248,19 @@ impl Store {
         if plan.records.contains(&(bucket, *key)) {
             return Ok(true);
         }
-        Ok(self
-            .index
-            .get(Tree::Bucket(bucket), &layout::record_key(key))?
-            .is_some())
+        Ok(self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?.is_some())
     }
 
     fn has_body(&self, plan: &Plan, bucket: Bucket, id: &BodyId) -> Result<bool, IndexError> {
         if plan.bodies.contains(&(bucket, *id)) {
             return Ok(true);
         }
-        let is_leaving = self
-            .state()
-            .buckets
-            .get(&bucket)
-            .is_some_and(|held| held.leaving.contains(id));
+        let is_leaving =
+            self.state().buckets.get(&bucket).is_some_and(|held| held.leaving.contains(id));
         if is_leaving {
             return Ok(false);
         }
-        Ok(self
-            .index
-            .get(Tree::Bucket(bucket), &layout::body_key(id))?
-            .is_some())
+        Ok(self.index.get(Tree::Bucket(bucket), &layout::body_key(id))?.is_some())
     }
 
     /// The message that this one repeats, if it came in here within a day.
@@ -320,13 +275,7 @@ impl Store {
         };
         let head = record.head();
         let yesterday = Day(head.bucket.day.0.saturating_sub(1));
-        for bucket in [
-            head.bucket,
-            Bucket {
-                day: yesterday,
-                ..head.bucket
-            },
-        ] {
+        for bucket in [head.bucket, Bucket { day: yesterday, ..head.bucket }] {
             if let Some(earlier) = plan.resends.get(&(bucket, digest)) {
                 return Ok(Some(*earlier));
             }
@@ -362,22 +311,11 @@ impl Store {
         batch: &Batch,
     ) -> Result<Written, Refusal> {
         let Committer { writers, rng, .. } = committer;
-        if writers
-            .get(&bucket)
-            .is_none_or(|writer| writer.end() >= SEGMENT_BYTES_MAX)
-        {
+        if writers.get(&bucket).is_none_or(|writer| writer.end() >= SEGMENT_BYTES_MAX) {
             let number = self.next_segment_number(bucket);
             let name = SegmentName { bucket, number };
-            let key = self
-                .settings
-                .keys
-                .first()
-                .expect("a store is opened with a key");
-            let maker = Maker {
-                cluster: self.settings.cluster,
-                member: self.settings.member,
-                key,
-            };
+            let key = self.settings.keys.first().expect("a store is opened with a key");
+            let maker = Maker { cluster: self.settings.cluster, member: self.settings.member, key };
             match SegmentWriter::create(&*self.disk, name, SegmentRole::Log, &maker, rng) {
                 Ok(writer) => {
                     self.state_mut().name_segment(&name, writer.salt());
@@ -386,13 +324,7 @@ impl Store {
                 Err(error) => {
                     // A half-made file keeps its number taken.
                     let mut state = self.state_mut();
-                    state
-                        .buckets
-                        .entry(bucket)
-                        .or_default()
-                        .segments
-                        .entry(number)
-                        .or_default();
+                    state.buckets.entry(bucket).or_default().segments.entry(number).or_default();
                     return Err(self.refusal_of(&error));
                 }
             };
@@ -402,11 +334,7 @@ impl Store {
         let records: Vec<&Record> = batch.records.iter().collect();
         let bodies: Vec<&CodedBody> = batch.bodies.iter().collect();
         match writer.append(commit, &records, &bodies) {
-            Ok(blocks) => Ok(Written {
-                segment: name,
-                end: writer.end(),
-                blocks,
-            }),
+            Ok(blocks) => Ok(Written { segment: name, end: writer.end(), blocks }),
             Err(error) => {
                 // Its tail is undefined: the next commit starts another segment.
                 writers.remove(&bucket);
@@ -418,18 +346,13 @@ impl Store {
     pub(crate) fn next_segment_number(&self, bucket: Bucket) -> u32 {
         let mut state = self.state_mut();
         let segments = &mut state.buckets.entry(bucket).or_default().segments;
-        let number = segments
-            .last_key_value()
-            .map_or(1, |(number, _)| number + 1);
+        let number = segments.last_key_value().map_or(1, |(number, _)| number + 1);
         segments.entry(number).or_default();
         number
     }
 
     fn refusal_of(&self, error: &io::Error) -> Refusal {
-        if matches!(
-            error.kind(),
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-        ) {
+        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
             tracing::warn!(%error, "the disk is full; refusing");
             return Refusal::Full;
         }
@@ -474,18 +397,11 @@ pub(crate) fn resend_digest(
     }
     let mut text = vec![record.head().bucket.class.0];
     text.extend_from_slice(&arrival.body_id);
-    for part in [&envelope.queue_id, &envelope.sender]
-        .into_iter()
-        .chain(&envelope.recipients)
-    {
+    for part in [&envelope.queue_id, &envelope.sender].into_iter().chain(&envelope.recipients) {
         text.extend_from_slice(part.as_bytes());
         text.push(0);
     }
-    settings
-        .id_key
-        .digest("resend", &text)
-        .first_chunk()
-        .copied()
+    settings.id_key.digest("resend", &text).first_chunk().copied()
 }
 
 fn refuse_all(outcomes: &mut [(Ticket, Outcome)], batch: &Batch, refusal: &Refusal) {

@@ -138,10 +138,7 @@ impl Store {
             }
         }
         let _committer = self.committer();
-        let mut erased = Erased {
-            messages: doomed.records.len() as u64,
-            ..Erased::default()
-        };
+        let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
         for rewrite in &rewrites {
             self.put_in_force(rewrite, &doomed)?;
             erased.segments += 1;
@@ -194,11 +191,7 @@ impl Store {
         segments: &[(SegmentName, Arc<Segment>)],
         records: BTreeSet<RecordKey>,
     ) -> Result<Doomed, ReadError> {
-        let leaving = self
-            .state()
-            .buckets
-            .get(&bucket)
-            .map(|held| held.leaving.clone());
+        let leaving = self.state().buckets.get(&bucket).map(|held| held.leaving.clone());
         let mut bodies = leaving.unwrap_or_default();
         for (_, segment) in segments {
             visit_entries(segment, &mut |entry| {
@@ -222,21 +215,12 @@ impl Store {
         segment: &Segment,
         doomed: &Doomed,
     ) -> Result<Rewrite, ReadError> {
-        let mut kept = Kept {
-            store: self,
-            old,
-            doomed,
-            target: None,
-            blocks: Vec::new(),
-        };
+        let mut kept = Kept { store: self, old, doomed, target: None, blocks: Vec::new() };
         let mut records = Vec::new();
         let mut bodies: Vec<CodedBody> = Vec::new();
         let mut gathered = 0;
         visit_blocks(segment, &mut |offset, entries| {
-            let place = BlockPlace {
-                segment: old.number,
-                offset,
-            };
+            let place = BlockPlace { segment: old.number, offset };
             for entry in entries {
                 match entry {
                     Entry::Record(record) if kept.keeps_record(&record, place)? => {
@@ -281,29 +265,20 @@ impl Store {
         let mut writes = Vec::new();
         for key in &doomed.records {
             let key = layout::record_key(key);
-            let place = self
-                .index
-                .get(tree, &key)?
-                .and_then(|value| RecordPlace::decode(&value));
+            let place = self.index.get(tree, &key)?.and_then(|value| RecordPlace::decode(&value));
             if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
                 writes.push(Write::Delete { tree, key });
             }
         }
         for id in &doomed.bodies {
             let key = layout::body_key(id);
-            let place = self
-                .index
-                .get(tree, &key)?
-                .and_then(|value| BodyPlace::decode(&value));
+            let place = self.index.get(tree, &key)?.and_then(|value| BodyPlace::decode(&value));
             if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
                 writes.push(Write::Delete { tree, key });
             }
         }
         let mark = layout::watermark_key(&rewrite.old);
-        writes.push(Write::Delete {
-            tree: Tree::Meta,
-            key: mark,
-        });
+        writes.push(Write::Delete { tree: Tree::Meta, key: mark });
         self.index.write(writes)?;
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.segments.remove(&rewrite.old.number);
@@ -330,9 +305,7 @@ impl Kept<'_> {
         }
         let key = layout::record_key(&record.key());
         let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
-        let known = value
-            .map_err(io::Error::other)?
-            .and_then(|value| RecordPlace::decode(&value));
+        let known = value.map_err(io::Error::other)?.and_then(|value| RecordPlace::decode(&value));
         Ok(known.is_some_and(|known| known.block == place))
     }
 
@@ -344,13 +317,8 @@ impl Kept<'_> {
         if self.doomed.bodies.contains(id) {
             return Ok(false);
         }
-        let value = self
-            .store
-            .index
-            .get(Tree::Bucket(self.old.bucket), &layout::body_key(id));
-        let known = value
-            .map_err(io::Error::other)?
-            .and_then(|value| BodyPlace::decode(&value));
+        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &layout::body_key(id));
+        let known = value.map_err(io::Error::other)?.and_then(|value| BodyPlace::decode(&value));
         Ok(known == Some(BodyPlace::new(self.old.number, entry)))
     }
 
@@ -368,17 +336,10 @@ impl Kept<'_> {
     fn create(&self) -> io::Result<SegmentWriter> {
         let settings = &self.store.settings;
         let key = settings.keys.first().expect("a store is opened with a key");
-        let maker = Maker {
-            cluster: settings.cluster,
-            member: settings.member,
-            key,
-        };
+        let maker = Maker { cluster: settings.cluster, member: settings.member, key };
         let mut committer = self.store.committer();
         let number = self.store.next_segment_number(self.old.bucket);
-        let name = SegmentName {
-            bucket: self.old.bucket,
-            number,
-        };
+        let name = SegmentName { bucket: self.old.bucket, number };
         let role = SegmentRole::Rewrite;
         let disk = &*self.store.disk;
         let writer = SegmentWriter::create(disk, name, role, &maker, &mut committer.rng)?;
@@ -388,23 +349,13 @@ impl Kept<'_> {
 
     fn close(self) -> Result<Rewrite, ReadError> {
         let Some(mut target) = self.target else {
-            return Ok(Rewrite {
-                old: self.old,
-                new: None,
-            });
+            return Ok(Rewrite { old: self.old, new: None });
         };
         target.sync()?;
         target.close(0, &[self.old.number])?;
         target.sync()?;
-        let new = Written {
-            name: target.name(),
-            end: target.end(),
-            blocks: self.blocks,
-        };
-        Ok(Rewrite {
-            old: self.old,
-            new: Some(new),
-        })
+        let new = Written { name: target.name(), end: target.end(), blocks: self.blocks };
+        Ok(Rewrite { old: self.old, new: Some(new) })
     }
 }
 
@@ -433,9 +384,7 @@ fn visit_blocks(
     visit: &mut dyn FnMut(u32, Vec<Entry>) -> Result<(), BlockError>,
 ) -> Result<(), BlockError> {
     segment.scan(Segment::FIRST_BLOCK, &mut |found| match found {
-        Found::Entries {
-            offset, entries, ..
-        } => visit(offset, entries),
+        Found::Entries { offset, entries, .. } => visit(offset, entries),
         Found::Bodies { .. } | Found::Closing | Found::Damaged { .. } | Found::TornTail => Ok(()),
     })?;
     Ok(())

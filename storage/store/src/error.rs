@@ -69,10 +69,7 @@ impl Refusal {
     /// Whether trying again later can help.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(
-            self,
-            Self::Full | Self::Failed | Self::Ahead(_) | Self::UnknownAuthor { .. }
-        )
+        matches!(self, Self::Full | Self::Failed | Self::Ahead(_) | Self::UnknownAuthor { .. })
     }
 
     /// A stable name for counters.
@@ -96,10 +93,7 @@ impl Refusal {
     /// Whether an honest peer would never have offered this.
     #[must_use]
     pub fn is_offence(&self) -> bool {
-        matches!(
-            self,
-            Self::Invalid(_) | Self::Forged(_) | Self::WrongBody | Self::TooLarge { .. }
-        )
+        matches!(self, Self::Invalid(_) | Self::Forged(_) | Self::WrongBody | Self::TooLarge { .. })
     }
 }
 

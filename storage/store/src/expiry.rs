@@ -28,12 +28,7 @@ impl Store {
     #[must_use]
     pub fn expired(&self) -> Vec<Bucket> {
         let state = self.state();
-        state
-            .buckets
-            .keys()
-            .copied()
-            .filter(|bucket| state.floors.is_below(*bucket))
-            .collect()
+        state.buckets.keys().copied().filter(|bucket| state.floors.is_below(*bucket)).collect()
     }
 
     /// Unlinks what lies below the floors, the floor being made durable first.
@@ -68,9 +63,7 @@ impl Store {
             done.records += held.map_or(0, |held| held.records);
             done.buckets.push(bucket);
         }
-        self.state_mut()
-            .set
-            .retain(|bucket| !done.buckets.contains(&bucket));
+        self.state_mut().set.retain(|bucket| !done.buckets.contains(&bucket));
         Ok(done)
     }
 
@@ -79,9 +72,6 @@ impl Store {
     /// # Errors
     /// As the index reports.
     pub fn forget_expired(&self, expired: &Expired) -> Result<(), quar_index::IndexError> {
-        expired
-            .buckets
-            .iter()
-            .try_for_each(|bucket| self.index.drop_tree(*bucket))
+        expired.buckets.iter().try_for_each(|bucket| self.index.drop_tree(*bucket))
     }
 }

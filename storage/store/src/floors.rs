@@ -26,10 +26,7 @@ impl Retention {
     /// Days that a class keeps; `None` keeps everything.
     #[must_use]
     pub fn days(&self, class: Class) -> Option<u32> {
-        self.0
-            .get(&class)
-            .copied()
-            .unwrap_or_else(|| class.default_retention_days())
+        self.0.get(&class).copied().unwrap_or_else(|| class.default_retention_days())
     }
 }
 
@@ -47,11 +44,7 @@ pub(crate) struct FloorsDamaged;
 
 impl Floors {
     pub(crate) fn new(retention: Retention, today: Day) -> Self {
-        Self {
-            kept: BTreeMap::new(),
-            retention,
-            today: Some(today),
-        }
+        Self { kept: BTreeMap::new(), retention, today: Some(today) }
     }
 
     /// Sets what the clock says; lowers the clock floor when the clock was set back.
@@ -71,9 +64,7 @@ impl Floors {
 
     /// Whether the day's bytes were unlinked, or may be.
     pub(crate) fn is_below_kept(&self, bucket: Bucket) -> bool {
-        self.kept
-            .get(&bucket.class)
-            .is_some_and(|day| bucket.day < *day)
+        self.kept.get(&bucket.class).is_some_and(|day| bucket.day < *day)
     }
 
     /// The day below which the retention lets a class go, by the clock alone.
@@ -120,9 +111,7 @@ impl Floors {
         let Some(bytes) = disk.read(Path::new(FILE))? else {
             return Ok(Ok(()));
         };
-        Ok(parse(&bytes)
-            .map(|kept| self.kept = kept)
-            .ok_or(FloorsDamaged))
+        Ok(parse(&bytes).map(|kept| self.kept = kept).ok_or(FloorsDamaged))
     }
 }
 
@@ -151,10 +140,7 @@ mod tests {
     use std::path::Path;
 
     fn spam(day: u32) -> Bucket {
-        Bucket {
-            class: Class::SPAM,
-            day: Day(day),
-        }
+        Bucket { class: Class::SPAM, day: Day(day) }
     }
 
     #[test]

@@ -83,10 +83,7 @@ impl MessageState {
     /// not ended yet.
     pub fn releases_to(&self, recipient: usize) -> impl Iterator<Item = &Release> {
         self.releases.iter().filter(move |release| {
-            let position = release
-                .recipients
-                .indices()
-                .position(|index| index == recipient);
+            let position = release.recipients.indices().position(|index| index == recipient);
             let failed = |at: usize| {
                 let delivery = release.deliveries.as_ref().and_then(|all| all.get(at));
                 matches!(delivery, Some(Delivery::Failed(_)))
@@ -115,14 +112,13 @@ impl Store {
     fn action_keys(&self, id: MessageId) -> Result<Vec<RecordKey>, ReadError> {
         let start = layout::actions_of(&id.key);
         let mut keys = Vec::new();
-        self.index
-            .scan(Tree::Bucket(id.bucket), &start, &mut |key, _| {
-                if !key.starts_with(&start) {
-                    return ControlFlow::Break(());
-                }
-                keys.extend(layout::parse_action_key(key).map(|(_, action)| action));
-                ControlFlow::Continue(())
-            })?;
+        self.index.scan(Tree::Bucket(id.bucket), &start, &mut |key, _| {
+            if !key.starts_with(&start) {
+                return ControlFlow::Break(());
+            }
+            keys.extend(layout::parse_action_key(key).map(|(_, action)| action));
+            ControlFlow::Continue(())
+        })?;
         Ok(keys)
     }
 }

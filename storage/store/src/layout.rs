@@ -98,10 +98,7 @@ pub(crate) fn resend_value(key: &RecordKey) -> Vec<u8> {
 
 pub(crate) fn watermark_key(name: &SegmentName) -> Vec<u8> {
     let Bucket { class, day } = name.bucket;
-    tagged(
-        WATERMARK,
-        &[&[class.0], &day.0.to_be_bytes(), &name.number.to_be_bytes()],
-    )
+    tagged(WATERMARK, &[&[class.0], &day.0.to_be_bytes(), &name.number.to_be_bytes()])
 }
 
 pub(crate) fn watermark_keys() -> Vec<u8> {
@@ -121,20 +118,13 @@ pub(crate) fn parse_record_key(key: &[u8]) -> Option<RecordKey> {
 
 /// Message key and action key of an `'a'` key.
 pub(crate) fn parse_action_key(key: &[u8]) -> Option<(RecordKey, RecordKey)> {
-    let (message, action) = key
-        .strip_prefix(&[ACTION])?
-        .split_at_checked(RecordKey::BYTES)?;
-    Some((
-        RecordKey::from_slice(message)?,
-        RecordKey::from_slice(action)?,
-    ))
+    let (message, action) = key.strip_prefix(&[ACTION])?.split_at_checked(RecordKey::BYTES)?;
+    Some((RecordKey::from_slice(message)?, RecordKey::from_slice(action)?))
 }
 
 /// Body id and arrival's key of a `'w'` key.
 pub(crate) fn parse_wanted_key(key: &[u8]) -> Option<(BodyId, RecordKey)> {
-    let (body, arrival) = key
-        .strip_prefix(&[WANTED])?
-        .split_at_checked(BodyId::BYTES)?;
+    let (body, arrival) = key.strip_prefix(&[WANTED])?.split_at_checked(BodyId::BYTES)?;
     Some((BodyId::from_slice(body)?, RecordKey::from_slice(arrival)?))
 }
 
@@ -144,14 +134,8 @@ pub(crate) fn parse_watermark_key(key: &[u8]) -> Option<SegmentName> {
     let number = |at: usize| {
         u32::from_be_bytes(fields[at..at + 4].try_into().expect("inside of nine bytes"))
     };
-    let bucket = Bucket {
-        class: Class(fields[0]),
-        day: Day(number(1)),
-    };
-    Some(SegmentName {
-        bucket,
-        number: number(5),
-    })
+    let bucket = Bucket { class: Class(fields[0]), day: Day(number(1)) };
+    Some(SegmentName { bucket, number: number(5) })
 }
 
 /// What an index key adds to its segment's digest.
@@ -187,27 +171,17 @@ impl RecordPlace {
 
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         let mut numbers = Numbers(value);
-        let block = BlockPlace {
-            segment: numbers.u32()?,
-            offset: numbers.u32()?,
-        };
+        let block = BlockPlace { segment: numbers.u32()?, offset: numbers.u32()? };
         let number = u16::from_le_bytes(numbers.take()?);
         let kind = Kind(u16::from_le_bytes(numbers.take()?));
-        numbers.0.is_empty().then_some(Self {
-            block,
-            number,
-            kind,
-        })
+        numbers.0.is_empty().then_some(Self { block, number, kind })
     }
 }
 
 impl BodyPlace {
     pub(crate) fn new(segment: u32, entry: &BodyEntry) -> Self {
         Self {
-            block: BlockPlace {
-                segment,
-                offset: entry.block,
-            },
+            block: BlockPlace { segment, offset: entry.block },
             start: entry.start,
             coded_bytes: entry.coded_bytes,
             raw_bytes: entry.raw_bytes,
@@ -230,13 +204,7 @@ impl BodyPlace {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut value = Vec::with_capacity(21);
         let BlockPlace { segment, offset } = self.block;
-        for number in [
-            segment,
-            offset,
-            self.start,
-            self.coded_bytes,
-            self.raw_bytes,
-        ] {
+        for number in [segment, offset, self.start, self.coded_bytes, self.raw_bytes] {
             value.extend_from_slice(&number.to_le_bytes());
         }
         value.push(self.codec as u8);
@@ -245,20 +213,11 @@ impl BodyPlace {
 
     pub(crate) fn decode(value: &[u8]) -> Option<Self> {
         let mut numbers = Numbers(value);
-        let block = BlockPlace {
-            segment: numbers.u32()?,
-            offset: numbers.u32()?,
-        };
+        let block = BlockPlace { segment: numbers.u32()?, offset: numbers.u32()? };
         let (start, coded_bytes, raw_bytes) = (numbers.u32()?, numbers.u32()?, numbers.u32()?);
         let [codec] = numbers.take()?;
         let codec = Codec::from_number(codec)?;
-        numbers.0.is_empty().then_some(Self {
-            block,
-            start,
-            coded_bytes,
-            raw_bytes,
-            codec,
-        })
+        numbers.0.is_empty().then_some(Self { block, start, coded_bytes, raw_bytes, codec })
     }
 }
 
@@ -277,12 +236,7 @@ impl Watermark {
         let mut u64 = || numbers.take().map(u64::from_le_bytes);
         let (end, keys, digest) = (u64()?, u64()?, u64()?);
         let salt = numbers.take()?;
-        numbers.0.is_empty().then_some(Self {
-            end,
-            keys,
-            digest,
-            salt,
-        })
+        numbers.0.is_empty().then_some(Self { end, keys, digest, salt })
     }
 }
 
@@ -300,17 +254,12 @@ pub(crate) fn action_value(kind: Kind, deleted: Option<&RecipientSet>) -> Vec<u8
 /// Whom a delete's `'a'` entry covers; `Ok(None)` for other kinds, `Err` for damage.
 pub(crate) fn parse_action_value(value: &[u8]) -> Result<Option<RecipientSet>, ()> {
     let mut numbers = Numbers(value);
-    let kind = numbers
-        .take()
-        .map(|bytes| Kind(u16::from_le_bytes(bytes)))
-        .ok_or(())?;
+    let kind = numbers.take().map(|bytes| Kind(u16::from_le_bytes(bytes))).ok_or(())?;
     if kind != Kind::DELETED {
         return Ok(None);
     }
     let count = u16::from_le_bytes(numbers.take().ok_or(())?);
-    RecipientSet::from_bitmap(count.into(), numbers.0)
-        .map(Some)
-        .map_err(|_| ())
+    RecipientSet::from_bitmap(count.into(), numbers.0).map(Some).map_err(|_| ())
 }
 
 #[cfg(test)]
@@ -329,57 +278,28 @@ mod tests {
     use quar_base::record::Kind;
     use quar_base::time::Day;
 
-    const KEY: RecordKey = RecordKey {
-        second: 77,
-        id: RecordId([8; 32]),
-    };
-    const BLOCK: BlockPlace = BlockPlace {
-        segment: 3,
-        offset: 0x0102_0304,
-    };
+    const KEY: RecordKey = RecordKey { second: 77, id: RecordId([8; 32]) };
+    const BLOCK: BlockPlace = BlockPlace { segment: 3, offset: 0x0102_0304 };
 
     #[test]
     fn keys_parse_back() {
         assert_eq!(parse_record_key(&record_key(&KEY)), Some(KEY));
         let other = RecordKey { second: 5, ..KEY };
-        assert_eq!(
-            parse_action_key(&action_key(&KEY, &other)),
-            Some((KEY, other))
-        );
+        assert_eq!(parse_action_key(&action_key(&KEY, &other)), Some((KEY, other)));
         assert_eq!(parse_record_key(&action_key(&KEY, &other)), None);
         let body = BodyId([4; 32]);
-        assert_eq!(
-            parse_wanted_key(&wanted_key(&body, &KEY)),
-            Some((body, KEY))
-        );
-        let bucket = Bucket {
-            class: Class::VIRUS,
-            day: Day(20_780),
-        };
+        assert_eq!(parse_wanted_key(&wanted_key(&body, &KEY)), Some((body, KEY)));
+        let bucket = Bucket { class: Class::VIRUS, day: Day(20_780) };
         let name = SegmentName { bucket, number: 9 };
         assert_eq!(parse_watermark_key(&watermark_key(&name)), Some(name));
     }
 
     #[test]
     fn values_decode_to_what_was_encoded_and_nothing_shorter_or_longer() {
-        let record = RecordPlace {
-            block: BLOCK,
-            number: 4,
-            kind: Kind::DELETED,
-        };
-        let body = BodyPlace {
-            block: BLOCK,
-            start: 1,
-            coded_bytes: 2,
-            raw_bytes: 3,
-            codec: Codec::Zstd,
-        };
-        let mark = Watermark {
-            end: 1 << 33,
-            keys: 5,
-            digest: u64::MAX,
-            salt: [6; 8],
-        };
+        let record = RecordPlace { block: BLOCK, number: 4, kind: Kind::DELETED };
+        let body =
+            BodyPlace { block: BLOCK, start: 1, coded_bytes: 2, raw_bytes: 3, codec: Codec::Zstd };
+        let mark = Watermark { end: 1 << 33, keys: 5, digest: u64::MAX, salt: [6; 8] };
         assert_eq!(RecordPlace::decode(&record.encode()), Some(record));
         assert_eq!(BodyPlace::decode(&body.encode()), Some(body));
         assert_eq!(Watermark::decode(&mark.encode()), Some(mark));

@@ -19,6 +19,7 @@ mod expiry;
 mod floors;
 mod fold;
 mod index_home;
+mod last_seen;
 mod layout;
 mod list;
 mod open;

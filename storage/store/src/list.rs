@@ -57,17 +57,12 @@ impl Query {
         let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
         let envelope = &message.arrival.envelope;
         let subject = &message.arrival.headers.subject;
-        self.sender
-            .as_ref()
-            .is_none_or(|part| contains(&envelope.sender, part))
+        self.sender.as_ref().is_none_or(|part| contains(&envelope.sender, part))
             && self
                 .recipient
                 .as_ref()
                 .is_none_or(|part| envelope.recipients.iter().any(|to| contains(to, part)))
-            && self
-                .subject_words
-                .iter()
-                .all(|word| contains(subject, word))
+            && self.subject_words.iter().all(|word| contains(subject, word))
     }
 
     fn wants_day(&self, bucket: Bucket) -> bool {
@@ -84,22 +79,13 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when the index or the disk cannot be read. Damaged records are counted.
     pub fn list(&self, query: &Query) -> Result<Page, ReadError> {
-        let mut page = Page {
-            messages: Vec::new(),
-            next: None,
-            damaged: 0,
-        };
-        let mut days: Vec<Day> = self
-            .listed_buckets(query)
-            .map(|bucket| bucket.day)
-            .collect();
+        let mut page = Page { messages: Vec::new(), next: None, damaged: 0 };
+        let mut days: Vec<Day> = self.listed_buckets(query).map(|bucket| bucket.day).collect();
         days.sort();
         days.dedup();
         for day in days.into_iter().rev() {
-            let buckets: Vec<Bucket> = self
-                .listed_buckets(query)
-                .filter(|bucket| bucket.day == day)
-                .collect();
+            let buckets: Vec<Bucket> =
+                self.listed_buckets(query).filter(|bucket| bucket.day == day).collect();
             if self.list_day(query, &buckets, &mut page)? {
                 break;
             }
@@ -114,9 +100,7 @@ impl Store {
     /// [`ReadError`] when the index cannot be read.
     pub fn find(&self, text: &str, limit: usize) -> Result<Vec<MessageId>, ReadError> {
         if let Ok(id) = text.parse::<MessageId>() {
-            let known = self
-                .index
-                .get(Tree::Bucket(id.bucket), &layout::record_key(&id.key))?;
+            let known = self.index.get(Tree::Bucket(id.bucket), &layout::record_key(&id.key))?;
             return Ok(known.map(|_| id).into_iter().collect());
         }
         let mut found = Vec::new();
@@ -125,11 +109,7 @@ impl Store {
             let matches = |id: &MessageId| {
                 id.key.id.to_string().starts_with(text) || id.to_string().starts_with(text)
             };
-            found.extend(
-                ids.into_iter()
-                    .filter(matches)
-                    .filter(|id| self.state().is_visible(*id)),
-            );
+            found.extend(ids.into_iter().filter(matches).filter(|id| self.state().is_visible(*id)));
             if found.len() >= limit {
                 found.truncate(limit);
                 break;
@@ -141,16 +121,10 @@ impl Store {
     /// Buckets with messages that may be shown, newest days first.
     fn listed_buckets<'a>(&self, query: &'a Query) -> impl Iterator<Item = Bucket> + use<'a> {
         let state = self.state();
-        let mut buckets: Vec<Bucket> = state
-            .buckets
-            .keys()
-            .copied()
-            .filter(|b| !state.floors.is_below(*b))
-            .collect();
+        let mut buckets: Vec<Bucket> =
+            state.buckets.keys().copied().filter(|b| !state.floors.is_below(*b)).collect();
         buckets.sort_by_key(|bucket| std::cmp::Reverse((bucket.day, bucket.class)));
-        buckets
-            .into_iter()
-            .filter(|bucket| query.wants_day(*bucket))
+        buckets.into_iter().filter(|bucket| query.wants_day(*bucket))
     }
 
     /// Adds one day's messages; returns whether the page is full.
@@ -169,9 +143,7 @@ impl Store {
             }
             ids.sort_by_key(|id| std::cmp::Reverse(position(id)));
             for id in ids {
-                let is_after = query
-                    .before
-                    .is_none_or(|before| position(&id) < position(&before));
+                let is_after = query.before.is_none_or(|before| position(&id) < position(&before));
                 if !is_after || !self.state().is_visible(id) {
                     continue;
                 }
@@ -202,16 +174,15 @@ impl Store {
     ) -> Result<Vec<MessageId>, ReadError> {
         let mut ids = Vec::new();
         let first = layout::record_key_from_second(start);
-        self.index
-            .scan(Tree::Bucket(bucket), &first, &mut |key, value| {
-                let Some(key) = layout::parse_record_key(key).filter(|key| key.second < end) else {
-                    return ControlFlow::Break(());
-                };
-                if RecordPlace::decode(value).is_some_and(|place| place.kind == Kind::ARRIVAL) {
-                    ids.push(MessageId { bucket, key });
-                }
-                ControlFlow::Continue(())
-            })?;
+        self.index.scan(Tree::Bucket(bucket), &first, &mut |key, value| {
+            let Some(key) = layout::parse_record_key(key).filter(|key| key.second < end) else {
+                return ControlFlow::Break(());
+            };
+            if RecordPlace::decode(value).is_some_and(|place| place.kind == Kind::ARRIVAL) {
+                ids.push(MessageId { bucket, key });
+            }
+            ControlFlow::Continue(())
+        })?;
         Ok(ids)
     }
 }

@@ -17,15 +17,15 @@ use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
-use crate::layout::{self, BodyPlace, RecordPlace, Watermark};
+use crate::layout::{self, Watermark};
 use crate::segment::{
-    BlockError, BlockPlace, Entry, Found, OpenSegmentError, SEGMENTS, Segment, SegmentName,
+    BlockError, Entry, Found, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName,
     SegmentRole, bucket_directory,
 };
-use crate::state::{Block, BucketState, Counted, Delete, State};
+use crate::state::{Block, Counted, State};
 use crate::store::{Committer, Settings, Store};
 use quar_base::class::Class;
-use quar_base::key::{Bucket, RecordKey};
+use quar_base::key::Bucket;
 use quar_base::record::Record;
 use quar_base::rng::Rng;
 use quar_base::roster::Roster;
@@ -104,15 +104,7 @@ impl Store {
     /// # Errors
     /// [`OpenError`]; the segments are then as they were.
     pub fn open(opening: Opening<'_>) -> Result<(Self, OpenReport), OpenError> {
-        let Opening {
-            settings,
-            disk,
-            index,
-            roster,
-            now,
-            seed,
-            progress,
-        } = opening;
+        let Opening { settings, disk, index, roster, now, seed, progress } = opening;
         let mut report = OpenReport::default();
         let mut floors = Floors::new(settings.retention.clone(), now.day());
         match floors.load(&*disk).map_err(io_at("floors"))? {
@@ -121,26 +113,16 @@ impl Store {
         }
         let names = list_segments(&*disk, &floors)?;
         let names = finish_rewrites(names, &settings, &*disk)?;
-        let mut loader = Loader {
-            settings: &settings,
-            disk: &*disk,
-            names: &names,
-            now,
-            progress,
-        };
+        let mut loader = Loader { settings: &settings, disk: &*disk, names: &names, now, progress };
         let (opened, state, last) = match loader.load_good_index(index, &floors, &mut report)? {
             Ok(loaded) => loaded,
             Err(why) => {
                 tracing::warn!(%why, "the index is built again from the segments");
-                report = OpenReport {
-                    rebuilt: Some(why),
-                    ..OpenReport::default()
-                };
+                report = OpenReport { rebuilt: Some(why), ..OpenReport::default() };
                 index.reset().map_err(io_at("index"))?;
                 let fresh = index.open()?;
-                let (state, last) = loader
-                    .load(&fresh, &floors, true, &mut report)
-                    .map_err(fatal)?;
+                let (state, last) =
+                    loader.load(&fresh, &floors, true, &mut report).map_err(fatal)?;
                 (fresh, state, last)
             }
         };
@@ -173,23 +155,13 @@ impl Store {
             let path = name.path();
             let segment = self.segment(name).map_err(io_at(&path))?;
             let Some(segment) = segment else { continue };
-            let bodies = entries
-                .iter()
-                .filter_map(|entry| segment.body(entry).ok())
-                .collect();
-            self.submit(Item::Again {
-                bucket: name.bucket,
-                records,
-                bodies,
-            });
+            let bodies = entries.iter().filter_map(|entry| segment.body(entry).ok()).collect();
+            self.submit(Item::Again { bucket: name.bucket, records, bodies });
         }
         for (_, outcome) in self.commit() {
             if let Outcome::Refused(refusal) = outcome {
                 let error = io::Error::other(refusal.to_string());
-                return Err(OpenError::Io {
-                    path: SEGMENTS.into(),
-                    error,
-                });
+                return Err(OpenError::Io { path: SEGMENTS.into(), error });
             }
         }
         Ok(())
@@ -211,17 +183,10 @@ impl Store {
             let mut state = self.state_mut();
             for (bucket, held) in &mut state.buckets {
                 for (number, counted) in held.segments.iter_mut().filter(|(_, c)| c.is_dirty) {
-                    let name = SegmentName {
-                        bucket: *bucket,
-                        number: *number,
-                    };
+                    let name = SegmentName { bucket: *bucket, number: *number };
                     let key = layout::watermark_key(&name);
                     let value = counted.mark.encode();
-                    writes.push(quar_index::Write::Put {
-                        tree: Tree::Meta,
-                        key,
-                        value,
-                    });
+                    writes.push(quar_index::Write::Put { tree: Tree::Meta, key, value });
                     counted.is_dirty = false;
                 }
             }
@@ -273,10 +238,7 @@ impl Loader<'_> {
         is_rebuilding: bool,
         report: &mut OpenReport,
     ) -> Result<Loaded, Doubt> {
-        let mut state = State {
-            floors: floors.clone(),
-            ..State::default()
-        };
+        let mut state = State { floors: floors.clone(), ..State::default() };
         state.set.advance(self.now.cutoff());
         self.load_watermarks(&**index, &mut state)?;
         self.load_buckets(&**index, &mut state)?;
@@ -284,11 +246,7 @@ impl Loader<'_> {
         let total = self.names.len() as u64;
         for (done, name) in self.names.iter().enumerate() {
             let segments_done = done as u64;
-            (self.progress)(OpenProgress {
-                segments_done,
-                segments_total: total,
-                is_rebuilding,
-            });
+            (self.progress)(OpenProgress { segments_done, segments_total: total, is_rebuilding });
             if let Some(commit) = self.replay(*name, index, &mut state, report)? {
                 last.insert(*name, commit);
             }
@@ -305,21 +263,12 @@ impl Loader<'_> {
                 return ControlFlow::Break(());
             };
             let Some(mark) = Watermark::decode(value) else {
-                doubt = Some(format!(
-                    "the watermark of {} is damaged",
-                    name.path().display()
-                ));
+                doubt = Some(format!("the watermark of {} is damaged", name.path().display()));
                 return ControlFlow::Break(());
             };
             if present.contains(&name) {
                 let segments = &mut state.buckets.entry(name.bucket).or_default().segments;
-                segments.insert(
-                    name.number,
-                    Counted {
-                        mark,
-                        is_dirty: false,
-                    },
-                );
+                segments.insert(name.number, Counted { mark, is_dirty: false });
             } else {
                 stale.push(name);
             }
@@ -350,9 +299,9 @@ impl Loader<'_> {
             held.segments.values().any(|counted| counted.mark.keys > 0) && !known.contains(bucket)
         });
         match lost {
-            Some((bucket, _)) => Err(Doubt::Mismatch(format!(
-                "the index holds nothing of {bucket}"
-            ))),
+            Some((bucket, _)) => {
+                Err(Doubt::Mismatch(format!("the index holds nothing of {bucket}")))
+            }
             None => Ok(()),
         }
     }
@@ -371,14 +320,10 @@ impl Loader<'_> {
         let keys = &self.settings.keys;
         let segment = match Segment::open(self.disk, name, self.settings.cluster, keys) {
             Ok(segment) => segment,
-            Err(error) => return self.unreadable(name, error, report).map(|()| None),
+            Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
         };
-        segment
-            .sync()
-            .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        let length = segment
-            .len()
-            .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
+        segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
+        let length = segment.len().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         if mark.end > 0 && mark.salt != segment.salt() {
             let why = format!("the index is of another store's {}", path.display());
             return Err(Doubt::Mismatch(why));
@@ -390,10 +335,7 @@ impl Loader<'_> {
         state.name_segment(&name, segment.salt());
         // A rewrite was synced before it was closed: nothing in it needs writing again.
         let is_closed = segment.role() == SegmentRole::Rewrite
-            && segment
-                .replaced()
-                .map_err(|error| Doubt::Fatal(io_at(&path)(error)))?
-                .is_some();
+            && segment.replaced().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?.is_some();
         let mut replay = Replay {
             name,
             index,
@@ -421,10 +363,18 @@ impl Loader<'_> {
         &self,
         name: SegmentName,
         error: OpenSegmentError,
+        mark: Watermark,
         report: &mut OpenReport,
     ) -> Result<(), Doubt> {
         let path = name.path();
         match error {
+            OpenSegmentError::Header(HeaderError::Unfinished) if mark.end > 0 => {
+                Err(Doubt::Mismatch(format!("{} lost all it held", path.display())))
+            }
+            OpenSegmentError::Header(HeaderError::Unfinished) => {
+                report.torn_tails += 1;
+                Ok(())
+            }
             OpenSegmentError::Io(error) => Err(Doubt::Fatal(io_at(&path)(error))),
             OpenSegmentError::Header(HeaderError::Damaged) | OpenSegmentError::Misplaced => {
                 report.damaged.push(format!("{}: {error}", path.display()));
@@ -463,18 +413,11 @@ impl Replay<'_> {
             }
             Found::Damaged { from, to } => {
                 let path = self.name.path();
-                self.report
-                    .damaged
-                    .push(format!("{}: bytes {from} to {to}", path.display()));
+                self.report.damaged.push(format!("{}: bytes {from} to {to}", path.display()));
             }
             Found::TornTail => self.report.torn_tails += 1,
             Found::Closing => {}
-            Found::Entries {
-                offset,
-                end,
-                commit,
-                entries,
-            } => {
+            Found::Entries { offset, end, commit, entries } => {
                 self.take_entries(offset, end, commit, entries);
             }
         }
@@ -490,12 +433,7 @@ impl Replay<'_> {
             Entry::Record(_) => true,
         };
         let entries: Vec<Entry> = entries.into_iter().filter(survives).collect();
-        let block = Block {
-            segment: self.name,
-            offset,
-            end,
-            entries: &entries,
-        };
+        let block = Block { segment: self.name, offset, end, entries: &entries };
         let settings = self.settings;
         let resend = |record: &Record, arrival: &quar_base::arrival::Arrival| {
             crate::commit::resend_digest(settings, record, arrival)
@@ -504,9 +442,7 @@ impl Replay<'_> {
         if let Err(error) = applied.and_then(|writes| self.index.write(writes)) {
             self.error.get_or_insert(error);
         }
-        let last = self
-            .last
-            .get_or_insert_with(|| (commit, Vec::new(), Vec::new()));
+        let last = self.last.get_or_insert_with(|| (commit, Vec::new(), Vec::new()));
         if last.0 != commit {
             *last = (commit, Vec::new(), Vec::new());
         }
@@ -558,16 +494,9 @@ fn finish_rewrites(
             continue;
         }
         let path = name.path();
-        let replaced = segment
-            .replaced()
-            .map_err(io_at(&path))?
-            .unwrap_or_default();
+        let replaced = segment.replaced().map_err(io_at(&path))?.unwrap_or_default();
         let bucket = name.bucket;
-        gone.extend(
-            replaced
-                .into_iter()
-                .map(|number| SegmentName { bucket, number }),
-        );
+        gone.extend(replaced.into_iter().map(|number| SegmentName { bucket, number }));
     }
     for name in names.iter().filter(|name| gone.contains(name)) {
         let path = name.path();
@@ -575,10 +504,7 @@ fn finish_rewrites(
         let directory = bucket_directory(name.bucket);
         disk.sync_dir(&directory).map_err(io_at(&directory))?;
     }
-    Ok(names
-        .into_iter()
-        .filter(|name| !gone.contains(name))
-        .collect())
+    Ok(names.into_iter().filter(|name| !gone.contains(name)).collect())
 }
 
 /// All segments above the kept floors; days below them are unlinked on the way.
@@ -591,17 +517,11 @@ fn list_segments(disk: &dyn Disk, floors: &Floors) -> Result<Vec<SegmentName>, O
         let Ok(class_number) = class.name.parse::<Class>() else {
             continue;
         };
-        for day in list(&root.join(&class.name))?
-            .into_iter()
-            .filter(|entry| entry.is_dir)
-        {
+        for day in list(&root.join(&class.name))?.into_iter().filter(|entry| entry.is_dir) {
             let Ok(day) = day.name.parse::<Day>() else {
                 continue;
             };
-            let bucket = Bucket {
-                class: class_number,
-                day,
-            };
+            let bucket = Bucket { class: class_number, day };
             let directory = bucket_directory(bucket);
             if floors.is_below_kept(bucket) {
                 disk.remove_dir(&directory).map_err(io_at(&directory))?;

@@ -49,10 +49,7 @@ impl Store {
         let record = self.arrival_record(id)?;
         let arrival = self.decode_arrival(id, &record)?;
         let coded = self.coded_body(id.bucket, arrival.body())?;
-        let damaged = || ReadError::Damaged {
-            what: "the body",
-            message: id,
-        };
+        let damaged = || ReadError::Damaged { what: "the body", message: id };
         match coded {
             Ok(Some(coded)) => coded.decode(&self.settings.id_key).map_err(|_| damaged()),
             Ok(None) => Err(ReadError::BodyMissing(id)),
@@ -66,21 +63,13 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when it is here and cannot be read.
     pub fn record(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Record>, ReadError> {
-        let value = self
-            .index
-            .get(Tree::Bucket(bucket), &layout::record_key(key))?;
+        let value = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
         let Some(place) = value.and_then(|value| RecordPlace::decode(&value)) else {
             return Ok(None);
         };
         let message = MessageId { bucket, key: *key };
-        let damaged = || ReadError::Damaged {
-            what: "a record",
-            message,
-        };
-        let name = SegmentName {
-            bucket,
-            number: place.block.segment,
-        };
+        let damaged = || ReadError::Damaged { what: "a record", message };
+        let name = SegmentName { bucket, number: place.block.segment };
         let segment = self.segment(name)?.ok_or_else(damaged)?;
         let entries = match segment.entries(place.block.offset) {
             Ok(entries) => entries,
@@ -88,9 +77,7 @@ impl Store {
             Err(BlockError::Damaged) => return Err(damaged()),
         };
         let mut records = entries.into_iter().filter_map(Entry::into_record);
-        let record = records
-            .nth(place.number.into())
-            .filter(|record| record.key() == *key);
+        let record = records.nth(place.number.into()).filter(|record| record.key() == *key);
         record.map(Some).ok_or_else(damaged)
     }
 
@@ -136,37 +123,19 @@ impl Store {
     pub(crate) fn message_of(&self, id: MessageId, record: &Record) -> Result<Message, ReadError> {
         let arrival = self.decode_arrival(id, record)?;
         let body_key = layout::body_key(&arrival.body());
-        let has_body = self
-            .index
-            .get(Tree::Bucket(id.bucket), &body_key)?
-            .is_some();
+        let has_body = self.index.get(Tree::Bucket(id.bucket), &body_key)?.is_some();
         let state = self.message_state(id)?;
-        Ok(Message {
-            id,
-            author: record.head().author,
-            arrival,
-            state,
-            has_body,
-        })
+        Ok(Message { id, author: record.head().author, arrival, state, has_body })
     }
 
     fn arrival_record(&self, id: MessageId) -> Result<Record, ReadError> {
         let is_visible = self.state().is_visible(id);
-        let record = if is_visible {
-            self.record(id.bucket, &id.key)?
-        } else {
-            None
-        };
-        record
-            .filter(|record| record.head().kind == Kind::ARRIVAL)
-            .ok_or(ReadError::NotFound(id))
+        let record = if is_visible { self.record(id.bucket, &id.key)? } else { None };
+        record.filter(|record| record.head().kind == Kind::ARRIVAL).ok_or(ReadError::NotFound(id))
     }
 
     fn decode_arrival(&self, message: MessageId, record: &Record) -> Result<Arrival, ReadError> {
-        let damaged = |_| ReadError::Damaged {
-            what: "the arrival",
-            message,
-        };
+        let damaged = |_| ReadError::Damaged { what: "the arrival", message };
         Arrival::decode(record.payload()).map_err(damaged)
     }
 
@@ -175,16 +144,11 @@ impl Store {
         bucket: Bucket,
         id: BodyId,
     ) -> Result<Result<Option<CodedBody>, BlockError>, ReadError> {
-        let value = self
-            .index
-            .get(Tree::Bucket(bucket), &layout::body_key(&id))?;
+        let value = self.index.get(Tree::Bucket(bucket), &layout::body_key(&id))?;
         let Some(place) = value.and_then(|value| BodyPlace::decode(&value)) else {
             return Ok(Ok(None));
         };
-        let name = SegmentName {
-            bucket,
-            number: place.block.segment,
-        };
+        let name = SegmentName { bucket, number: place.block.segment };
         let Some(segment) = self.segment(name)? else {
             return Ok(Err(BlockError::Damaged));
         };
@@ -196,12 +160,7 @@ impl Store {
         if let Some(segment) = self.readers().get(&name) {
             return Ok(Some(segment.clone()));
         }
-        let opened = Segment::open(
-            &*self.disk,
-            name,
-            self.settings.cluster,
-            &self.settings.keys,
-        );
+        let opened = Segment::open(&*self.disk, name, self.settings.cluster, &self.settings.keys);
         match opened {
             Ok(segment) => {
                 let segment = Arc::new(segment);

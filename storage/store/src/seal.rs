@@ -173,11 +173,7 @@ fn seal_in_place(
     bytes: &mut Vec<u8>,
 ) {
     cipher
-        .seal_in_place_append_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(context),
-            bytes,
-        )
+        .seal_in_place_append_tag(Nonce::assume_unique_for_key(nonce), Aad::from(context), bytes)
         .expect("payloads are far below the cipher's limit");
 }
 
@@ -188,11 +184,7 @@ fn open_in_place<'a>(
     bytes: &'a mut [u8],
 ) -> Result<&'a [u8], KeyError> {
     cipher
-        .open_in_place(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(context),
-            bytes,
-        )
+        .open_in_place(Nonce::assume_unique_for_key(nonce), Aad::from(context), bytes)
         .map(|opened| &*opened)
         .map_err(|_| KeyError::Wrong)
 }

@@ -38,9 +38,7 @@ pub(crate) struct BlockPlace {
 
 /// The directory of a bucket's segments.
 pub(crate) fn bucket_directory(bucket: Bucket) -> PathBuf {
-    [SEGMENTS, &bucket.class.to_string(), &bucket.day.to_string()]
-        .iter()
-        .collect()
+    [SEGMENTS, &bucket.class.to_string(), &bucket.day.to_string()].iter().collect()
 }
 
 impl SegmentName {

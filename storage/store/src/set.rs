@@ -50,9 +50,7 @@ impl View {
     #[must_use]
     pub fn buckets(&self) -> Vec<(Bucket, u64, Hash)> {
         let filled = self.tries.iter().filter(|(_, trie)| !trie.is_empty());
-        filled
-            .map(|(bucket, trie)| (*bucket, trie.len(), trie.root()))
-            .collect()
+        filled.map(|(bucket, trie)| (*bucket, trie.len(), trie.root())).collect()
     }
 
     /// A snapshot of one bucket's trie.
@@ -70,10 +68,7 @@ impl View {
     pub(crate) fn clone_where(&self, keep: impl Fn(Bucket) -> bool) -> Self {
         let kept = self.tries.iter().filter(|(bucket, _)| keep(**bucket));
         let tries = kept.map(|(bucket, trie)| (*bucket, trie.clone())).collect();
-        Self {
-            cutoff: self.cutoff,
-            tries,
-        }
+        Self { cutoff: self.cutoff, tries }
     }
 
     fn insert(&mut self, bucket: Bucket, key: RecordKey) {
@@ -97,24 +92,13 @@ impl ReplicaSet {
 
     /// Takes a whole bucket as it was found at opening: sorted keys, removals already left out.
     pub(crate) fn load(&mut self, bucket: Bucket, keys: &[RecordKey]) {
-        let settled = keys
-            .iter()
-            .filter(|key| key.is_settled(bucket.day, self.current.cutoff));
-        self.current
-            .tries
-            .insert(bucket, Trie::from_sorted(settled.copied()));
-        let settled = keys
-            .iter()
-            .filter(|key| key.is_settled(bucket.day, self.previous.cutoff));
-        self.previous
-            .tries
-            .insert(bucket, Trie::from_sorted(settled.copied()));
+        let settled = keys.iter().filter(|key| key.is_settled(bucket.day, self.current.cutoff));
+        self.current.tries.insert(bucket, Trie::from_sorted(settled.copied()));
+        let settled = keys.iter().filter(|key| key.is_settled(bucket.day, self.previous.cutoff));
+        self.previous.tries.insert(bucket, Trie::from_sorted(settled.copied()));
         let cutoff = self.current.cutoff;
-        let late = keys
-            .iter()
-            .filter(|key| !key.is_settled(bucket.day, cutoff));
-        self.waiting
-            .extend(late.map(|key| (key.instant(bucket.day), bucket, *key)));
+        let late = keys.iter().filter(|key| !key.is_settled(bucket.day, cutoff));
+        self.waiting.extend(late.map(|key| (key.instant(bucket.day), bucket, *key)));
     }
 
     pub(crate) fn insert(&mut self, bucket: Bucket, key: RecordKey) {
@@ -131,18 +115,14 @@ impl ReplicaSet {
     /// An arrival leaves; in effect from `second` of the bucket's day on.
     pub(crate) fn remove(&mut self, bucket: Bucket, key: RecordKey, second: u32) {
         // A delete by a clock that is behind may be stamped before the arrival it is about.
-        let effect = RecordKey {
-            second: second.max(key.second),
-            id: key.id,
-        };
+        let effect = RecordKey { second: second.max(key.second), id: key.id };
         for view in [&mut self.current, &mut self.previous] {
             if effect.is_settled(bucket.day, view.cutoff) {
                 view.remove(bucket, &key);
             }
         }
         if !effect.is_settled(bucket.day, self.current.cutoff) {
-            self.leaving
-                .insert((effect.instant(bucket.day), bucket, key));
+            self.leaving.insert((effect.instant(bucket.day), bucket, key));
         }
     }
 
@@ -179,10 +159,8 @@ impl ReplicaSet {
         self.current.cutoff = cutoff;
         for (bucket, trie) in &mut self.current.tries {
             let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
-            let late: Vec<RecordKey> = trie
-                .iter_from(from)
-                .filter(|key| !key.is_settled(bucket.day, cutoff))
-                .collect();
+            let late: Vec<RecordKey> =
+                trie.iter_from(from).filter(|key| !key.is_settled(bucket.day, cutoff)).collect();
             for key in late {
                 trie.remove(&key);
                 self.waiting.insert((key.instant(bucket.day), *bucket, key));
@@ -193,11 +171,8 @@ impl ReplicaSet {
 
     /// Keys that are here and later than the cutoff, in order of time; arrivals about to leave not.
     pub(crate) fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
-        let leaving: BTreeSet<_> = self
-            .leaving
-            .iter()
-            .map(|(_, bucket, key)| (*bucket, *key))
-            .collect();
+        let leaving: BTreeSet<_> =
+            self.leaving.iter().map(|(_, bucket, key)| (*bucket, *key)).collect();
         let waiting = self.waiting.iter().map(|(_, bucket, key)| (*bucket, *key));
         waiting.filter(|place| !leaving.contains(place)).collect()
     }
@@ -244,23 +219,14 @@ mod tests {
     use quar_base::key::{Bucket, RecordKey};
     use quar_base::time::{Cutoff, Day};
 
-    const BUCKET: Bucket = Bucket {
-        class: Class::SPAM,
-        day: Day(0),
-    };
+    const BUCKET: Bucket = Bucket { class: Class::SPAM, day: Day(0) };
 
     fn key(second: u32, id: u8) -> RecordKey {
-        RecordKey {
-            second,
-            id: RecordId([id; 32]),
-        }
+        RecordKey { second, id: RecordId([id; 32]) }
     }
 
     fn current(set: &ReplicaSet) -> Vec<RecordKey> {
-        set.view(Which::Current)
-            .trie(BUCKET)
-            .map(|t| t.iter().collect())
-            .unwrap_or_default()
+        set.view(Which::Current).trie(BUCKET).map(|t| t.iter().collect()).unwrap_or_default()
     }
 
     #[test]
@@ -306,7 +272,8 @@ mod tests {
             steps in proptest::collection::vec(0usize..60, 3),
         ) {
             let records: Vec<_> = records.into_iter().map(|(second, id)| key(second, id)).collect();
-            let removals: Vec<_> = removed.iter().filter_map(|(at, second)| records.get(*at).map(|k| (*k, *second))).collect();
+            let removal = |(at, second): &(usize, u32)| records.get(*at).map(|k| (*k, *second));
+            let removals: Vec<_> = removed.iter().filter_map(removal).collect();
             let mut early = ReplicaSet::default();
             early.advance(Cutoff(200));
             records.iter().for_each(|k| early.insert(BUCKET, *k));

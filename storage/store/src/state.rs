@@ -130,20 +130,15 @@ impl State {
         resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
     ) -> Result<Vec<Write>, IndexError> {
         let bucket = block.segment.bucket;
-        let mut writes = Writes {
-            tree: Tree::Bucket(bucket),
-            list: Vec::new(),
-        };
-        let here: BTreeSet<BodyId> = block.entries.iter().filter_map(Entry::body_id).collect();
+        let mut writes = Writes { tree: Tree::Bucket(bucket), list: Vec::new() };
+        let here = Here::new(block.entries);
         let mut number = 0;
         for entry in block.entries {
             match entry {
                 Entry::Body(body) => {
                     let place = BodyPlace::new(block.segment.number, body);
                     let key = layout::body_key(&body.id);
-                    let old = index
-                        .get(writes.tree, &key)?
-                        .and_then(|v| BodyPlace::decode(&v));
+                    let old = index.get(writes.tree, &key)?.and_then(|v| BodyPlace::decode(&v));
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
@@ -153,20 +148,11 @@ impl State {
                 }
                 Entry::Record(record) => {
                     let offset = block.offset;
-                    let place = BlockPlace {
-                        segment: block.segment.number,
-                        offset,
-                    };
-                    let place = RecordPlace {
-                        block: place,
-                        number,
-                        kind: record.head().kind,
-                    };
+                    let place = BlockPlace { segment: block.segment.number, offset };
+                    let place = RecordPlace { block: place, number, kind: record.head().kind };
                     number += 1;
                     let key = layout::record_key(&record.key());
-                    let old = index
-                        .get(writes.tree, &key)?
-                        .and_then(|v| RecordPlace::decode(&v));
+                    let old = index.get(writes.tree, &key)?.and_then(|v| RecordPlace::decode(&v));
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     if old.is_none() {
@@ -175,12 +161,7 @@ impl State {
                 }
             }
         }
-        let counted = self
-            .buckets
-            .entry(bucket)
-            .or_default()
-            .segments
-            .entry(block.segment.number);
+        let counted = self.buckets.entry(bucket).or_default().segments.entry(block.segment.number);
         let counted = counted.or_default();
         counted.mark.end = counted.mark.end.max(block.end);
         counted.is_dirty = true;
@@ -205,7 +186,7 @@ impl State {
     fn apply_new(
         &mut self,
         record: &Record,
-        bodies_here: &BTreeSet<BodyId>,
+        here: &Here,
         index: &dyn Index,
         resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
         writes: &mut Writes,
@@ -214,26 +195,26 @@ impl State {
         let state = self.buckets.entry(bucket).or_default();
         state.records += 1;
         if record.head().kind == Kind::ARRIVAL {
-            // The committer lets no covered arrival in; one found in a replay has left since.
-            if state.is_covered(&record.key()) {
+            // The committer lets no covered arrival in; one found in a replay has left since, and
+            // one that came with its delete leaves at the delete's second as on every other node.
+            if let Some(second) = state.covered_from(&record.key()) {
                 state.erasable.insert(record.key());
+                self.set.insert(bucket, record.key());
+                self.set.remove(bucket, record.key(), second);
                 return Ok(());
             }
             if let Ok(arrival) = Arrival::decode(record.payload()) {
                 let body = arrival.body();
-                let is_here = bodies_here.contains(&body)
+                let is_here = here.bodies.contains(&body)
                     || index.get(writes.tree, &layout::body_key(&body))?.is_some();
                 if !is_here {
                     state.wanted.insert(body, record.key());
                     writes.put(layout::wanted_key(&body, &record.key()), Vec::new());
-                } else if state.leaving.contains(&body) && !bodies_here.contains(&body) {
+                } else if state.leaving.contains(&body) && !here.bodies.contains(&body) {
                     state.bereft.push((body, record.key()));
                 }
                 if let Some(digest) = resend(record, &arrival) {
-                    writes.put(
-                        layout::resend_key(&digest),
-                        layout::resend_value(&record.key()),
-                    );
+                    writes.put(layout::resend_key(&digest), layout::resend_value(&record.key()));
                 }
             }
             self.set.insert(bucket, record.key());
@@ -248,16 +229,10 @@ impl State {
         writes.put(layout::action_key(&message, &record.key()), value);
         self.set.insert(bucket, record.key());
         if let Some(recipients) = deleted {
-            state.add_delete(
-                message,
-                Delete {
-                    action: record.key(),
-                    recipients,
-                },
-            );
+            state.add_delete(message, Delete { action: record.key(), recipients });
             if let Some(second) = state.covered_from(&message) {
                 let key = layout::record_key(&message);
-                if index.get(writes.tree, &key)?.is_some() {
+                if here.records.contains(&message) || index.get(writes.tree, &key)?.is_some() {
                     state.erasable.insert(message);
                 }
                 self.leave(bucket, message, second, writes);
@@ -277,11 +252,27 @@ impl State {
 
     /// Whether this message may be shown: its day is kept and its deletes do not cover it.
     pub(crate) fn is_visible(&self, id: MessageId) -> bool {
-        let covered = self
-            .buckets
-            .get(&id.bucket)
-            .is_some_and(|b| b.is_covered(&id.key));
+        let covered = self.buckets.get(&id.bucket).is_some_and(|b| b.is_covered(&id.key));
         !covered && !self.floors.is_below(id.bucket)
+    }
+}
+
+/// What a block itself brings: the index learns of it only when the whole block is applied.
+struct Here {
+    bodies: BTreeSet<BodyId>,
+    records: BTreeSet<RecordKey>,
+}
+
+impl Here {
+    fn new(entries: &[Entry]) -> Self {
+        let record_key = |entry: &Entry| match entry {
+            Entry::Record(record) => Some(record.key()),
+            Entry::Body(_) => None,
+        };
+        Self {
+            bodies: entries.iter().filter_map(Entry::body_id).collect(),
+            records: entries.iter().filter_map(record_key).collect(),
+        }
     }
 }
 
@@ -293,17 +284,10 @@ struct Writes {
 
 impl Writes {
     fn put(&mut self, key: Vec<u8>, value: Vec<u8>) {
-        self.list.push(Write::Put {
-            tree: self.tree,
-            key,
-            value,
-        });
+        self.list.push(Write::Put { tree: self.tree, key, value });
     }
 
     fn delete(&mut self, key: Vec<u8>) {
-        self.list.push(Write::Delete {
-            tree: self.tree,
-            key,
-        });
+        self.list.push(Write::Delete { tree: self.tree, key });
     }
 }

@@ -112,16 +112,8 @@ impl Store {
     pub fn counts(&self) -> Counts {
         let pending = self.pending().len() as u64;
         let state = self.state();
-        let wanted = state
-            .buckets
-            .values()
-            .map(|bucket| bucket.wanted.bodies().len() as u64)
-            .sum();
-        Counts {
-            records: state.set.count(),
-            wanted,
-            pending,
-        }
+        let wanted = state.buckets.values().map(|bucket| bucket.wanted.bodies().len() as u64).sum();
+        Counts { records: state.set.count(), wanted, pending }
     }
 
     /// Bodies that are wanted, at most `limit`, newest days first.
@@ -130,9 +122,7 @@ impl Store {
         let state = self.state();
         let mut buckets: Vec<_> = state.buckets.iter().collect();
         buckets.sort_by_key(|(bucket, _)| std::cmp::Reverse(bucket.day));
-        let kept = buckets
-            .into_iter()
-            .filter(|(bucket, _)| !state.floors.is_below(**bucket));
+        let kept = buckets.into_iter().filter(|(bucket, _)| !state.floors.is_below(**bucket));
         kept.flat_map(|(bucket, held)| held.wanted.bodies().map(|body| (*bucket, *body)))
             .take(limit)
             .collect()
@@ -142,10 +132,7 @@ impl Store {
     #[must_use]
     pub fn view(&self, which: Which) -> View {
         let state = self.state();
-        state
-            .set
-            .view(which)
-            .clone_where(|bucket| !state.floors.is_below(bucket))
+        state.set.view(which).clone_where(|bucket| !state.floors.is_below(bucket))
     }
 
     /// Keys that are here and later than the cutoff in force.

@@ -55,23 +55,13 @@ pub(crate) fn roster() -> Arc<Roster> {
             public_key: signing_key(number).public(),
         })
         .collect();
-    Arc::new(Roster {
-        cluster: ClusterId([9; 16]),
-        epoch: 1,
-        members,
-        past_members: Vec::new(),
-    })
+    Arc::new(Roster { cluster: ClusterId([9; 16]), epoch: 1, members, past_members: Vec::new() })
 }
 
 impl Node {
     pub(crate) fn new(number: u8) -> Self {
         let home = MemoryHome(Arc::new(MemoryIndex::default()));
-        Self {
-            number,
-            disk: MemoryDisk::new(),
-            home,
-            retention: Retention::default(),
-        }
+        Self { number, disk: MemoryDisk::new(), home, retention: Retention::default() }
     }
 
     pub(crate) fn open_at(&mut self, now: UnixMillis) -> (Store, OpenReport) {
@@ -118,15 +108,10 @@ pub(crate) fn mail(body: &[u8], recipients: usize) -> Mail {
         received: NOW,
         envelope: Envelope {
             sender: "sender@example.org".into(),
-            recipients: (0..recipients)
-                .map(|n| format!("user{n}@example.net"))
-                .collect(),
+            recipients: (0..recipients).map(|n| format!("user{n}@example.net")).collect(),
             ..Envelope::default()
         },
-        headers: Headers {
-            subject: "Cheap Offer".into(),
-            ..Headers::default()
-        },
+        headers: Headers { subject: "Cheap Offer".into(), ..Headers::default() },
         body: crate::CodedBody::encode(body, &IdKey::new([8; 32])).unwrap(),
         score_milli: 9000,
         reason: "test".into(),
@@ -137,10 +122,7 @@ pub(crate) fn mail(body: &[u8], recipients: usize) -> Mail {
 pub(crate) fn put(store: &Store, body: &[u8], recipients: usize) -> MessageId {
     let admitted = store.admit_mail(mail(body, recipients)).unwrap();
     let outcomes = store.commit();
-    let outcome = outcomes
-        .iter()
-        .find(|(ticket, _)| *ticket == admitted.ticket)
-        .unwrap();
+    let outcome = outcomes.iter().find(|(ticket, _)| *ticket == admitted.ticket).unwrap();
     assert!(matches!(outcome.1, Outcome::Stored(_)), "{outcome:?}");
     admitted.message.unwrap()
 }
@@ -161,10 +143,7 @@ fn outcome_of_record(store: &Store, record: Record) -> Outcome {
 fn a_stored_message_reads_back_byte_exact() {
     let store = Node::new(1).open();
     let id = put(&store, b"Subject: x\r\n\r\n\0\xff bare\nlines\r", 1);
-    assert_eq!(
-        store.body(id).unwrap(),
-        b"Subject: x\r\n\r\n\0\xff bare\nlines\r"
-    );
+    assert_eq!(store.body(id).unwrap(), b"Subject: x\r\n\r\n\0\xff bare\nlines\r");
     assert!(store.message(id).unwrap().has_body);
 }
 
@@ -195,19 +174,10 @@ fn nothing_is_visible_or_acknowledged_when_the_sync_fails() {
     node.disk.set_fail_syncs(true);
     let lost = store.admit_mail(mail(b"lost", 1)).unwrap();
     let outcomes = store.commit();
-    assert!(
-        matches!(outcomes[0].1, Outcome::Refused(Refusal::Failed)),
-        "{outcomes:?}"
-    );
-    assert!(matches!(
-        store.body(lost.message.unwrap()),
-        Err(ReadError::NotFound(_))
-    ));
+    assert!(matches!(outcomes[0].1, Outcome::Refused(Refusal::Failed)), "{outcomes:?}");
+    assert!(matches!(store.body(lost.message.unwrap()), Err(ReadError::NotFound(_))));
     node.disk.set_fail_syncs(false);
-    assert_eq!(
-        store.admit_mail(mail(b"more", 1)).err(),
-        Some(Refusal::Failed)
-    );
+    assert_eq!(store.admit_mail(mail(b"more", 1)).err(), Some(Refusal::Failed));
     let store = node.crash().open();
     assert_eq!(store.body(kept).unwrap(), b"kept");
 }
@@ -219,10 +189,7 @@ fn a_full_disk_refuses_mail_and_recovers_without_a_restart() {
     let first = put(&store, b"first", 1);
     node.disk.set_free_bytes(10);
     store.admit_mail(mail(b"second", 1)).unwrap();
-    assert!(matches!(
-        store.commit()[0].1,
-        Outcome::Refused(Refusal::Full)
-    ));
+    assert!(matches!(store.commit()[0].1, Outcome::Refused(Refusal::Full)));
     node.disk.set_free_bytes(u64::MAX);
     let third = put(&store, b"third", 1);
     let store = node.crash().open();
@@ -239,15 +206,10 @@ fn a_deleted_message_is_gone_and_refused_when_offered_again() {
     delete(&store, id, 1, &[0]);
     for store in [store, node.crash().open()] {
         assert!(matches!(store.body(id), Err(ReadError::NotFound(_))));
-        let admitted = store
-            .admit_record(record.clone(), body.clone(), NOW)
-            .unwrap();
+        let admitted = store.admit_record(record.clone(), body.clone(), NOW).unwrap();
         let (ticket, outcome) = store.commit().pop().unwrap();
         assert_eq!(ticket, admitted.ticket);
-        assert!(
-            matches!(outcome, Outcome::Refused(Refusal::Covered)),
-            "{outcome:?}"
-        );
+        assert!(matches!(outcome, Outcome::Refused(Refusal::Covered)), "{outcome:?}");
         assert!(matches!(store.body(id), Err(ReadError::NotFound(_))));
     }
 }
@@ -261,16 +223,10 @@ fn deletes_that_came_first_refuse_the_arrival() {
     let other = delete(&origin, id, 2, &[1]);
     let store = Node::new(2).open();
     for record in [other, one] {
-        assert!(matches!(
-            outcome_of_record(&store, record),
-            Outcome::Stored(_)
-        ));
+        assert!(matches!(outcome_of_record(&store, record), Outcome::Stored(_)));
     }
     store.admit_record(arrival.0, arrival.1, NOW).unwrap();
-    assert!(matches!(
-        store.commit()[0].1,
-        Outcome::Refused(Refusal::Covered)
-    ));
+    assert!(matches!(store.commit()[0].1, Outcome::Refused(Refusal::Covered)));
     assert_eq!(store.live_root(), origin.live_root());
 }
 
@@ -289,14 +245,12 @@ fn a_message_stays_while_one_recipient_is_not_covered() {
 fn equal_bodies_of_a_day_are_stored_once() {
     let node = &mut Node::new(1);
     let store = node.open();
-    let noise: Vec<u8> = (0..20_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8)
-        .collect();
+    let noise: Vec<u8> =
+        (0..20_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
     let size = |node: &Node| -> usize {
         let paths = node.disk.paths();
-        let lengths = paths
-            .iter()
-            .map(|p| crate::Disk::read(&node.disk, p).unwrap().unwrap().len());
+        let lengths =
+            paths.iter().map(|p| crate::Disk::read(&node.disk, p).unwrap().unwrap().len());
         lengths.sum()
     };
     put(&store, &noise, 1);
@@ -321,17 +275,11 @@ fn a_message_sent_again_after_a_lost_reply_is_one_message() {
     later.received = NOW.plus(quar_base::time::Millis(3_600_000));
     store.admit_mail(later).unwrap();
     let outcome = store.commit().pop().unwrap().1;
-    assert!(
-        matches!(outcome, Outcome::AlreadyHere(Some(id)) if id == first),
-        "{outcome:?}"
-    );
+    assert!(matches!(outcome, Outcome::AlreadyHere(Some(id)) if id == first), "{outcome:?}");
     let mut other = sending();
     other.envelope.queue_id = "4XyY".into();
     store.admit_mail(other).unwrap();
-    assert!(matches!(
-        store.commit().pop().unwrap().1,
-        Outcome::Stored(_)
-    ));
+    assert!(matches!(store.commit().pop().unwrap().1, Outcome::Stored(_)));
 }
 
 #[test]
@@ -341,10 +289,7 @@ fn a_record_without_its_body_wants_it_until_it_comes() {
     let (record, body) = origin.item(id.bucket, &id.key).unwrap().unwrap();
     let mut node = Node::new(2);
     let store = node.open();
-    assert!(matches!(
-        outcome_of_record(&store, record),
-        Outcome::Stored(_)
-    ));
+    assert!(matches!(outcome_of_record(&store, record), Outcome::Stored(_)));
     let store = {
         drop(store);
         node.crash().open()
@@ -352,14 +297,8 @@ fn a_record_without_its_body_wants_it_until_it_comes() {
     let body = body.unwrap();
     assert_eq!(store.wanted(9), [(id.bucket, body.id)]);
     assert!(matches!(store.body(id), Err(ReadError::BodyMissing(_))));
-    let wrong = crate::CodedBody {
-        bytes: b"other bytes"[..].into(),
-        ..body.clone()
-    };
-    assert_eq!(
-        store.admit_body(id.bucket, wrong).err(),
-        Some(Refusal::WrongBody)
-    );
+    let wrong = crate::CodedBody { bytes: b"other bytes"[..].into(), ..body.clone() };
+    assert_eq!(store.admit_body(id.bucket, wrong).err(), Some(Refusal::WrongBody));
     store.admit_body(id.bucket, body).unwrap();
     store.commit();
     assert_eq!(store.wanted(9), []);
@@ -372,19 +311,14 @@ fn refuses_forged_unknown_and_future_records() {
     let id = put(&origin, b"x", 1);
     let record = delete(&origin, id, 1, &[0]);
     let store = Node::new(2).open();
-    let forged = Record::signed(*record.head(), record.payload(), |text| {
-        signing_key(2).sign(text)
-    });
+    let forged = Record::signed(*record.head(), record.payload(), |text| signing_key(2).sign(text));
     let refusal = store.admit_record(forged.unwrap(), None, NOW).err();
     assert_eq!(refusal, Some(Refusal::Forged(MemberId([1; 16]))));
     let mut stranger = *record.head();
     stranger.author = MemberId([77; 16]);
     let record_of = Record::signed(stranger, record.payload(), |text| signing_key(2).sign(text));
     let refusal = store.admit_record(record_of.unwrap(), None, NOW).err();
-    assert!(
-        matches!(refusal, Some(Refusal::UnknownAuthor { .. })),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, Some(Refusal::UnknownAuthor { .. })), "{refusal:?}");
     let early = UnixMillis(NOW.0 - 49 * 3_600_000);
     let refusal = store.admit_record(record, None, early).err();
     assert!(matches!(refusal, Some(Refusal::Ahead(_))), "{refusal:?}");
@@ -405,18 +339,10 @@ fn expired_days_vanish_at_once_and_do_not_come_back() {
     assert_eq!(store.body(id).unwrap(), b"old");
     store.set_today(later.day());
     assert_eq!(store.unlink_expired().unwrap().records, 1);
-    assert!(
-        node.disk
-            .paths()
-            .iter()
-            .all(|path| path == Path::new("floors"))
-    );
+    assert!(node.disk.paths().iter().all(|path| path == Path::new("floors")));
     store.set_today(NOW.day());
     let refusal = store.admit_record(record, body, NOW).err();
-    assert!(
-        matches!(refusal, Some(Refusal::BelowFloor { .. })),
-        "{refusal:?}"
-    );
+    assert!(matches!(refusal, Some(Refusal::BelowFloor { .. })), "{refusal:?}");
 }
 
 #[test]
@@ -430,10 +356,7 @@ fn lists_newest_first_page_by_page() {
         ids.push(store.admit_mail(one).unwrap().message.unwrap());
     }
     store.commit();
-    let mut query = Query {
-        limit: 10,
-        ..Query::default()
-    };
+    let mut query = Query { limit: 10, ..Query::default() };
     let mut listed = Vec::new();
     loop {
         let page = store.list(&query).unwrap();
@@ -444,17 +367,9 @@ fn lists_newest_first_page_by_page() {
         }
     }
     assert_eq!(listed, ids);
-    let nobody = Query {
-        recipient: Some("nobody".into()),
-        limit: 10,
-        ..Query::default()
-    };
+    let nobody = Query { recipient: Some("nobody".into()), limit: 10, ..Query::default() };
     assert!(store.list(&nobody).unwrap().messages.is_empty());
-    let words = Query {
-        subject_words: vec!["OFFER".into()],
-        limit: 3,
-        ..Query::default()
-    };
+    let words = Query { subject_words: vec!["OFFER".into()], limit: 3, ..Query::default() };
     assert_eq!(store.list(&words).unwrap().messages.len(), 3);
 }
 
@@ -494,13 +409,7 @@ fn an_index_that_lost_entries_is_rebuilt() {
     let root = store.live_root();
     store.checkpoint().unwrap();
     let key = crate::layout::record_key(&id.key);
-    node.home
-        .0
-        .write(vec![Write::Delete {
-            tree: Tree::Bucket(id.bucket),
-            key,
-        }])
-        .unwrap();
+    node.home.0.write(vec![Write::Delete { tree: Tree::Bucket(id.bucket), key }]).unwrap();
     node.home.0.flush().unwrap();
     drop(store);
     let (store, report) = node.open_at(NOW);
@@ -524,9 +433,8 @@ fn erasing_removes_a_deleted_message_from_every_file_and_keeps_the_rest() {
     let mut node = Node::new(1);
     let store = node.open();
     let kept: Vec<_> = (0..20u8).map(|n| put(&store, &[n; 700], 1)).collect();
-    let noise: Vec<u8> = (0..30_000u32)
-        .map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8)
-        .collect();
+    let noise: Vec<u8> =
+        (0..30_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
     let secret = put(&store, &noise, 1);
     let segment = node.disk.paths().pop().unwrap();
     let bytes = crate::Disk::read(&node.disk, &segment).unwrap().unwrap();

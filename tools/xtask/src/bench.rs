@@ -197,15 +197,11 @@ fn output_of(mut command: Command) -> Result<String> {
 
 /// Lets what the run before left in memory reach the disk, and warns of others at work.
 fn settle() -> Result<()> {
-    let synced = Command::new("sync")
-        .status()
-        .context("sync cannot be started")?;
+    let synced = Command::new("sync").status().context("sync cannot be started")?;
     ensure!(synced.success(), "sync fails");
     let busy = machine::busy_percent()?;
     if busy > machine::IDLE_BUSY_PERCENT_MAX {
-        say(&format!(
-            "warning: the machine is {busy:.0}% busy with something else"
-        ));
+        say(&format!("warning: the machine is {busy:.0}% busy with something else"));
     }
     Ok(())
 }

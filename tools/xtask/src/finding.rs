@@ -25,19 +25,11 @@ pub(crate) struct Finding {
 
 impl Finding {
     pub(crate) fn error(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            line,
-            what: what.into(),
-            weight: Weight::Error,
-        }
+        Self { path: path.to_owned(), line, what: what.into(), weight: Weight::Error }
     }
 
     pub(crate) fn warning(path: &str, line: usize, what: impl Into<String>) -> Self {
-        Self {
-            weight: Weight::Warning,
-            ..Self::error(path, line, what)
-        }
+        Self { weight: Weight::Warning, ..Self::error(path, line, what) }
     }
 }
 
@@ -61,9 +53,7 @@ pub(crate) fn report(mut findings: Vec<Finding>) -> bool {
 }
 
 fn holds(findings: &[Finding]) -> bool {
-    findings
-        .iter()
-        .all(|finding| finding.weight == Weight::Warning)
+    findings.iter().all(|finding| finding.weight == Weight::Warning)
 }
 
 #[cfg(test)]
@@ -75,10 +65,7 @@ mod tests {
         let finding = Finding::error("src/main.rs", 7, "too long: split it");
         assert_eq!(finding.to_string(), "src/main.rs:7: too long: split it");
         let finding = Finding::warning("src/main.rs", 7, "long: split it");
-        assert_eq!(
-            finding.to_string(),
-            "src/main.rs:7: warning: long: split it"
-        );
+        assert_eq!(finding.to_string(), "src/main.rs:7: warning: long: split it");
     }
 
     #[test]

@@ -63,10 +63,7 @@ fn perform(task: Task) -> Result<bool> {
 
 /// The workspace around the current directory, without what lies outside of it.
 fn workspace() -> Result<Metadata> {
-    MetadataCommand::new()
-        .no_deps()
-        .exec()
-        .context("cargo metadata gives no workspace here")
+    MetadataCommand::new().no_deps().exec().context("cargo metadata gives no workspace here")
 }
 
 #[cfg(test)]

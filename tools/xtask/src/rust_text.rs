@@ -73,9 +73,7 @@ pub(crate) fn is_in_word(c: char) -> bool {
 
 fn reading(chars: &[char], parts: &[Part], kept: impl Fn(Part) -> bool) -> Vec<char> {
     let pairs = chars.iter().zip(parts);
-    pairs
-        .map(|(&c, &part)| if c == '\n' || kept(part) { c } else { ' ' })
-        .collect()
+    pairs.map(|(&c, &part)| if c == '\n' || kept(part) { c } else { ' ' }).collect()
 }
 
 fn parts(chars: &[char]) -> Vec<Part> {
@@ -159,11 +157,7 @@ fn end_of_raw_string(chars: &[char], start: usize) -> usize {
     (open + 1..chars.len())
         .filter(|&at| chars[at] == '"')
         .map(|at| at + 1..at + 1 + hashes)
-        .find(|tail| {
-            chars
-                .get(tail.clone())
-                .is_some_and(|t| t.iter().all(|&c| c == '#'))
-        })
+        .find(|tail| chars.get(tail.clone()).is_some_and(|t| t.iter().all(|&c| c == '#')))
         .map_or(chars.len(), |tail| tail.end)
 }
 

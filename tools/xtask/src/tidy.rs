@@ -9,11 +9,8 @@ use anyhow::Result;
 use cargo_metadata::Metadata;
 
 /// Where a path of somebody's machine begins. Written in two pieces, for this file is checked too.
-const MACHINE_PATHS: [&str; 3] = [
-    concat!("/wo", "rk/"),
-    concat!("/ro", "ot/"),
-    concat!("/ho", "me/"),
-];
+const MACHINE_PATHS: [&str; 3] =
+    [concat!("/wo", "rk/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
 
 /// Prints what is not tidy. True if everything is.
 pub(crate) fn run(workspace: &Metadata) -> Result<bool> {
@@ -23,9 +20,7 @@ pub(crate) fn run(workspace: &Metadata) -> Result<bool> {
 
 fn check(tree: &Tree) -> Vec<Finding> {
     let texts = tree.texts.iter().flat_map(check_text);
-    texts
-        .chain(tree.rust.iter().flat_map(rust::check))
-        .collect()
+    texts.chain(tree.rust.iter().flat_map(rust::check)).collect()
 }
 
 /// What holds for every text.

@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// Text that people write: everything else (mail samples, golden bytes, lock files) follows no style.
-const EXTENSIONS: [&str; 9] = [
-    "rs", "md", "toml", "sh", "service", "socket", "yml", "yaml", "conf",
-];
+const EXTENSIONS: [&str; 9] =
+    ["rs", "md", "toml", "sh", "service", "socket", "yml", "yaml", "conf"];
 
 /// All texts of the tree.
 #[derive(Debug)]
@@ -68,9 +67,7 @@ impl Tree {
             .collect();
         let modules: BTreeSet<String> = rust.iter().flat_map(test_modules).collect();
         for file in &mut rust {
-            file.is_test |= modules
-                .iter()
-                .any(|module| is_file_of_module(&file.path, module));
+            file.is_test |= modules.iter().any(|module| is_file_of_module(&file.path, module));
         }
         Self { texts, rust }
     }
@@ -84,8 +81,7 @@ impl RustFile {
 
     /// The lines that are in the product: not in a test file, not under `#[cfg(test)]`.
     pub(crate) fn outside_tests(&self) -> impl Iterator<Item = (usize, &Line)> {
-        self.numbered()
-            .filter(|(_, line)| !self.is_test && !line.in_test)
+        self.numbered().filter(|(_, line)| !self.is_test && !line.in_test)
     }
 }
 
@@ -102,17 +98,12 @@ fn listed_by_git(root: &Path) -> Result<BTreeSet<String>> {
         String::from_utf8_lossy(&output.stderr).trim()
     );
     let names = String::from_utf8(output.stdout).context("a file name is not UTF-8: rename it")?;
-    Ok(names
-        .split_terminator('\0')
-        .map(ToOwned::to_owned)
-        .collect())
+    Ok(names.split_terminator('\0').map(ToOwned::to_owned).collect())
 }
 
 fn is_text(path: &str) -> bool {
     path.starts_with(".ci/")
-        || path
-            .rsplit_once('.')
-            .is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
+        || path.rsplit_once('.').is_some_and(|(_, extension)| EXTENSIONS.contains(&extension))
 }
 
 fn is_test_path(path: &str) -> bool {
@@ -125,10 +116,7 @@ fn test_modules(file: &RustFile) -> Vec<String> {
     let folder = ["lib.rs", "main.rs", "mod.rs"]
         .iter()
         .find_map(|name| file.path.strip_suffix(name))
-        .map_or_else(
-            || format!("{}/", file.path.trim_end_matches(".rs")),
-            ToOwned::to_owned,
-        );
+        .map_or_else(|| format!("{}/", file.path.trim_end_matches(".rs")), ToOwned::to_owned);
     file.lines
         .iter()
         .filter(|line| line.in_test)
@@ -146,8 +134,7 @@ fn declared_module(code: &str) -> Option<&str> {
 }
 
 fn is_file_of_module(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
+    path.strip_prefix(module).is_some_and(|rest| rest == ".rs" || rest.starts_with('/'))
 }
 
 #[cfg(test)]
@@ -155,10 +142,9 @@ mod tests {
     use super::{TextFile, Tree, declared_module, is_test_path, is_text};
 
     fn tree(files: &[(&str, &str)]) -> Tree {
-        let files = files.iter().map(|&(path, text)| TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        });
+        let files = files
+            .iter()
+            .map(|&(path, text)| TextFile { path: path.to_owned(), text: text.to_owned() });
         Tree::new(files.collect())
     }
 
@@ -169,20 +155,11 @@ mod tests {
 
     #[test]
     fn a_file_is_a_test_by_its_path() {
-        for path in [
-            "tests/cluster.rs",
-            "a/src/x/tests.rs",
-            "a/src/tests/trust.rs",
-            "benches/b.rs",
-        ] {
+        for path in ["tests/cluster.rs", "a/src/x/tests.rs", "a/src/tests/trust.rs", "benches/b.rs"]
+        {
             assert!(is_test_path(path), "{path}");
         }
-        for path in [
-            "src/main.rs",
-            "src/contests.rs",
-            "src/tests_of_mail.rs",
-            "src/bench.rs",
-        ] {
+        for path in ["src/main.rs", "src/contests.rs", "src/tests_of_mail.rs", "src/bench.rs"] {
             assert!(!is_test_path(path), "{path}");
         }
     }
@@ -201,25 +178,15 @@ mod tests {
         ]);
         assert_eq!(
             test_files(&tree),
-            [
-                "a/src/damage.rs",
-                "a/src/damage/disk.rs",
-                "a/src/real/damage.rs"
-            ]
+            ["a/src/damage.rs", "a/src/damage/disk.rs", "a/src/real/damage.rs"]
         );
     }
 
     #[test]
     fn a_module_declaration_is_told_from_a_module_with_a_body() {
         assert_eq!(declared_module("mod tests;"), Some("tests"));
-        assert_eq!(
-            declared_module("    pub(crate) mod support;"),
-            Some("support")
-        );
-        assert_eq!(
-            declared_module("#[cfg(test)] mod damage_tests;"),
-            Some("damage_tests")
-        );
+        assert_eq!(declared_module("    pub(crate) mod support;"), Some("support"));
+        assert_eq!(declared_module("#[cfg(test)] mod damage_tests;"), Some("damage_tests"));
         assert_eq!(declared_module("mod tests {"), None);
         assert_eq!(declared_module("let a = amod b;"), None);
         assert_eq!(declared_module("use mod tests::a;"), None);

@@ -58,9 +58,7 @@ pub(crate) fn run(workspace: &Metadata, selection: &Selection) -> Result<bool> {
         Ok(holds)
     })?;
     println!("verify: {}", summary(&outcomes));
-    Ok(outcomes
-        .iter()
-        .all(|&(_, verdict)| verdict == Verdict::Holds))
+    Ok(outcomes.iter().all(|&(_, verdict)| verdict == Verdict::Holds))
 }
 
 impl Selection {
@@ -131,9 +129,7 @@ fn run_each(
 ) -> Result<Vec<(Step, Verdict)>> {
     let mut outcomes: Vec<(Step, Verdict)> = Vec::new();
     for &step in steps {
-        let has_failed = outcomes
-            .iter()
-            .any(|&(_, verdict)| verdict == Verdict::Fails);
+        let has_failed = outcomes.iter().any(|&(_, verdict)| verdict == Verdict::Fails);
         let verdict = if has_failed && !step.is_cheap() {
             Verdict::NotRun
         } else if perform(step).with_context(|| format!("{step} cannot be checked"))? {
@@ -180,19 +176,10 @@ mod tests {
     use super::{Selection, Step, Verdict, run_each, summary};
     use clap::ValueEnum;
 
-    const ALL: [Step; 5] = [
-        Step::Format,
-        Step::Clippy,
-        Step::Layers,
-        Step::Tidy,
-        Step::Tests,
-    ];
+    const ALL: [Step; 5] = [Step::Format, Step::Clippy, Step::Layers, Step::Tidy, Step::Tests];
 
     fn selected(only: &[Step], skip: &[Step]) -> Vec<Step> {
-        let selection = Selection {
-            only: only.to_vec(),
-            skip: skip.to_vec(),
-        };
+        let selection = Selection { only: only.to_vec(), skip: skip.to_vec() };
         selection.steps()
     }
 
@@ -203,10 +190,7 @@ mod tests {
 
     #[test]
     fn only_and_skip_narrow_the_steps_and_keep_their_order() {
-        assert_eq!(
-            selected(&[Step::Tidy, Step::Format], &[]),
-            [Step::Format, Step::Tidy]
-        );
+        assert_eq!(selected(&[Step::Tidy, Step::Format], &[]), [Step::Format, Step::Tidy]);
         assert_eq!(selected(&[], &[Step::Tests]), ALL[..4]);
         assert_eq!(selected(&[Step::Tidy], &[Step::Tidy]), []);
     }
@@ -229,11 +213,7 @@ mod tests {
     fn the_tests_are_run_if_all_else_holds() {
         let outcomes = run_each(&ALL, |_| Ok(true)).expect("each step has a verdict");
         assert_eq!(outcomes.len(), 5);
-        assert!(
-            outcomes
-                .iter()
-                .all(|&(_, verdict)| verdict == Verdict::Holds)
-        );
+        assert!(outcomes.iter().all(|&(_, verdict)| verdict == Verdict::Holds));
     }
 
     #[test]

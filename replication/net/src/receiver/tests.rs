@@ -12,9 +12,7 @@ use tokio::task::yield_now;
 /// Sends bytes through a pipe of `pipe_bytes`, and reads frames with a future that is dropped
 /// whenever it would wait.
 fn receive_with_cancels(bytes: Vec<u8>, pipe_bytes: usize) -> (Vec<(u8, Vec<u8>)>, usize) {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         let (mut near, far) = tokio::io::duplex(pipe_bytes);
         let mut receiver = FrameReceiver::new(Box::new(far), Link::new(Wire::Memory));
@@ -38,19 +36,14 @@ fn receive_with_cancels(bytes: Vec<u8>, pipe_bytes: usize) -> (Vec<(u8, Vec<u8>)
 #[test]
 fn dropping_the_future_at_every_byte_loses_nothing() {
     let mut bytes = Vec::new();
-    let sent: Vec<_> = (0..40_u8)
-        .map(|kind| (kind, vec![kind; usize::from(kind)]))
-        .collect();
+    let sent: Vec<_> = (0..40_u8).map(|kind| (kind, vec![kind; usize::from(kind)])).collect();
     for (kind, payload) in &sent {
         frame::encode(&mut bytes, *kind, &[payload]).unwrap();
     }
     let length = bytes.len();
     let (frames, cancels) = receive_with_cancels(bytes, 1);
     assert_eq!(frames, sent);
-    assert!(
-        cancels >= length / 2,
-        "{cancels} cancels for {length} bytes"
-    );
+    assert!(cancels >= length / 2, "{cancels} cancels for {length} bytes");
 }
 
 proptest! {

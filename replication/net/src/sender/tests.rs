@@ -50,15 +50,9 @@ async fn small_frames_leave_together() {
     for _ in 0..1000 {
         sender.send(1, &[&[7; 40]]).await.unwrap();
     }
-    assert_eq!(
-        (writes.load(Ordering::Relaxed), sender.buffered_bytes()),
-        (0, 45_000)
-    );
+    assert_eq!((writes.load(Ordering::Relaxed), sender.buffered_bytes()), (0, 45_000));
     sender.flush().await.unwrap();
-    assert_eq!(
-        (writes.load(Ordering::Relaxed), sender.buffered_bytes()),
-        (1, 0)
-    );
+    assert_eq!((writes.load(Ordering::Relaxed), sender.buffered_bytes()), (1, 0));
     for _ in 0..10_000 {
         sender.send(1, &[&[7; 40]]).await.unwrap();
     }

@@ -9,11 +9,7 @@ use std::sync::Arc;
 
 /// Sends every frame back until the peer ends, then ends too.
 async fn echo(connection: Connection) {
-    let Connection {
-        mut sender,
-        mut receiver,
-        ..
-    } = connection;
+    let Connection { mut sender, mut receiver, .. } = connection;
     while let Some(frame) = receiver.next().await.unwrap() {
         sender.send(frame.kind, &[&frame.payload]).await.unwrap();
         while let Some(frame) = receiver.try_next_buffered() {
@@ -29,9 +25,8 @@ async fn frames_of_every_size_come_back_as_they_were() {
     for prefer in EACH {
         let mut pair = pair(prefer).await;
         let echo = tokio::spawn(echo(pair.far));
-        for (kind, bytes) in [0, 1, 4, 1199, 9000, 65_531, 65_536, FRAME_BYTES_MAX, 3]
-            .into_iter()
-            .enumerate()
+        for (kind, bytes) in
+            [0, 1, 4, 1199, 9000, 65_531, 65_536, FRAME_BYTES_MAX, 3].into_iter().enumerate()
         {
             let payload: Vec<u8> = (0..bytes).map(|index| (index * 31) as u8).collect();
             let (left, right) = payload.split_at(bytes / 2);
@@ -55,11 +50,7 @@ async fn thousands_of_small_frames_keep_their_order_both_ways_at_once() {
         let pair = pair(prefer).await;
         let both = [pair.near, pair.far].map(|connection| {
             tokio::spawn(async move {
-                let Connection {
-                    mut sender,
-                    mut receiver,
-                    ..
-                } = connection;
+                let Connection { mut sender, mut receiver, .. } = connection;
                 let send = async {
                     for number in 0..FRAMES {
                         sender.send(1, &[&number.to_le_bytes()]).await.unwrap();
@@ -114,17 +105,10 @@ async fn both_sides_hold_one_session_key_and_no_two_connections_share_it() {
 async fn one_connection_serves_a_member_that_cannot_be_dialed() {
     for prefer in EACH {
         let mut pair = pair(prefer).await;
-        pair.far
-            .sender
-            .send(9, &[b"from the acceptor"])
-            .await
-            .unwrap();
+        pair.far.sender.send(9, &[b"from the acceptor"]).await.unwrap();
         pair.far.sender.flush().await.unwrap();
         let frame = pair.near.receiver.next().await.unwrap().unwrap();
-        assert_eq!(
-            (frame.kind, &frame.payload[..]),
-            (9, &b"from the acceptor"[..])
-        );
+        assert_eq!((frame.kind, &frame.payload[..]), (9, &b"from the acceptor"[..]));
     }
 }
 
@@ -204,10 +188,7 @@ async fn a_dual_stack_endpoint_shows_ipv4_peers_as_ipv4() {
         let to = [format!("127.0.0.1:{}", acceptor.local_address().port())];
         let (near, far) = tokio::join!(dialer.dial(&to, id(2), prefer), acceptor.accept());
         assert_eq!(near.unwrap().remote.to_string(), to[0]);
-        assert_eq!(
-            far.unwrap().unwrap().remote.ip(),
-            dialer.local_address().ip()
-        );
+        assert_eq!(far.unwrap().unwrap().remote.ip(), dialer.local_address().ip());
         let back = addresses(&dialer);
         let (near, _far) = tokio::join!(acceptor.dial(&back, id(1), prefer), dialer.accept());
         assert_eq!(near.unwrap().peer, id(1));
@@ -216,10 +197,9 @@ async fn a_dual_stack_endpoint_shows_ipv4_peers_as_ipv4() {
 
 #[tokio::test]
 async fn a_preference_with_two_choices_takes_the_first_that_answers() {
-    for (prefer, transport) in [
-        (Preference::Quic, Transport::Quic),
-        (Preference::Tcp, Transport::Tcp),
-    ] {
+    for (prefer, transport) in
+        [(Preference::Quic, Transport::Quic), (Preference::Tcp, Transport::Tcp)]
+    {
         assert_eq!(pair(prefer).await.near.transport, transport);
     }
 }

@@ -35,10 +35,9 @@ async fn falls_back_to_quic_where_tcp_refuses() {
 async fn a_transport_switched_off_here_is_not_waited_for() {
     let authority = Authority::new();
     let acceptor = endpoint(authority.member(2));
-    for (prefer, tcp, expected) in [
-        (Preference::Quic, true, Transport::Tcp),
-        (Preference::Tcp, false, Transport::Quic),
-    ] {
+    for (prefer, tcp, expected) in
+        [(Preference::Quic, true, Transport::Tcp), (Preference::Tcp, false, Transport::Quic)]
+    {
         let dialer = endpoint_with(authority.member(1), |settings| {
             settings.tcp = tcp;
             settings.quic = !tcp;
@@ -107,13 +106,7 @@ async fn says_what_was_tried_when_nobody_answers() {
     assert_eq!(peer, id(2));
     let kinds: Vec<_> = attempts
         .iter()
-        .map(|attempt| {
-            (
-                attempt.address.as_str(),
-                attempt.transport,
-                attempt.cause.kind(),
-            )
-        })
+        .map(|attempt| (attempt.address.as_str(), attempt.transport, attempt.cause.kind()))
         .collect();
     assert_eq!(
         kinds,
@@ -146,20 +139,14 @@ async fn an_address_in_use_is_named() {
     let authority = Authority::new();
     let first = endpoint(authority.member(1));
     for tcp in [true, false] {
-        let mut settings = Settings::new(
-            first.local_address(),
-            authority.member(2),
-            super::support::everyone(),
-        );
+        let mut settings =
+            Settings::new(first.local_address(), authority.member(2), super::support::everyone());
         settings.tcp = tcp;
         let error = Endpoint::bind(settings).unwrap_err();
         assert_eq!(error.kind(), "bind");
         let text = error.to_string();
         assert!(text.contains(&first.local_address().to_string()), "{text}");
-        assert!(
-            text.contains(if tcp { "(TCP)" } else { "(QUIC)" }),
-            "{text}"
-        );
+        assert!(text.contains(if tcp { "(TCP)" } else { "(QUIC)" }), "{text}");
         assert!(text.contains("in use"), "{text}");
     }
 }
@@ -167,11 +154,8 @@ async fn an_address_in_use_is_named() {
 #[tokio::test]
 async fn an_endpoint_needs_a_transport() {
     let identity = Authority::new().member(1);
-    let mut settings = Settings::new(
-        "127.0.0.1:0".parse().unwrap(),
-        identity,
-        super::support::everyone(),
-    );
+    let mut settings =
+        Settings::new("127.0.0.1:0".parse().unwrap(), identity, super::support::everyone());
     settings.tcp = false;
     settings.quic = false;
     assert_eq!(Endpoint::bind(settings).unwrap_err().kind(), "no-transport");

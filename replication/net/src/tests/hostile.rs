@@ -33,9 +33,7 @@ async fn raw_with(
     config: Arc<ClientConfig>,
 ) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(to.local_address()).await?;
-    TlsConnector::from(config)
-        .connect(crate::authority::server_name(id(2)), stream)
-        .await
+    TlsConnector::from(config).connect(crate::authority::server_name(id(2)), stream).await
 }
 
 async fn rejection(of: &Endpoint) -> Rejected {
@@ -143,15 +141,7 @@ async fn another_application_protocol_is_refused_and_so_is_none() {
         })
         .await;
         let why = rejection(&acceptor).await.why;
-        assert!(
-            matches!(
-                why,
-                NetError::Protocol {
-                    fault: ProtocolFault::Application
-                }
-            ),
-            "{why}"
-        );
+        assert!(matches!(why, NetError::Protocol { fault: ProtocolFault::Application }), "{why}");
         drop(client);
     }
 }
@@ -219,9 +209,7 @@ async fn no_session_is_resumed_even_if_the_dialer_asks() {
 #[tokio::test]
 async fn an_oversized_frame_is_refused_at_its_header() {
     let (_acceptor, mut near, mut far) = raw_pair().await;
-    near.write_all(b"\x01\0\0\0\x05x\x01\0\x10\0\x05")
-        .await
-        .unwrap();
+    near.write_all(b"\x01\0\0\0\x05x\x01\0\x10\0\x05").await.unwrap();
     assert_eq!(far.receiver.next().await.unwrap().unwrap().kind, 5);
     for _ in 0..2 {
         assert_eq!(far.receiver.try_next_buffered(), None);
@@ -238,10 +226,7 @@ async fn a_stream_that_ends_within_a_frame_is_truncated() {
         near.write_all(sent).await.unwrap();
         near.shutdown().await.unwrap();
         let error = far.receiver.next().await.unwrap_err();
-        assert!(
-            matches!(error, NetError::Truncated { missing: m } if m == missing),
-            "{error}"
-        );
+        assert!(matches!(error, NetError::Truncated { missing: m } if m == missing), "{error}");
     }
 }
 

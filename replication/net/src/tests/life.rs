@@ -35,10 +35,7 @@ async fn a_closer_cuts_both_halves_from_another_task_and_the_peer_notices() {
         let error = far.receiver.next().await.unwrap_err();
         match prefer {
             Preference::OnlyQuic => {
-                assert_eq!(
-                    error.to_string(),
-                    "the peer closed the connection: no longer a member"
-                );
+                assert_eq!(error.to_string(), "the peer closed the connection: no longer a member");
                 assert!(!error.is_transient());
             }
             _ => assert_eq!(error.kind(), "lost"),
@@ -114,12 +111,9 @@ async fn shutting_down_ends_connections_and_accepting() {
         assert_eq!(pair.far.receiver.next().await.unwrap_err().kind(), "closed");
         let error = pair.near.receiver.next().await.unwrap_err();
         match prefer {
-            Preference::OnlyQuic => assert!(matches!(
-                error,
-                NetError::ClosedByPeer {
-                    reason: CloseReason::Shutdown
-                }
-            )),
+            Preference::OnlyQuic => {
+                assert!(matches!(error, NetError::ClosedByPeer { reason: CloseReason::Shutdown }))
+            }
             _ => assert_eq!(error.kind(), "lost"),
         }
         pair.dialer.shutdown().await;

@@ -9,8 +9,11 @@ use quar_base::ids::MemberId;
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio::time::timeout;
 
 pub(super) const DAY: Duration = Duration::from_secs(86_400);
+/// Far more than a handshake may take.
+const MEETING_MAX: Duration = Duration::from_secs(60);
 /// Both transports, one at a time.
 pub(super) const EACH: [Preference; 2] = [Preference::OnlyQuic, Preference::OnlyTcp];
 
@@ -111,9 +114,13 @@ pub(super) async fn meet(
     prefer: Preference,
 ) -> (Result<Connection, NetError>, Result<Connection, Rejected>) {
     let to = addresses(acceptor);
-    tokio::join!(dialer.dial(&to, id(peer), prefer), async {
-        acceptor.accept().await.expect("the endpoint is open")
-    })
+    let both = async {
+        tokio::join!(dialer.dial(&to, id(peer), prefer), async {
+            acceptor.accept().await.expect("the endpoint is open")
+        })
+    };
+    // A dial that never gets through would leave the acceptor waiting for ever.
+    timeout(MEETING_MAX, both).await.expect("they meet")
 }
 
 /// Two members of one cluster, and a connection between them: its two ends, dialer's first.
@@ -133,10 +140,5 @@ pub(super) async fn pair_with(prefer: Preference, change: impl Fn(&mut Settings)
     let dialer = endpoint_with(authority.member(1), &change);
     let acceptor = endpoint_with(authority.member(2), &change);
     let (near, far) = meet(&dialer, &acceptor, 2, prefer).await;
-    Pair {
-        dialer,
-        acceptor,
-        near: near.unwrap(),
-        far: far.unwrap(),
-    }
+    Pair { dialer, acceptor, near: near.unwrap(), far: far.unwrap() }
 }

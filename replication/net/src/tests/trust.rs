@@ -61,10 +61,9 @@ async fn an_acceptor_refuses_whom_the_roster_does_not_name() {
         let met = meet(&dialer, &acceptor, 2, prefer).await;
         assert_eq!(refused(&met), Refusal::NotAdmitted);
         match &met.1 {
-            Err(Rejected {
-                why: NetError::UnknownMember { member },
-                ..
-            }) => assert_eq!(*member, id(1)),
+            Err(Rejected { why: NetError::UnknownMember { member }, .. }) => {
+                assert_eq!(*member, id(1))
+            }
             other => panic!("not refused for the roster: {other:?}"),
         }
     }
@@ -130,10 +129,7 @@ async fn a_dialer_refuses_another_member_than_it_dialed() {
 async fn an_expired_certificate_is_refused_on_both_sides() {
     for prefer in EACH {
         let authority = Authority::new();
-        let (valid, expired) = (
-            endpoint(authority.member(1)),
-            endpoint(authority.expired(2)),
-        );
+        let (valid, expired) = (endpoint(authority.member(1)), endpoint(authority.expired(2)));
         let met = meet(&valid, &expired, 2, prefer).await;
         assert_eq!(kinds(met), ("expired", "refused-by-peer"));
         let met = meet(&expired, &valid, 1, prefer).await;
@@ -157,10 +153,7 @@ async fn a_certificate_of_the_future_is_refused() {
 async fn an_expired_certificate_passes_within_the_grace_and_not_beyond() {
     for prefer in EACH {
         let authority = Authority::new();
-        let (valid, expired) = (
-            endpoint(authority.member(1)),
-            endpoint(authority.expired(2)),
-        );
+        let (valid, expired) = (endpoint(authority.member(1)), endpoint(authority.expired(2)));
         valid.set_expiry_grace(2 * DAY);
         let (near, far) = meet(&expired, &valid, 1, prefer).await;
         assert!(near.is_ok() && far.is_ok());
@@ -198,12 +191,7 @@ async fn a_certificate_without_its_key_proves_nothing() {
         .await;
     let rejected = acceptor.accept().await.unwrap().unwrap_err();
     assert!(
-        matches!(
-            rejected.why,
-            NetError::BadCertificate {
-                fault: CertificateFault::KeyNotProven
-            }
-        ),
+        matches!(rejected.why, NetError::BadCertificate { fault: CertificateFault::KeyNotProven }),
         "{rejected}"
     );
     drop(client);
@@ -229,10 +217,7 @@ async fn a_renewed_identity_serves_the_next_handshake() {
 async fn a_rejection_says_on_which_door_it_happened() {
     for (prefer, transport) in EACH.into_iter().zip([Transport::Quic, Transport::Tcp]) {
         let authority = Authority::new();
-        let (valid, expired) = (
-            endpoint(authority.member(1)),
-            endpoint(authority.expired(2)),
-        );
+        let (valid, expired) = (endpoint(authority.member(1)), endpoint(authority.expired(2)));
         let (_, far) = meet(&expired, &valid, 1, prefer).await;
         assert_eq!(far.unwrap_err().transport, transport);
     }
@@ -247,10 +232,7 @@ fn an_identity_needs_a_key_and_a_certificate_of_one_member_from_its_authority() 
     let good = ours.issue(name(), &key, |_| ());
     let kind = |certificate: Vec<u8>, key: &KeyPair, authority: Vec<u8>| {
         let identity = Identity::new(certificate, key.serialize_der(), authority);
-        identity.map_or_else(
-            |error| error.to_string(),
-            |identity| format!("{identity:?}"),
-        )
+        identity.map_or_else(|error| error.to_string(), |identity| format!("{identity:?}"))
     };
     let member = format!("Identity({})", id(1));
     assert_eq!(kind(good.clone(), &key, ours.der()), member);
@@ -280,10 +262,7 @@ fn an_identity_needs_a_key_and_a_certificate_of_one_member_from_its_authority() 
         "the certificate names more than one member"
     );
     let with_host = vec!["host.example".to_owned(), certificate_name(id(1))];
-    assert_eq!(
-        kind(ours.issue(with_host, &key, |_| ()), &key, ours.der()),
-        member
-    );
+    assert_eq!(kind(ours.issue(with_host, &key, |_| ()), &key, ours.der()), member);
     assert_eq!(
         kind(ours.issue(name(), &p384, |_| ()), &p384, ours.der()),
         "the certificate does not hold a P-256 key"
@@ -310,8 +289,5 @@ fn an_identity_comes_from_pem_too_and_its_key_is_not_shown() {
     .unwrap();
     assert_eq!(identity.member(), id(7));
     assert_eq!(format!("{identity:?}"), format!("Identity({})", id(7)));
-    assert_eq!(
-        Identity::from_pem(b"", b"", b"").unwrap_err().kind(),
-        "bad-certificate"
-    );
+    assert_eq!(Identity::from_pem(b"", b"", b"").unwrap_err().kind(), "bad-certificate");
 }

@@ -11,18 +11,12 @@ use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 fn head(action: bool) -> Head {
     Head {
         kind: if action { Kind::DELETED } else { Kind::ARRIVAL },
-        bucket: Bucket {
-            class: Class::SPAM,
-            day: Day(20_780),
-        },
+        bucket: Bucket { class: Class::SPAM, day: Day(20_780) },
         second: 29_712,
         author: MemberId([3; 16]),
         action: action.then_some(ActionHead {
             key_id: KeyId([4; 8]),
-            message: RecordKey {
-                second: 7,
-                id: RecordId([5; 32]),
-            },
+            message: RecordKey { second: 7, id: RecordId([5; 32]) },
         }),
     }
 }
@@ -85,10 +79,7 @@ fn keeps_kinds_of_a_later_version() {
 #[test]
 fn refuses_a_record_beyond_the_limit() {
     let payload = vec![0; crate::limits::RECORD_BYTES_MAX];
-    assert!(matches!(
-        Record::unsigned(head(false), &payload),
-        Err(RecordError::TooLarge(_))
-    ));
+    assert!(matches!(Record::unsigned(head(false), &payload), Err(RecordError::TooLarge(_))));
 }
 
 proptest! {

@@ -57,17 +57,9 @@ fn random_write(rng: &mut Rng) -> Write {
         return Write::Delete { tree, key };
     }
     // One in twenty is too large for sled to keep beside others.
-    let length = if rng.below(20) == 0 {
-        rng.below(40_000)
-    } else {
-        rng.below(40)
-    };
+    let length = if rng.below(20) == 0 { rng.below(40_000) } else { rng.below(40) };
     let fill = rng.below(256) as u8;
-    Write::Put {
-        tree,
-        key,
-        value: vec![fill; length as usize],
-    }
+    Write::Put { tree, key, value: vec![fill; length as usize] }
 }
 
 /// What an index must hold, and what a crash could leave of it.
@@ -102,15 +94,10 @@ impl Model {
     fn take_write(&mut self, write: &Write) {
         match write {
             Write::Put { tree, key, value } => {
-                self.trees
-                    .entry(*tree)
-                    .or_default()
-                    .insert(key.clone(), value.clone());
+                self.trees.entry(*tree).or_default().insert(key.clone(), value.clone());
             }
             Write::Delete { tree, key } => {
-                self.trees
-                    .get_mut(tree)
-                    .and_then(|entries| entries.remove(key));
+                self.trees.get_mut(tree).and_then(|entries| entries.remove(key));
             }
         }
     }
@@ -124,10 +111,7 @@ impl Model {
     /// What a crash leaves that keeps the first `changes` unflushed ones.
     #[must_use]
     pub fn after_crash(&self, changes: usize) -> Self {
-        let mut left = Self {
-            trees: self.flushed.clone(),
-            ..Self::default()
-        };
+        let mut left = Self { trees: self.flushed.clone(), ..Self::default() };
         for step in self.since.iter().take(changes) {
             left.take(step);
         }
@@ -177,17 +161,9 @@ pub fn compare(index: &dyn Index, model: &Model) {
     for tree in [Tree::Meta, Tree::Bucket(bucket(1)), Tree::Bucket(bucket(2))] {
         let expected = model.trees.get(&tree).cloned().unwrap_or_default();
         for (key, value) in &expected {
-            assert_eq!(
-                get(index, tree, key).as_ref(),
-                Some(value),
-                "{tree} {key:?}"
-            );
+            assert_eq!(get(index, tree, key).as_ref(), Some(value), "{tree} {key:?}");
         }
-        assert_eq!(
-            all(index, tree, b""),
-            expected.into_iter().collect::<Entries>(),
-            "{tree}"
-        );
+        assert_eq!(all(index, tree, b""), expected.into_iter().collect::<Entries>(), "{tree}");
     }
 }
 

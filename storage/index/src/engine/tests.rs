@@ -38,11 +38,7 @@ fn keys(engine: &Engine, start: &[u8], count: usize) -> Vec<Vec<u8>> {
 fn entries_are_found_from_every_start_and_in_pages_of_every_size() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
-    settle(
-        &engine,
-        dir.path(),
-        (0..200).map(|number| put(TREE, &key(number), &[number; 30])),
-    );
+    settle(&engine, dir.path(), (0..200).map(|number| put(TREE, &key(number), &[number; 30])));
     let all: Vec<_> = (0..200).map(key).collect();
     for count in [1, 10, 150, 1000] {
         for start in (0..=200).step_by(7) {
@@ -58,16 +54,11 @@ fn what_a_cut_left_behind_is_seen_once_and_goes_with_the_next_change() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let tree = engine.db.open_tree("m").unwrap();
-    settle(
-        &engine,
-        dir.path(),
-        (0..12).map(|number| put(TREE, &key(number), &[0; 30])),
-    );
+    settle(&engine, dir.path(), (0..12).map(|number| put(TREE, &key(number), &[0; 30])));
     assert_eq!(tree.len(), 1, "one leaf");
     // The leaf to the right is written, the one to the left not yet shortened.
     let right = BTreeMap::from([(key(6), vec![1]), (key(8), vec![1])]);
-    tree.insert(key(6), super::leaf::cut(&right).remove(0).1)
-        .unwrap();
+    tree.insert(key(6), super::leaf::cut(&right).remove(0).1).unwrap();
     let expected: Vec<_> = (0..6).chain([6, 8]).map(key).collect();
     assert_eq!(keys(&engine, b"", 100), expected);
     assert_eq!(keys(&engine, &key(7), 100), [key(8)]);
@@ -87,20 +78,10 @@ fn leaves_that_became_empty_are_removed() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let numbers = 0..100u8;
-    settle(
-        &engine,
-        dir.path(),
-        numbers
-            .clone()
-            .map(|number| put(TREE, &key(number), &[0; 60])),
-    );
+    settle(&engine, dir.path(), numbers.clone().map(|number| put(TREE, &key(number), &[0; 60])));
     let tree = engine.db.open_tree("m").unwrap();
     assert!(tree.len() > 3);
-    settle(
-        &engine,
-        dir.path(),
-        numbers.map(|number| delete(TREE, &key(number))),
-    );
+    settle(&engine, dir.path(), numbers.map(|number| delete(TREE, &key(number))));
     assert_eq!(tree.len(), 0);
     settle(&engine, dir.path(), [put(TREE, b"again", b"")]);
     assert_eq!(keys(&engine, b"", 10), [b"again"]);
@@ -111,16 +92,10 @@ fn trees_come_back_when_opened_again() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     let [first, second] = [1, 2].map(|day| Tree::Bucket(bucket(day)));
-    settle(
-        &engine,
-        dir.path(),
-        [put(first, b"1", b"a"), put(second, b"2", b"b")],
-    );
+    settle(&engine, dir.path(), [put(first, b"1", b"a"), put(second, b"2", b"b")]);
     let mut front = Front::default();
     front.drop_tree(bucket(1));
-    engine
-        .settle(&front, dir.path(), &Pulse::default())
-        .unwrap();
+    engine.settle(&front, dir.path(), &Pulse::default()).unwrap();
     super::close(engine, dir.path()).unwrap();
     let engine = open(dir.path());
     assert_eq!(engine.buckets(), [bucket(2)]);
@@ -133,12 +108,7 @@ fn opening_reads_every_leaf() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open(dir.path());
     settle(&engine, dir.path(), [put(TREE, b"k", b"v")]);
-    engine
-        .db
-        .open_tree("m")
-        .unwrap()
-        .insert(b"x", b"\x09 too short")
-        .unwrap();
+    engine.db.open_tree("m").unwrap().insert(b"x", b"\x09 too short").unwrap();
     super::close(engine, dir.path()).unwrap();
     let fault = Engine::open(dir.path(), &Pulse::default()).expect_err("no leaf");
     assert!(matches!(fault, super::Fault::Strange(_)), "{fault:?}");

@@ -38,23 +38,8 @@ fn a_later_format_is_named_and_refused() {
     bytes.extend(b"what format 9 adds");
     fs::write(root.path().join(FORMAT_FILE), bytes).unwrap();
     let error = error_of(root.path());
-    assert!(
-        matches!(
-            error,
-            IndexError::LaterFormat {
-                found: 9,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("has format 9 and this program knows 1 at most"),
-        "{error}"
-    );
+    assert!(matches!(error, IndexError::LaterFormat { found: 9, known: 1, .. }), "{error}");
+    assert!(error.to_string().contains("has format 9 and this program knows 1 at most"), "{error}");
 }
 
 #[test]
@@ -73,10 +58,7 @@ fn files_of_sled_without_a_format_are_damage() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("db"), b"from somewhere").unwrap();
     assert!(error_of(root.path()).needs_rebuild());
-    assert!(
-        error_of(root.path()).needs_rebuild(),
-        "the first refusal must not have mended it"
-    );
+    assert!(error_of(root.path()).needs_rebuild(), "the first refusal must not have mended it");
 }
 
 #[test]
@@ -84,22 +66,8 @@ fn a_place_out_of_reach_is_named_with_its_cause() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("file"), b"").unwrap();
     let error = error_of(&root.path().join("file/index"));
-    assert!(
-        matches!(
-            error,
-            IndexError::Io {
-                action: "create the directory",
-                ..
-            }
-        ),
-        "{error}"
-    );
-    assert!(
-        error
-            .to_string()
-            .contains("file/index: create the directory: "),
-        "{error}"
-    );
+    assert!(matches!(error, IndexError::Io { action: "create the directory", .. }), "{error}");
+    assert!(error.to_string().contains("file/index: create the directory: "), "{error}");
 }
 
 #[test]
@@ -112,15 +80,10 @@ fn setting_aside_keeps_the_newest_only() {
         let aside = set_aside(&dir).unwrap();
         assert_eq!(aside, root.path().join(format!("index.damaged-{number}")));
     }
-    let names: Vec<_> = fs::read_dir(root.path())
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name())
-        .collect();
+    let names: Vec<_> =
+        fs::read_dir(root.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(names, ["index.damaged-3"]);
-    assert_eq!(
-        fs::read(root.path().join("index.damaged-3/db")).unwrap(),
-        b"3"
-    );
+    assert_eq!(fs::read(root.path().join("index.damaged-3/db")).unwrap(), b"3");
 }
 
 #[test]
@@ -128,9 +91,6 @@ fn an_open_index_is_not_set_aside() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("index");
     let _claim = claim(&dir).unwrap();
-    assert_eq!(
-        set_aside(&dir).unwrap_err().kind(),
-        io::ErrorKind::ResourceBusy
-    );
+    assert_eq!(set_aside(&dir).unwrap_err().kind(), io::ErrorKind::ResourceBusy);
     assert!(dir.is_dir());
 }

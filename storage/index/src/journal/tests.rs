@@ -77,10 +77,7 @@ fn room_that_was_never_written_is_a_torn_end() {
     for written in [0, ends[1], ends[3]] {
         let grown = [&bytes[..written], &[0; 5000]].concat();
         let whole = ends.iter().position(|end| *end == written).unwrap();
-        assert_eq!(
-            read_frames(&grown),
-            Some((writes[..whole].to_vec(), written))
-        );
+        assert_eq!(read_frames(&grown), Some((writes[..whole].to_vec(), written)));
     }
 }
 

@@ -13,20 +13,14 @@ use std::path::{Path, PathBuf};
 const ENTRIES: u32 = 4000;
 
 fn trees() -> Vec<Tree> {
-    [Tree::Meta]
-        .into_iter()
-        .chain((1..4).map(|day| Tree::Bucket(bucket(day))))
-        .collect()
+    [Tree::Meta].into_iter().chain((1..4).map(|day| Tree::Bucket(bucket(day)))).collect()
 }
 
 fn fill(index: &dyn Index, rng: &mut Rng, count: u32) -> Result<(), IndexError> {
     for number in 0..count {
         let tree = trees()[number as usize % 4];
         let value = rng.bytes::<20>();
-        index.write(vec![
-            put(tree, &rng.bytes::<16>(), &value),
-            delete(tree, &value),
-        ])?;
+        index.write(vec![put(tree, &rng.bytes::<16>(), &value), delete(tree, &value)])?;
     }
     // One that sled keeps in a file of its own.
     index.write(vec![put(Tree::Meta, &rng.bytes::<4>(), &vec![7; 100_000])])?;
@@ -56,11 +50,7 @@ fn files_of(dir: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() {
-            files.extend(files_of(&path))
-        } else {
-            files.push(path)
-        }
+        if path.is_dir() { files.extend(files_of(&path)) } else { files.push(path) }
     }
     files.sort();
     files
@@ -70,11 +60,7 @@ fn files_of(dir: &Path) -> Vec<PathBuf> {
 fn damage(dir: &Path, rng: &mut Rng) -> String {
     let files = files_of(dir);
     let db = dir.join("db");
-    let path = if rng.below(3) > 0 {
-        &db
-    } else {
-        &files[rng.below(files.len() as u64) as usize]
-    };
+    let path = if rng.below(3) > 0 { &db } else { &files[rng.below(files.len() as u64) as usize] };
     let mut bytes = fs::read(path).unwrap();
     let at = rng.below(bytes.len().max(1) as u64) as usize;
     let page = at..bytes.len().min(at + 4096);
@@ -100,9 +86,7 @@ fn damage(dir: &Path, rng: &mut Rng) -> String {
             "zeroed page"
         }
         4 => {
-            bytes[page]
-                .iter_mut()
-                .for_each(|byte| *byte = rng.bytes::<1>()[0]);
+            bytes[page].iter_mut().for_each(|byte| *byte = rng.bytes::<1>()[0]);
             "garbage page"
         }
         5 => {
@@ -116,10 +100,7 @@ fn damage(dir: &Path, rng: &mut Rng) -> String {
         }
     };
     fs::write(path, bytes).unwrap();
-    format!(
-        "{}: {kind} at {at}",
-        path.strip_prefix(dir).unwrap().display()
-    )
+    format!("{}: {kind} at {at}", path.strip_prefix(dir).unwrap().display())
 }
 
 fn seeded(number: u8) -> Rng {
@@ -168,8 +149,5 @@ fn damaged_files_give_an_error_or_a_readable_index() {
 
 /// `QUAR_DAMAGE_ROUNDS=5000` looks longer.
 fn rounds() -> usize {
-    std::env::var("QUAR_DAMAGE_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(60)
+    std::env::var("QUAR_DAMAGE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
 }

@@ -26,18 +26,9 @@ impl Temporary {
 
 /// From settling at every write to hardly ever.
 const GATHERS: [Gather; 4] = [
-    Gather {
-        entries_max: 5,
-        ..GATHER
-    },
-    Gather {
-        entries_max: 20,
-        ..GATHER
-    },
-    Gather {
-        logged_bytes_max: 1000,
-        ..GATHER
-    },
+    Gather { entries_max: 5, ..GATHER },
+    Gather { entries_max: 20, ..GATHER },
+    Gather { logged_bytes_max: 1000, ..GATHER },
     GATHER,
 ];
 
@@ -144,9 +135,7 @@ fn check_a_woven_scan(sled_has: fn(u16) -> bool) {
     assert_eq!(keys(), expected);
     // A long run of deletes must not end the scan.
     let gone = expected.drain(100..1500);
-    index
-        .write(gone.map(|key| contract::delete(tree, &key)).collect())
-        .unwrap();
+    index.write(gone.map(|key| contract::delete(tree, &key)).collect()).unwrap();
     assert_eq!(keys(), expected);
 }
 
@@ -159,28 +148,14 @@ fn a_scan_weaves_what_sled_has_with_what_it_has_not() {
 #[test]
 fn changes_are_settled_when_enough_of_either_kind_have_gathered() {
     for (gather, same_key) in [
-        (
-            Gather {
-                entries_max: 10,
-                ..GATHER
-            },
-            false,
-        ),
-        (
-            Gather {
-                logged_bytes_max: 200,
-                ..GATHER
-            },
-            true,
-        ),
+        (Gather { entries_max: 10, ..GATHER }, false),
+        (Gather { logged_bytes_max: 200, ..GATHER }, true),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let index = SledIndex::open_with(dir.path(), gather).unwrap();
         for number in 0..50u8 {
             let key = if same_key { 0 } else { number };
-            index
-                .write(vec![put(Tree::Bucket(bucket(1)), &[key], &[number; 20])])
-                .unwrap();
+            index.write(vec![put(Tree::Bucket(bucket(1)), &[key], &[number; 20])]).unwrap();
             assert!(index.read_layers(|layers| layers.newer.entries()) < 10);
         }
         assert_eq!(index.engine().buckets(), [bucket(1)]);
@@ -190,11 +165,7 @@ fn changes_are_settled_when_enough_of_either_kind_have_gathered() {
 #[test]
 fn the_journal_is_not_given_twice_what_it_has() {
     let dir = tempfile::tempdir().unwrap();
-    let journal_bytes = || {
-        fs::metadata(dir.path().join("quar-index.journal"))
-            .unwrap()
-            .len()
-    };
+    let journal_bytes = || fs::metadata(dir.path().join("quar-index.journal")).unwrap().len();
     let index = SledIndex::open(dir.path()).unwrap();
     index.write(vec![put(Tree::Meta, b"k", b"v")]).unwrap();
     index.flush().unwrap();
@@ -212,10 +183,7 @@ fn a_crash_before_the_journal_is_emptied_changes_nothing() {
         let [home, before] = ["index", "before"].map(|name| root.path().join(name));
         let index = SledIndex::open(&home).unwrap();
         let mut model = contract::follow(&index, &History::from_seed(seed));
-        let more = [
-            put(Tree::Meta, b"k", b"v"),
-            put(Tree::Bucket(bucket(1)), b"k", b"v"),
-        ];
+        let more = [put(Tree::Meta, b"k", b"v"), put(Tree::Bucket(bucket(1)), b"k", b"v")];
         for step in [Step::Flush, Step::Write(more.to_vec()), Step::Flush] {
             contract::apply(&index, &step).unwrap();
             model.take(&step);
@@ -225,15 +193,8 @@ fn a_crash_before_the_journal_is_emptied_changes_nothing() {
         index.flush().unwrap();
         drop(index);
         let journal = "quar-index.journal";
-        assert_eq!(
-            fs::metadata(home.join(journal)).unwrap().len(),
-            0,
-            "settled"
-        );
-        assert_ne!(
-            fs::copy(before.join(journal), home.join(journal)).unwrap(),
-            0
-        );
+        assert_eq!(fs::metadata(home.join(journal)).unwrap().len(), 0, "settled");
+        assert_ne!(fs::copy(before.join(journal), home.join(journal)).unwrap(), 0);
         let index = SledIndex::open(&home).unwrap();
         contract::compare(&index, &model);
         index.drop_tree(bucket(99)).unwrap();
@@ -254,10 +215,7 @@ fn opens_once_at_a_time() {
     first.flush().unwrap();
     drop(first);
     let second = SledIndex::open(dir.path()).unwrap();
-    assert_eq!(
-        second.get(Tree::Meta, b"k").unwrap().as_deref(),
-        Some(&b"v"[..])
-    );
+    assert_eq!(second.get(Tree::Meta, b"k").unwrap().as_deref(), Some(&b"v"[..]));
 }
 
 #[test]
@@ -279,17 +237,7 @@ fn an_index_of_a_later_format_is_left_as_it_is() {
     let later = b"QUARIDX\n\x02\x00\x00\x00\x79\xf0\x37\x94\x42\xff\x69\x59";
     fs::write(&file, later).unwrap();
     let error = SledIndex::open(dir.path()).expect_err("later");
-    assert!(
-        matches!(
-            error,
-            IndexError::LaterFormat {
-                found: 2,
-                known: 1,
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(error, IndexError::LaterFormat { found: 2, known: 1, .. }), "{error}");
     assert_eq!(fs::read(&file).unwrap(), later);
 }
 
@@ -298,17 +246,12 @@ fn an_index_set_aside_makes_room_for_a_new_one() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("index");
     let index = SledIndex::open(&dir).unwrap();
-    index
-        .write(vec![put(Tree::Bucket(bucket(1)), b"k", b"v")])
-        .unwrap();
+    index.write(vec![put(Tree::Bucket(bucket(1)), b"k", b"v")]).unwrap();
     index.flush().unwrap();
     drop(index);
     let aside = set_aside(&dir).unwrap();
     assert_eq!(SledIndex::open(&dir).unwrap().buckets().unwrap(), []);
-    assert_eq!(
-        SledIndex::open(&aside).unwrap().buckets().unwrap(),
-        [bucket(1)]
-    );
+    assert_eq!(SledIndex::open(&aside).unwrap().buckets().unwrap(), [bucket(1)]);
 }
 
 #[test]
@@ -323,11 +266,7 @@ fn after_a_failure_the_index_answers_with_errors_only() {
     assert!(index.flush().is_err());
     assert!(index.get(Tree::Meta, b"k").is_err());
     assert!(index.write(Vec::new()).is_err());
-    assert!(
-        index
-            .scan(Tree::Meta, b"", &mut |_, _| panic!("visited"))
-            .is_err()
-    );
+    assert!(index.scan(Tree::Meta, b"", &mut |_, _| panic!("visited")).is_err());
     assert!(index.drop_tree(bucket(1)).is_err());
     assert!(index.buckets().is_err());
 }
@@ -338,14 +277,9 @@ fn a_panic_of_the_visitor_stays_the_visitors() {
     let index = SledIndex::open(dir.path()).unwrap();
     index.write(vec![put(Tree::Meta, b"k", b"v")]).unwrap();
     let scan = std::panic::AssertUnwindSafe(|| {
-        index.scan(Tree::Meta, b"", &mut |_, _| {
-            std::panic::resume_unwind(Box::new("mine"))
-        })
+        index.scan(Tree::Meta, b"", &mut |_, _| std::panic::resume_unwind(Box::new("mine")))
     });
     let panic = std::panic::catch_unwind(scan).expect_err("passed on");
     assert_eq!(panic.downcast_ref(), Some(&"mine"));
-    assert_eq!(
-        index.get(Tree::Meta, b"k").unwrap().as_deref(),
-        Some(&b"v"[..])
-    );
+    assert_eq!(index.get(Tree::Meta, b"k").unwrap().as_deref(), Some(&b"v"[..]));
 }

@@ -72,26 +72,11 @@ fn the_root_is_what_the_header_says_for_every_shape() {
 #[test]
 fn golden_state_roots() {
     for (count, root) in [
-        (
-            0,
-            "0000000000000000000000000000000000000000000000000000000000000000",
-        ),
-        (
-            1,
-            "25e62dc6da0b6643f08add4992256e7889df1b0f733e1f3d144c2174f407764c",
-        ),
-        (
-            2,
-            "8b9c8daf23875e42509e52804733c0b9d98db1ec06736e8e94aa94acb4fecee0",
-        ),
-        (
-            3,
-            "ed7b5b0ced24f9363f15505afab7a787b8028bf350199b309427424b6c58c7be",
-        ),
-        (
-            100,
-            "69116ccea8360a54cc44c46a0d4a3b233f14b3552146ec67da930e63bcc5e0f6",
-        ),
+        (0, "0000000000000000000000000000000000000000000000000000000000000000"),
+        (1, "25e62dc6da0b6643f08add4992256e7889df1b0f733e1f3d144c2174f407764c"),
+        (2, "8b9c8daf23875e42509e52804733c0b9d98db1ec06736e8e94aa94acb4fecee0"),
+        (3, "ed7b5b0ced24f9363f15505afab7a787b8028bf350199b309427424b6c58c7be"),
+        (100, "69116ccea8360a54cc44c46a0d4a3b233f14b3552146ec67da930e63bcc5e0f6"),
     ] {
         assert_eq!(tree(&first(count)).root().to_string(), root, "{count}");
     }
@@ -120,11 +105,7 @@ fn a_pair_read_as_a_leaf_changes_the_state_root() {
     let three = MerkleTree::<BucketHasher>::from_leaves(&leaves);
     let pair = BucketHasher::concat_and_hash(&leaves[0], Some(&leaves[1]));
     let two = MerkleTree::<BucketHasher>::from_leaves(&[pair, leaves[2]]);
-    assert_eq!(
-        three.root(),
-        two.root(),
-        "rs_merkle alone does not tell them apart"
-    );
+    assert_eq!(three.root(), two.root(), "rs_merkle alone does not tell them apart");
     assert_ne!(DayTree { tree: three }.root(), DayTree { tree: two }.root());
 }
 

@@ -14,18 +14,12 @@ mod properties;
 /// Key `i` of a fixed list over a day.
 fn spread_key(i: u32) -> RecordKey {
     let id = RecordId(*blake3::hash(&i.to_be_bytes()).as_bytes());
-    RecordKey {
-        second: i * 37 % 86_400,
-        id,
-    }
+    RecordKey { second: i * 37 % 86_400, id }
 }
 
 /// Key `i` of a fixed list within one second.
 fn crowded_key(i: u32) -> RecordKey {
-    RecordKey {
-        second: 43_200,
-        ..spread_key(i)
-    }
+    RecordKey { second: 43_200, ..spread_key(i) }
 }
 
 fn trie_of(keys: impl IntoIterator<Item = RecordKey>) -> Trie {
@@ -53,10 +47,7 @@ fn expected_hash(keys: &[RecordKey]) -> Hash {
         let bytes: Vec<u8> = keys.iter().flat_map(RecordKey::to_bytes).collect();
         return Hash(blake3_of(&[&[1, keys.len() as u8], &bytes]));
     }
-    let agree = |at: &usize| {
-        keys.iter()
-            .all(|key| nibble(key, *at) == nibble(&keys[0], *at))
-    };
+    let agree = |at: &usize| keys.iter().all(|key| nibble(key, *at) == nibble(&keys[0], *at));
     let depth = (0..72).take_while(agree).count();
     let mut layer: Vec<[u8; 32]> = (0..16)
         .map(|slot| {
@@ -65,10 +56,7 @@ fn expected_hash(keys: &[RecordKey]) -> Hash {
         })
         .collect();
     while layer.len() > 1 {
-        layer = layer
-            .chunks(2)
-            .map(|pair| blake3_of(&[&[2], &pair[0], &pair[1]]))
-            .collect();
+        layer = layer.chunks(2).map(|pair| blake3_of(&[&[2], &pair[0], &pair[1]])).collect();
     }
     let count = (keys.len() as u64).to_be_bytes();
     Hash(blake3_of(&[&[3, depth as u8], &count, &layer[0]]))
@@ -153,18 +141,12 @@ fn a_leaf_splits_above_64_keys_and_merges_at_64() {
 fn a_page_left_with_one_child_becomes_that_child() {
     let mut trie = trie_of((0..100).map(crowded_key));
     let before = shape(&trie);
-    trie.insert(RecordKey {
-        second: 0xffff_0000,
-        ..crowded_key(0)
-    });
+    trie.insert(RecordKey { second: 0xffff_0000, ..crowded_key(0) });
     assert!(matches!(
         trie.describe(&Prefix::ROOT),
         Description::Page { at: Prefix::ROOT, children } if children.len() == 2
     ));
-    trie.remove(&RecordKey {
-        second: 0xffff_0000,
-        ..crowded_key(0)
-    });
+    trie.remove(&RecordKey { second: 0xffff_0000, ..crowded_key(0) });
     assert_eq!(shape(&trie), before);
 }
 
@@ -184,21 +166,13 @@ fn a_change_dirties_one_path_and_copies_only_that_under_a_snapshot() {
     let mut trie = trie_of((0..20_000).map(spread_key));
     trie.rehash();
     let snapshot = trie.clone();
-    assert_eq!(
-        inspect(&snapshot),
-        inspect(&trie),
-        "a clone shares every node"
-    );
+    assert_eq!(inspect(&snapshot), inspect(&trie), "a clone shares every node");
 
     trie.insert(spread_key(20_000));
     let shared: BTreeSet<_> = inspect(&snapshot).into_iter().collect();
     let after = inspect(&trie);
     let own: Vec<_> = after.iter().filter(|node| !shared.contains(node)).collect();
-    assert!(
-        (2..=6).contains(&own.len()),
-        "{} nodes of a path",
-        own.len()
-    );
+    assert!((2..=6).contains(&own.len()), "{} nodes of a path", own.len());
     assert!(own.iter().all(|(_, hashed)| !hashed), "the path is dirty");
     assert!(inspect(&snapshot).iter().all(|(_, hashed)| *hashed));
 
@@ -207,11 +181,7 @@ fn a_change_dirties_one_path_and_copies_only_that_under_a_snapshot() {
         nodes.into_iter().map(|(address, _)| address).collect()
     };
     trie.remove(&spread_key(20_000));
-    assert_eq!(
-        addresses(after),
-        addresses(inspect(&trie)),
-        "changed in place"
-    );
+    assert_eq!(addresses(after), addresses(inspect(&trie)), "changed in place");
 }
 
 #[test]
@@ -220,9 +190,7 @@ fn a_trie_can_be_read_from_several_threads() {
     check::<Trie>();
     let trie = trie_of((0..5000).map(spread_key));
     let roots: Vec<Hash> = std::thread::scope(|scope| {
-        let readers: Vec<_> = (0..4)
-            .map(|_| scope.spawn(|| trie.clone().root()))
-            .collect();
+        let readers: Vec<_> = (0..4).map(|_| scope.spawn(|| trie.clone().root())).collect();
         let joined = readers.into_iter().map(|reader| reader.join().unwrap());
         joined.collect()
     });
@@ -235,10 +203,7 @@ fn starting_before_or_behind_a_crowded_second_finds_all_or_none() {
     for (from, found) in [(0, 100), (43_200, 100), (43_201, 0), (u32::MAX, 0)] {
         assert_eq!(trie.iter_from(from).count(), found, "from {from}");
     }
-    trie.insert(RecordKey {
-        second: 0,
-        ..crowded_key(0)
-    });
+    trie.insert(RecordKey { second: 0, ..crowded_key(0) });
     assert_eq!(trie.iter_from(0).count(), 101);
     assert_eq!(trie.iter_from(1).count(), 100);
 }

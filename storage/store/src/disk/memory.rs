@@ -56,10 +56,7 @@ impl MemoryDisk {
     /// An empty disk with room for everything.
     #[must_use]
     pub fn new() -> Self {
-        let limits = Limits {
-            free_bytes: u64::MAX,
-            fail_syncs: false,
-        };
+        let limits = Limits { free_bytes: u64::MAX, fail_syncs: false };
         Self {
             state: Arc::new(Mutex::new(State {
                 live: BTreeMap::new(),
@@ -80,14 +77,8 @@ impl MemoryDisk {
             state.directories.clone_from(&old.directories);
             for (path, file) in &old.durable {
                 let bytes = file.images().durable.clone();
-                let images = Mutex::new(Images {
-                    live: bytes.clone(),
-                    durable: bytes,
-                });
-                let file = Arc::new(MemoryFile {
-                    bytes: images,
-                    budget: state.budget.clone(),
-                });
+                let images = Mutex::new(Images { live: bytes.clone(), durable: bytes });
+                let file = Arc::new(MemoryFile { bytes: images, budget: state.budget.clone() });
                 state.live.insert(path.clone(), file.clone());
                 state.durable.insert(path.clone(), file);
             }
@@ -110,12 +101,7 @@ impl MemoryDisk {
     /// # Panics
     /// When there is no such file.
     pub fn damage(&self, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
-        let file = self
-            .lock()
-            .live
-            .get(path)
-            .cloned()
-            .expect("damage is done to files that exist");
+        let file = self.lock().live.get(path).cloned().expect("damage is done to files that exist");
         let mut images = file.images();
         change(&mut images.live);
         images.durable = images.live.clone();
@@ -139,10 +125,8 @@ impl Budget {
 
     fn spend(&self, bytes: u64) -> io::Result<()> {
         let mut limits = self.limits();
-        limits.free_bytes = limits
-            .free_bytes
-            .checked_sub(bytes)
-            .ok_or(io::ErrorKind::StorageFull)?;
+        limits.free_bytes =
+            limits.free_bytes.checked_sub(bytes).ok_or(io::ErrorKind::StorageFull)?;
         Ok(())
     }
 
@@ -163,9 +147,7 @@ impl MemoryFile {
 impl File for MemoryFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let images = self.images();
-        let start = usize::try_from(offset)
-            .unwrap_or(usize::MAX)
-            .min(images.live.len());
+        let start = usize::try_from(offset).unwrap_or(usize::MAX).min(images.live.len());
         let count = buffer.len().min(images.live.len() - start);
         buffer[..count].copy_from_slice(&images.live[start..start + count]);
         Ok(count)
@@ -203,10 +185,7 @@ impl Disk for MemoryDisk {
         let name_of = |path: &Path| Some(path.file_name()?.to_str()?.to_owned());
         let inside = |path: &Path| path.parent() == Some(directory);
         for path in state.live.keys().filter(|path| inside(path)) {
-            entries.extend(name_of(path).map(|name| Entry {
-                name,
-                is_dir: false,
-            }));
+            entries.extend(name_of(path).map(|name| Entry { name, is_dir: false }));
         }
         for path in state.directories.iter().filter(|path| inside(path)) {
             entries.extend(name_of(path).map(|name| Entry { name, is_dir: true }));
@@ -217,10 +196,7 @@ impl Disk for MemoryDisk {
     fn create_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.directories.extend(
-            directory
-                .ancestors()
-                .filter(|path| !path.as_os_str().is_empty())
-                .map(Path::to_owned),
+            directory.ancestors().filter(|path| !path.as_os_str().is_empty()).map(Path::to_owned),
         );
         Ok(())
     }
@@ -231,32 +207,22 @@ impl Disk for MemoryDisk {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let budget = state.budget.clone();
-        let file = Arc::new(MemoryFile {
-            bytes: Mutex::default(),
-            budget,
-        });
+        let file = Arc::new(MemoryFile { bytes: Mutex::default(), budget });
         state.live.insert(path.to_owned(), file.clone());
         Ok(file)
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
         let file = self.lock().live.get(path).cloned();
-        file.map(|file| file as Arc<dyn File>)
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        file.map(|file| file as Arc<dyn File>).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.lock();
         state.budget.spend(bytes.len() as u64)?;
         state.budget.sync()?;
-        let images = Mutex::new(Images {
-            live: bytes.to_vec(),
-            durable: bytes.to_vec(),
-        });
-        let file = Arc::new(MemoryFile {
-            bytes: images,
-            budget: state.budget.clone(),
-        });
+        let images = Mutex::new(Images { live: bytes.to_vec(), durable: bytes.to_vec() });
+        let file = Arc::new(MemoryFile { bytes: images, budget: state.budget.clone() });
         state.live.insert(path.to_owned(), file.clone());
         state.durable.insert(path.to_owned(), file);
         Ok(())
@@ -269,17 +235,13 @@ impl Disk for MemoryDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let removed = self.lock().live.remove(path);
-        removed
-            .map(|_| ())
-            .ok_or_else(|| io::ErrorKind::NotFound.into())
+        removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.live.retain(|path, _| !path.starts_with(directory));
-        state
-            .directories
-            .retain(|path| !path.starts_with(directory));
+        state.directories.retain(|path| !path.starts_with(directory));
         let gone = directory.to_owned();
         state.durable.retain(|path, _| !path.starts_with(&gone));
         Ok(())

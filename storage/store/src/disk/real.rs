@@ -19,9 +19,7 @@ impl RealDisk {
     /// The disk under an existing directory.
     #[must_use]
     pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
+        Self { root: root.to_owned() }
     }
 
     fn options() -> fs::OpenOptions {
@@ -70,10 +68,7 @@ impl Disk for RealDisk {
             let entry = entry?;
             // A name that is no UTF-8 is none of ours.
             if let Ok(name) = entry.file_name().into_string() {
-                entries.push(Entry {
-                    name,
-                    is_dir: entry.file_type()?.is_dir(),
-                });
+                entries.push(Entry { name, is_dir: entry.file_type()?.is_dir() });
             }
         }
         entries.sort();
@@ -88,10 +83,7 @@ impl Disk for RealDisk {
             at = at.parent().unwrap_or(Path::new(""));
         }
         for directory in made.into_iter().rev() {
-            match fs::DirBuilder::new()
-                .mode(0o700)
-                .create(self.root.join(directory))
-            {
+            match fs::DirBuilder::new().mode(0o700).create(self.root.join(directory)) {
                 Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
                 _ => self.sync_dir(directory.parent().unwrap_or(Path::new("")))?,
             }
@@ -100,16 +92,12 @@ impl Disk for RealDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        let file = Self::options()
-            .create_new(true)
-            .open(self.root.join(path))?;
+        let file = Self::options().create_new(true).open(self.root.join(path))?;
         Ok(Arc::new(RealFile(file)))
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn File>> {
-        Ok(Arc::new(RealFile(
-            Self::options().open(self.root.join(path))?,
-        )))
+        Ok(Arc::new(RealFile(Self::options().open(self.root.join(path))?)))
     }
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {

@@ -10,15 +10,9 @@ fn check_contract(disk: &dyn Disk) {
     assert_eq!(disk.list(directory).unwrap(), []);
     disk.create_dir(directory).unwrap();
     disk.create_dir(directory).unwrap();
-    assert_eq!(
-        disk.open(path).err().map(|error| error.kind()),
-        Some(ErrorKind::NotFound)
-    );
+    assert_eq!(disk.open(path).err().map(|error| error.kind()), Some(ErrorKind::NotFound));
     let file = disk.create(path).unwrap();
-    assert_eq!(
-        disk.create(path).err().map(|error| error.kind()),
-        Some(ErrorKind::AlreadyExists)
-    );
+    assert_eq!(disk.create(path).err().map(|error| error.kind()), Some(ErrorKind::AlreadyExists));
     file.write_at(b"hello", 3).unwrap();
     file.sync_data().unwrap();
     disk.sync_dir(directory).unwrap();
@@ -29,21 +23,10 @@ fn check_contract(disk: &dyn Disk) {
     assert_eq!(file.len().unwrap(), 8);
     disk.replace(Path::new("a/small"), b"1").unwrap();
     disk.replace(Path::new("a/small"), b"22").unwrap();
-    assert_eq!(
-        disk.read(Path::new("a/small")).unwrap(),
-        Some(b"22".to_vec())
-    );
+    assert_eq!(disk.read(Path::new("a/small")).unwrap(), Some(b"22".to_vec()));
     assert_eq!(disk.read(Path::new("a/none")).unwrap(), None);
-    let names = |path| {
-        disk.list(Path::new(path))
-            .unwrap()
-            .into_iter()
-            .map(|e| (e.name, e.is_dir))
-    };
-    assert_eq!(
-        names("a").collect::<Vec<_>>(),
-        [("b".into(), true), ("small".into(), false)]
-    );
+    let names = |path| disk.list(Path::new(path)).unwrap().into_iter().map(|e| (e.name, e.is_dir));
+    assert_eq!(names("a").collect::<Vec<_>>(), [("b".into(), true), ("small".into(), false)]);
     disk.remove(path).unwrap();
     assert!(disk.remove(path).is_err());
     disk.create(path).unwrap();
@@ -76,10 +59,7 @@ fn a_crash_keeps_only_synced_bytes_under_synced_names() {
     nameless.write_at(b"x", 0).unwrap();
     nameless.sync_data().unwrap();
     let after = disk.crash();
-    assert_eq!(
-        after.read(Path::new("d/both")).unwrap(),
-        Some(b"kept".to_vec())
-    );
+    assert_eq!(after.read(Path::new("d/both")).unwrap(), Some(b"kept".to_vec()));
     assert_eq!(after.read(Path::new("d/nameless")).unwrap(), None);
 }
 
@@ -89,9 +69,6 @@ fn a_full_memory_disk_says_so() {
     disk.set_free_bytes(3);
     let file = disk.create(Path::new("f")).unwrap();
     file.write_at(b"123", 0).unwrap();
-    assert_eq!(
-        file.write_at(b"4", 3).err().map(|e| e.kind()),
-        Some(ErrorKind::StorageFull)
-    );
+    assert_eq!(file.write_at(b"4", 3).err().map(|e| e.kind()), Some(ErrorKind::StorageFull));
     file.write_at(b"abc", 0).unwrap();
 }

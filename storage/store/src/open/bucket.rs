@@ -97,10 +97,7 @@ impl Scan {
     }
 
     fn vouch(&mut self, key: &[u8], place: BlockPlace, held: &BucketState) -> bool {
-        let end = held
-            .segments
-            .get(&place.segment)
-            .map_or(0, |counted| counted.mark.end);
+        let end = held.segments.get(&place.segment).map_or(0, |counted| counted.mark.end);
         if u64::from(place.offset) >= end {
             self.unvouched.push(key.to_vec());
             return false;

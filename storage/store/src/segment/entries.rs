@@ -96,16 +96,10 @@ fn decode_record(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
 }
 
 fn decode_body(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
-    let (fields, rest) = bytes
-        .split_first_chunk::<BODY_ENTRY_BYTES>()
-        .ok_or(EntriesError)?;
+    let (fields, rest) = bytes.split_first_chunk::<BODY_ENTRY_BYTES>().ok_or(EntriesError)?;
     let number = |index: usize| {
         let at = 32 + 4 * index;
-        u32::from_le_bytes(
-            fields[at..at + 4]
-                .try_into()
-                .expect("inside of a fixed-size entry"),
-        )
+        u32::from_le_bytes(fields[at..at + 4].try_into().expect("inside of a fixed-size entry"))
     };
     let entry = BodyEntry {
         id: BodyId::from_slice(&fields[..32]).expect("32 bytes are a body id"),
@@ -117,9 +111,5 @@ fn decode_body(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
     };
     let is_bounded = entry.raw_bytes as usize <= MESSAGE_BYTES_MAX
         && entry.coded_bytes as usize <= MESSAGE_BYTES_MAX;
-    if is_bounded {
-        Ok((Entry::Body(entry), rest))
-    } else {
-        Err(EntriesError)
-    }
+    if is_bounded { Ok((Entry::Body(entry), rest)) } else { Err(EntriesError) }
 }

@@ -53,8 +53,11 @@ pub(crate) enum SegmentRole {
 /// Why a segment's header cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum HeaderError {
-    #[error("segment header is damaged or cut off")]
+    #[error("segment header is damaged")]
     Damaged,
+    /// There is no whole header and nothing behind it: the file was being made.
+    #[error("segment was never finished and holds nothing")]
+    Unfinished,
     #[error("segment has format version {0}; this program reads version {SEGMENT_VERSION}")]
     Version(u16),
 }
@@ -135,10 +138,7 @@ impl SegmentHeader {
         };
         let slot = |at: usize| {
             let epoch = u32::from_le_bytes(field(bytes, at));
-            (epoch != 0).then(|| KeySlot {
-                epoch,
-                wrapped: field(bytes, at + 4),
-            })
+            (epoch != 0).then(|| KeySlot { epoch, wrapped: field(bytes, at + 4) })
         };
         Ok(Self {
             bucket: Bucket {
@@ -211,7 +211,5 @@ fn block_check(bytes: &[u8; BLOCK_HEADER_BYTES], salt: &[u8; 16]) -> [u8; 8] {
 
 /// The `N` bytes at `at` of a fixed-size header.
 fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
-    bytes[at..at + N]
-        .try_into()
-        .expect("fields lie inside of fixed-size headers")
+    bytes[at..at + N].try_into().expect("fields lie inside of fixed-size headers")
 }

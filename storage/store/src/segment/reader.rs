@@ -57,12 +57,7 @@ impl From<EntriesError> for BlockError {
 #[derive(Debug)]
 pub(crate) enum Found {
     /// A whole records block.
-    Entries {
-        offset: u32,
-        end: u64,
-        commit: u64,
-        entries: Vec<Entry>,
-    },
+    Entries { offset: u32, end: u64, commit: u64, entries: Vec<Entry> },
     /// A whole bodies block.
     Bodies { offset: u32 },
     /// The last block of a rewrite.
@@ -82,10 +77,13 @@ impl Segment {
     ) -> Result<Self, OpenSegmentError> {
         let file = disk.open(&name.path())?;
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
-        if file.read_at(&mut bytes, 0)? < SEGMENT_HEADER_BYTES {
-            return Err(HeaderError::Damaged.into());
-        }
-        let header = SegmentHeader::decode(&bytes)?;
+        file.read_at(&mut bytes, 0)?;
+        let header = match SegmentHeader::decode(&bytes) {
+            Err(HeaderError::Damaged) if file.len()? <= Self::FIRST_BLOCK => {
+                return Err(HeaderError::Unfinished.into());
+            }
+            decoded => decoded?,
+        };
         if header.cluster != cluster {
             return Err(OpenSegmentError::Cluster(header.cluster));
         }
@@ -93,11 +91,7 @@ impl Segment {
             return Err(OpenSegmentError::Misplaced);
         }
         let key = unwrap_key(&header, keys)?;
-        Ok(Self {
-            file,
-            header,
-            cipher: BlockCipher::new(&key),
-        })
+        Ok(Self { file, header, cipher: BlockCipher::new(&key) })
     }
 
     pub(crate) fn role(&self) -> SegmentRole {
@@ -132,9 +126,7 @@ impl Segment {
 
     /// One coded body out of its bodies block. Its id is not checked here but when it is decoded.
     pub(crate) fn body(&self, entry: &BodyEntry) -> Result<CodedBody, BlockError> {
-        let header = self
-            .header_at(entry.block.into())?
-            .ok_or(BlockError::Damaged)?;
+        let header = self.header_at(entry.block.into())?.ok_or(BlockError::Damaged)?;
         let payload = self.payload(&header)?;
         let start = entry.start as usize;
         let coded = payload
@@ -216,12 +208,7 @@ impl Segment {
             BlockKind::Bodies => Found::Bodies { offset },
             BlockKind::Closing => Found::Closing,
             BlockKind::Records => match Entry::decode_all(&payload) {
-                Ok(entries) => Found::Entries {
-                    offset,
-                    end,
-                    commit,
-                    entries,
-                },
+                Ok(entries) => Found::Entries { offset, end, commit, entries },
                 Err(EntriesError) => return Ok(None),
             },
         };
@@ -231,11 +218,7 @@ impl Segment {
     fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         let count = self.file.read_at(&mut bytes, offset)?;
-        Ok(BlockHeader::decode(
-            &bytes[..count],
-            offset,
-            &self.header.salt,
-        ))
+        Ok(BlockHeader::decode(&bytes[..count], offset, &self.header.salt))
     }
 
     fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
@@ -248,9 +231,7 @@ impl Segment {
         let count = self.file.read_at(&mut payload, start)?;
         payload.truncate(count);
         let head = header.encode(&self.header.salt);
-        self.cipher
-            .open(header.offset, &head, &mut payload)
-            .map_err(|_| BlockError::Damaged)?;
+        self.cipher.open(header.offset, &head, &mut payload).map_err(|_| BlockError::Damaged)?;
         if header.is_compressed {
             payload = decompress(&payload, header.plain_bytes as usize)
                 .map_err(|_| BlockError::Damaged)?;
@@ -283,10 +264,7 @@ impl Segment {
 
 fn numbers(payload: &[u8]) -> Vec<u32> {
     let (chunks, _) = payload.as_chunks::<4>();
-    chunks
-        .iter()
-        .map(|chunk| u32::from_le_bytes(*chunk))
-        .collect()
+    chunks.iter().map(|chunk| u32::from_le_bytes(*chunk)).collect()
 }
 
 fn unwrap_key(header: &SegmentHeader, keys: &[EncryptionKey]) -> Result<[u8; 32], KeyError> {

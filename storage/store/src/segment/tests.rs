@@ -24,14 +24,8 @@ use quar_base::signing::Signature;
 use quar_base::time::Day;
 
 const CLUSTER: ClusterId = ClusterId([9; 16]);
-const BUCKET: Bucket = Bucket {
-    class: Class::SPAM,
-    day: Day(20_780),
-};
-const NAME: SegmentName = SegmentName {
-    bucket: BUCKET,
-    number: 3,
-};
+const BUCKET: Bucket = Bucket { class: Class::SPAM, day: Day(20_780) };
+const NAME: SegmentName = SegmentName { bucket: BUCKET, number: 3 };
 
 fn key(epoch: u32) -> EncryptionKey {
     EncryptionKey::new(epoch, [epoch as u8 + 6; 32])
@@ -47,11 +41,7 @@ fn writer_under(
     key: &EncryptionKey,
     rng: &mut Rng,
 ) -> SegmentWriter {
-    let maker = Maker {
-        cluster: CLUSTER,
-        member: MemberId([1; 16]),
-        key,
-    };
+    let maker = Maker { cluster: CLUSTER, member: MemberId([1; 16]), key };
     SegmentWriter::create(disk, name, SegmentRole::Log, &maker, rng).unwrap()
 }
 
@@ -65,10 +55,7 @@ fn open(disk: &MemoryDisk) -> Segment {
 
 /// Noise, which zstd leaves as it is: golden bytes do not change with its version.
 fn noise(rng: &mut Rng, length: usize) -> Vec<u8> {
-    (0..length.div_ceil(32))
-        .flat_map(|_| rng.bytes::<32>())
-        .take(length)
-        .collect()
+    (0..length.div_ceil(32)).flat_map(|_| rng.bytes::<32>()).take(length).collect()
 }
 
 fn arrival(rng: &mut Rng, payload_bytes: usize) -> Record {
@@ -90,10 +77,7 @@ fn action(rng: &mut Rng) -> Record {
         author: MemberId([2; 16]),
         action: Some(ActionHead {
             key_id: KeyId([3; 8]),
-            message: RecordKey {
-                second: 7,
-                id: RecordId(rng.bytes()),
-            },
+            message: RecordKey { second: 7, id: RecordId(rng.bytes()) },
         }),
     };
     Record::signed(head, &noise(rng, 5), |_| Signature([4; 64])).unwrap()
@@ -130,12 +114,7 @@ fn append(
     };
     writer.sync().unwrap();
     let blocks = blocks.into_iter().map(|b| (b.offset, b.entries)).collect();
-    Written {
-        commit,
-        records,
-        bodies,
-        blocks,
-    }
+    Written { commit, records, bodies, blocks }
 }
 
 fn append_random(writer: &mut SegmentWriter, commit: u64, rng: &mut Rng) -> Written {
@@ -171,12 +150,9 @@ fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
     segment
         .scan(start, &mut |found| {
             seen.push(match found {
-                Found::Entries {
-                    offset,
-                    commit,
-                    entries,
-                    ..
-                } => Seen::Entries(offset, commit, entries),
+                Found::Entries { offset, commit, entries, .. } => {
+                    Seen::Entries(offset, commit, entries)
+                }
                 Found::Bodies { offset } => Seen::Bodies(offset),
                 Found::Closing => Seen::Closing,
                 Found::Damaged { from, to } => Seen::Damaged(from, to),
@@ -216,10 +192,7 @@ fn hex(bytes: &[u8]) -> String {
 
 #[test]
 fn golden_bytes_of_a_segment_header() {
-    let mut slot = KeySlot {
-        epoch: 0x0102_0304,
-        wrapped: [0xaa; WRAPPED_BYTES],
-    };
+    let mut slot = KeySlot { epoch: 0x0102_0304, wrapped: [0xaa; WRAPPED_BYTES] };
     slot.wrapped[0] = 0xab;
     let header = SegmentHeader {
         cluster: ClusterId([0xc1; 16]),
@@ -316,10 +289,7 @@ fn a_rewrite_says_what_it_replaces_once_it_is_closed() {
     append_random(&mut writer, 0, rng);
     assert_eq!(open(&disk).replaced().unwrap(), None);
     writer.close(0, &[7, 4_000_000_000]).unwrap();
-    assert_eq!(
-        open(&disk).replaced().unwrap(),
-        Some(vec![7, 4_000_000_000])
-    );
+    assert_eq!(open(&disk).replaced().unwrap(), Some(vec![7, 4_000_000_000]));
     assert_eq!(scan(&open(&disk)).last(), Some(&Seen::Closing));
 }
 
@@ -328,38 +298,26 @@ fn a_header_that_does_not_fit_is_refused_by_its_cause() {
     let disk = MemoryDisk::new();
     writer(&disk, &mut Rng::from_seed([4; 32]));
     let open = |name, cluster, keys: &[EncryptionKey]| {
-        Segment::open(&disk, name, cluster, keys)
-            .err()
-            .expect("it must be refused")
+        Segment::open(&disk, name, cluster, keys).err().expect("it must be refused")
     };
     let stranger = ClusterId([1; 16]);
-    assert!(matches!(
-        open(NAME, stranger, &[key(1)]),
-        OpenSegmentError::Cluster(CLUSTER)
-    ));
+    assert!(matches!(open(NAME, stranger, &[key(1)]), OpenSegmentError::Cluster(CLUSTER)));
     let wrong = EncryptionKey::new(1, [1; 32]);
-    assert!(matches!(
-        open(NAME, CLUSTER, &[wrong]),
-        OpenSegmentError::Key(KeyError::Wrong)
-    ));
-    assert!(matches!(
-        open(NAME, CLUSTER, &[key(2)]),
-        OpenSegmentError::Key(KeyError::Epoch(1))
-    ));
+    assert!(matches!(open(NAME, CLUSTER, &[wrong]), OpenSegmentError::Key(KeyError::Wrong)));
+    assert!(matches!(open(NAME, CLUSTER, &[key(2)]), OpenSegmentError::Key(KeyError::Epoch(1))));
     let moved = SegmentName { number: 4, ..NAME };
     let bytes = disk.read(&NAME.path()).unwrap().unwrap();
     let file = disk.create(&moved.path()).unwrap();
     file.write_at(&bytes, 0).unwrap();
-    assert!(matches!(
-        open(moved, CLUSTER, &[key(1)]),
-        OpenSegmentError::Misplaced
-    ));
+    assert!(matches!(open(moved, CLUSTER, &[key(1)]), OpenSegmentError::Misplaced));
 }
 
 #[test]
-fn a_header_of_a_later_version_is_named_and_a_damaged_one_is_not_mistaken_for_it() {
+fn a_header_of_a_later_version_a_damaged_and_an_unfinished_one_are_told_apart() {
     let disk = MemoryDisk::new();
-    writer(&disk, &mut Rng::from_seed([5; 32]));
+    let rng = &mut Rng::from_seed([5; 32]);
+    let mut writer = writer(&disk, rng);
+    append(&mut writer, 1, vec![arrival(rng, 9)], Vec::new());
     let good = disk.read(&NAME.path()).unwrap().unwrap();
     let refusal = |change: &dyn Fn(&mut Vec<u8>)| {
         disk.damage(&NAME.path(), |bytes| {
@@ -382,7 +340,13 @@ fn a_header_of_a_later_version_is_named_and_a_damaged_one_is_not_mistaken_for_it
         let error = refusal(&|bytes: &mut Vec<u8>| bytes[at] ^= 0x20);
         assert_eq!(error, HeaderError::Damaged, "byte {at}");
         let error = refusal(&|bytes: &mut Vec<u8>| bytes.truncate(at));
-        assert_eq!(error, HeaderError::Damaged, "cut at {at}");
+        assert_eq!(error, HeaderError::Unfinished, "cut at {at}");
+        // A file that grew before its bytes came shows zeros.
+        let error = refusal(&|bytes: &mut Vec<u8>| {
+            bytes.truncate(SEGMENT_HEADER_BYTES);
+            bytes[at..].fill(0);
+        });
+        assert_eq!(error, HeaderError::Unfinished, "zeros from {at}");
     }
 }
 
@@ -400,18 +364,12 @@ fn either_key_slot_opens_a_segment() {
     disk.damage(&NAME.path(), |bytes| {
         let (head, _) = bytes.split_first_chunk_mut::<256>().unwrap();
         let mut header = SegmentHeader::decode(head).unwrap();
-        header.slots[1] = Some(KeySlot {
-            epoch: 2,
-            wrapped: wrapped(&header),
-        });
+        header.slots[1] = Some(KeySlot { epoch: 2, wrapped: wrapped(&header) });
         *head = header.encode();
     });
     for keys in [vec![key(1)], vec![key(2)], vec![key(3), key(2)]] {
         let segment = Segment::open(&disk, NAME, CLUSTER, &keys).unwrap();
-        assert_eq!(
-            entries_of(&scan(&segment)),
-            blocks_of(std::slice::from_ref(&written))
-        );
+        assert_eq!(entries_of(&scan(&segment)), blocks_of(std::slice::from_ref(&written)));
     }
 }
 
@@ -424,10 +382,7 @@ fn a_body_that_fills_no_block_gets_one_of_its_own() {
         .map(|length| CodedBody::encode(&noise(rng, length), &id_key()).unwrap())
         .into();
     let written = append(&mut writer, 1, Vec::new(), bodies);
-    let blocks = scan(&open(&disk))
-        .iter()
-        .filter(|one| matches!(one, Seen::Bodies(_)))
-        .count();
+    let blocks = scan(&open(&disk)).iter().filter(|one| matches!(one, Seen::Bodies(_))).count();
     assert_eq!(blocks, 4);
     check_bodies(&open(&disk), &written);
 }

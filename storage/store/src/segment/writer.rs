@@ -64,10 +64,7 @@ impl SegmentWriter {
             slots: [None, None],
         };
         let wrapped = maker.key.wrap(&key, &header.key_purpose(), rng.bytes());
-        header.slots[0] = Some(KeySlot {
-            epoch: maker.key.epoch(),
-            wrapped,
-        });
+        header.slots[0] = Some(KeySlot { epoch: maker.key.epoch(), wrapped });
         let directory = bucket_directory(name.bucket);
         disk.create_dir(&directory)?;
         let file = disk.create(&name.path())?;
@@ -76,13 +73,7 @@ impl SegmentWriter {
         file.sync_data()?;
         disk.sync_dir(&directory)?;
         let end = bytes.len() as u64;
-        Ok(Self {
-            name,
-            file,
-            header,
-            cipher: BlockCipher::new(&key),
-            end,
-        })
+        Ok(Self { name, file, header, cipher: BlockCipher::new(&key), end })
     }
 
     pub(crate) fn name(&self) -> SegmentName {
@@ -107,11 +98,7 @@ impl SegmentWriter {
         records: &[&Record],
         bodies: &[&CodedBody],
     ) -> io::Result<Vec<RecordsBlock>> {
-        let mut draft = Draft {
-            writer: self,
-            commit,
-            bytes: Vec::new(),
-        };
+        let mut draft = Draft { writer: self, commit, bytes: Vec::new() };
         let bodies = draft.push_bodies(bodies);
         let blocks = draft.push_records(&bodies, records);
         let bytes = draft.bytes;
@@ -122,15 +109,8 @@ impl SegmentWriter {
 
     /// Ends a rewrite: from the next sync on it stands for the segments it replaces.
     pub(crate) fn close(&mut self, commit: u64, replaced: &[u32]) -> io::Result<()> {
-        let mut draft = Draft {
-            writer: self,
-            commit,
-            bytes: Vec::new(),
-        };
-        let payload = replaced
-            .iter()
-            .flat_map(|number| number.to_le_bytes())
-            .collect();
+        let mut draft = Draft { writer: self, commit, bytes: Vec::new() };
+        let payload = replaced.iter().flat_map(|number| number.to_le_bytes()).collect();
         draft.push_block(BlockKind::Closing, replaced.len(), payload);
         let bytes = draft.bytes;
         self.file.write_at(&bytes, self.end)?;
@@ -185,9 +165,7 @@ impl Draft<'_> {
 
     fn push_records(&mut self, bodies: &[BodyEntry], records: &[&Record]) -> Vec<RecordsBlock> {
         let bodies = bodies.iter().copied().map(Entry::Body);
-        let records = records
-            .iter()
-            .map(|record| Entry::Record((*record).clone()));
+        let records = records.iter().map(|record| Entry::Record((*record).clone()));
         let mut rest = bodies.chain(records).peekable();
         let mut blocks = Vec::new();
         while rest.peek().is_some() {
@@ -208,19 +186,9 @@ impl Draft<'_> {
     fn push_block(&mut self, kind: BlockKind, items: usize, plain: Vec<u8>) {
         let offset = self.next_offset();
         let plain_bytes = offset_in_file(plain.len() as u64);
-        let packed = if kind == BlockKind::Records {
-            compress(&plain)
-        } else {
-            None
-        };
-        let is_compressed = packed
-            .as_ref()
-            .is_some_and(|packed| packed.len() < plain.len());
-        let mut payload = if is_compressed {
-            packed.unwrap_or_default()
-        } else {
-            plain
-        };
+        let packed = if kind == BlockKind::Records { compress(&plain) } else { None };
+        let is_compressed = packed.as_ref().is_some_and(|packed| packed.len() < plain.len());
+        let mut payload = if is_compressed { packed.unwrap_or_default() } else { plain };
         let header = BlockHeader {
             kind,
             is_compressed,
@@ -232,8 +200,7 @@ impl Draft<'_> {
         };
         let head = header.encode(&self.writer.header.salt);
         self.writer.cipher.seal(offset, &head, &mut payload);
-        self.bytes
-            .reserve(BLOCK_HEADER_BYTES + payload.len() + BLOCK_ALIGNMENT as usize);
+        self.bytes.reserve(BLOCK_HEADER_BYTES + payload.len() + BLOCK_ALIGNMENT as usize);
         self.bytes.extend_from_slice(&head);
         self.bytes.extend_from_slice(&payload);
         let padded = self.bytes.len().next_multiple_of(BLOCK_ALIGNMENT as usize);

@@ -2,7 +2,7 @@
 //! Never waits for luck: each operation of a history is one crash.
 
 use crate::spy::{Image, SpyDisk};
-use crate::support::{mail, open_memory, put, see};
+use crate::support::{assert_same, mail, open_memory, put, see};
 use crate::world::{Known, MESSAGES, Step, World};
 use quar_base::rng::Rng;
 use quar_index::MemoryIndex;
@@ -46,12 +46,12 @@ fn check_image(world: &World, known: &Known, image: &Image) {
     // Whatever the index said: it is as if there had been none.
     let bare = Arc::new(MemoryIndex::new());
     let (rebuilt, _) = open_memory(image.disk.crash(), bare, world.now);
-    assert_eq!(see(&rebuilt), seen, "{context}");
+    assert_same(&see(&rebuilt), &seen, &context);
     // What was shown once stays, though nothing was written since but by opening.
     drop(store);
     let index = Arc::new(image.index.crash());
     let (again, _) = open_memory(image.disk.crash(), index, world.now);
-    assert_eq!(see(&again), seen, "again, {context}");
+    assert_same(&see(&again), &seen, &format!("again, {context}"));
     for bucket in again.erasable() {
         again.erase(bucket).unwrap();
     }
@@ -134,10 +134,7 @@ fn a_block_that_never_left_the_page_cache_is_not_built_upon() {
     put(&store, mail(b"first", 1));
     disk.fail_sync(disk.syncs());
     store.admit_mail(mail(b"second", 1)).unwrap();
-    assert!(matches!(
-        store.commit()[0].1,
-        Outcome::Refused(Refusal::Failed)
-    ));
+    assert!(matches!(store.commit()[0].1, Outcome::Refused(Refusal::Failed)));
     drop(store);
     // The process starts again: the page cache still shows the block, and syncing it says `Ok`.
     let index = Arc::new(index.crash());

@@ -1,7 +1,7 @@
 //! Random histories: what was lived, what a restart reads and what a rebuild computes are the same.
 //! Never cuts the power within a step; `crash` does.
 
-use crate::support::{open_memory, see};
+use crate::support::{assert_same, open_memory, see};
 use crate::world::{MESSAGES, Step, World};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest,
@@ -83,14 +83,14 @@ fn live(events: &[Event]) {
         } else {
             store = opened;
         }
-        assert_eq!(see(&store), before, "after {event:?}");
+        assert_same(&see(&store), &before, &format!("after {event:?}"));
         world.check(&store);
     }
     world.take(&store, &Step::Commit);
     world.check(&store);
     let lived = see(&store);
     let (rebuilt, _) = open_memory(disk.crash(), Arc::new(MemoryIndex::new()), world.now);
-    assert_eq!(see(&rebuilt), lived);
+    assert_same(&see(&rebuilt), &lived, "rebuilt at the end");
 }
 
 proptest! {

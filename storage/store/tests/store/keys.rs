@@ -16,9 +16,7 @@ use std::sync::Arc;
 
 fn contents(dir: &Path) -> Vec<(std::path::PathBuf, Vec<u8>)> {
     let files = files_of(dir).into_iter();
-    files
-        .map(|path| (path.clone(), fs::read(path).unwrap()))
-        .collect()
+    files.map(|path| (path.clone(), fs::read(path).unwrap())).collect()
 }
 
 /// Opening with these settings must fail, say so in these words, and leave the segments alone.
@@ -36,10 +34,7 @@ fn check_refused(change: impl FnOnce(&mut Settings), words: &str) {
     let error = refused.err().expect("it must be refused");
     assert!(matches!(error, OpenError::Segment { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains(words) && text.contains("00000001.seg"),
-        "{text}"
-    );
+    assert!(text.contains(words) && text.contains("00000001.seg"), "{text}");
     assert_eq!(contents(&dir.path().join("segments")), before);
     let (store, report) = open_dir(dir.path());
     assert_eq!((report.rebuilt, report.replayed_records), (None, 0));
@@ -56,10 +51,7 @@ fn a_wrong_encryption_key_is_refused_in_clear_words_and_nothing_changes() {
 
 #[test]
 fn a_missing_key_epoch_is_named() {
-    check_refused(
-        |settings| settings.keys = vec![encryption_key(2)],
-        "sealed under key epoch 1",
-    );
+    check_refused(|settings| settings.keys = vec![encryption_key(2)], "sealed under key epoch 1");
 }
 
 #[test]
@@ -94,10 +86,7 @@ fn a_store_under_a_new_key_epoch_reads_what_the_old_one_sealed() {
     let (store, _) = open_dir(dir.path());
     let old = put(&store, mail(b"old", 1));
     drop(store);
-    let both = || Settings {
-        keys: vec![encryption_key(2), encryption_key(1)],
-        ..settings(1)
-    };
+    let both = || Settings { keys: vec![encryption_key(2), encryption_key(1)], ..settings(1) };
     let open = |settings| {
         let home = &mut SledHome(dir.path().join("index"));
         open_with(settings, Arc::new(RealDisk::new(dir.path())), home, NOW)
@@ -112,10 +101,7 @@ fn a_store_under_a_new_key_epoch_reads_what_the_old_one_sealed() {
     assert_eq!(store.body(new).unwrap(), b"new");
     drop(store);
     // New segments are sealed under the new epoch alone.
-    let error = open(settings(1))
-        .err()
-        .expect("epoch 2 is missing")
-        .to_string();
+    let error = open(settings(1)).err().expect("epoch 2 is missing").to_string();
     assert!(error.contains("sealed under key epoch 2"), "{error}");
 }
 
@@ -126,10 +112,7 @@ fn two_cannot_open_one_store() {
     let id = put(&store, mail(b"kept", 1));
     let before = contents(&dir.path().join("segments"));
     let error = try_open_dir(1, dir.path()).err().expect("it is open");
-    assert!(
-        matches!(error, OpenError::Index(IndexError::Busy { .. })),
-        "{error}"
-    );
+    assert!(matches!(error, OpenError::Index(IndexError::Busy { .. })), "{error}");
     assert!(error.to_string().contains("is open already"), "{error}");
     assert_eq!(contents(&dir.path().join("segments")), before);
     let more = put(&store, mail(b"more", 1));
@@ -142,8 +125,7 @@ fn two_cannot_open_one_store() {
 #[test]
 fn a_damaged_floors_file_stops_the_store_from_opening() {
     let disk = MemoryDisk::new();
-    disk.replace(Path::new("floors"), b"quard floors 1\nspam 2026-01-01\n")
-        .unwrap();
+    disk.replace(Path::new("floors"), b"quard floors 1\nspam 2026-01-01\n").unwrap();
     let home = &mut MemoryHome(Arc::new(MemoryIndex::new()));
     let refused = open_with(settings(1), Arc::new(disk), home, NOW);
     assert!(matches!(refused.err(), Some(OpenError::Floors)));

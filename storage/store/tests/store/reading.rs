@@ -1,7 +1,7 @@
 //! Reading: what is damaged is never served, what is whole is, and buckets do not mix.
 //! Never repairs.
 
-use crate::support::{DAY_MS, NOW, list, mail, open_memory, put, see};
+use crate::support::{DAY_MS, NOW, assert_same, list, mail, open_memory, put, see};
 use quar_base::action::Action;
 use quar_base::class::Class;
 use quar_base::coverage::RecipientSet;
@@ -23,10 +23,7 @@ fn damaged_bytes_are_never_served_wherever_they_lie() {
     let (disk, _, store) = fresh();
     let rng = &mut Rng::from_seed([1; 32]);
     let bodies: Vec<Vec<u8>> = (0..6).map(|_| rng.bytes::<400>().to_vec()).collect();
-    let ids: Vec<MessageId> = bodies
-        .iter()
-        .map(|body| put(&store, mail(body, 1)))
-        .collect();
+    let ids: Vec<MessageId> = bodies.iter().map(|body| put(&store, mail(body, 1))).collect();
     let path = disk.paths().pop().unwrap();
     let good = disk.read(&path).unwrap().unwrap();
     let (mut damaged, mut served) = (0, 0);
@@ -54,10 +51,7 @@ fn damaged_bytes_are_never_served_wherever_they_lie() {
             }
         }
     }
-    assert!(
-        damaged > 500 && served > 5 * damaged / 2,
-        "{damaged} damaged, {served} served"
-    );
+    assert!(damaged > 500 && served > 5 * damaged / 2, "{damaged} damaged, {served} served");
 }
 
 #[test]
@@ -69,14 +63,7 @@ fn a_damaged_body_is_not_sent_to_a_peer_and_the_others_of_its_day_are() {
     disk.damage(&disk.paths()[0], |bytes| bytes[start + 50] ^= 1);
     let error = store.body(two).err().map(|error| error.to_string());
     assert_eq!(error, Some(format!("the body of {two} is damaged on disk")));
-    assert!(
-        store
-            .item(two.bucket, &two.key)
-            .unwrap()
-            .unwrap()
-            .1
-            .is_none()
-    );
+    assert!(store.item(two.bucket, &two.key).unwrap().unwrap().1.is_none());
     let body = mail(b"two", 1).body.id;
     assert_eq!(store.body_for_peer(two.bucket, body).unwrap(), None);
     assert_eq!(store.body(one).unwrap(), b"one");
@@ -98,10 +85,7 @@ fn damage_with_mail_behind_it_is_listed_and_the_rest_is_read() {
     let [place] = &report.damaged[..] else {
         panic!("{report:?}");
     };
-    assert!(
-        place.ends_with(&format!("00000001.seg: bytes {start} to {behind}")),
-        "{place}"
-    );
+    assert!(place.ends_with(&format!("00000001.seg: bytes {start} to {behind}")), "{place}");
     assert_eq!(report.torn_tails, 0);
     assert_eq!(store.body(one).unwrap(), b"one");
     assert_eq!(store.body(three).unwrap(), b"three");
@@ -197,7 +181,7 @@ fn commits_of_two_buckets_in_turn_keep_to_their_segments() {
     for index in [Arc::new(index.crash()), Arc::new(MemoryIndex::new())] {
         let (store, report) = open_memory(disk.crash(), index, NOW);
         assert_eq!(report.damaged, Vec::<String>::new());
-        assert_eq!(see(&store), lived);
+        assert_same(&see(&store), &lived, "");
         for (number, id) in ids.iter().enumerate() {
             assert_eq!(store.body(*id).unwrap(), [number as u8; 50]);
         }

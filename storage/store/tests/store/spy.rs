@@ -92,9 +92,8 @@ impl SpyDisk {
         }
         let cut = spy.rng.below(bytes.len() as u64 + 1) as usize;
         let is_scattered = spy.rng.below(2) == 0;
-        let sectors: Vec<bool> = (0..bytes.len().div_ceil(512))
-            .map(|_| spy.rng.below(2) == 0)
-            .collect();
+        let sectors: Vec<bool> =
+            (0..bytes.len().div_ceil(512)).map(|_| spy.rng.below(2) == 0).collect();
         disk.damage(path, |file| {
             let start = offset as usize;
             let end = if is_scattered { bytes.len() } else { cut };
@@ -161,11 +160,7 @@ impl File for SpyFile {
 
 impl SpyDisk {
     fn file(&self, inner: Arc<dyn File>, path: &Path) -> Arc<dyn File> {
-        Arc::new(SpyFile {
-            inner,
-            path: path.to_owned(),
-            disk: self.clone(),
-        })
+        Arc::new(SpyFile { inner, path: path.to_owned(), disk: self.clone() })
     }
 }
 

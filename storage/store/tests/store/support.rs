@@ -61,12 +61,7 @@ fn roster() -> Arc<Roster> {
             public_key: signing_key(number).public(),
         })
         .collect();
-    Arc::new(Roster {
-        cluster: CLUSTER,
-        epoch: 1,
-        members,
-        past_members: Vec::new(),
-    })
+    Arc::new(Roster { cluster: CLUSTER, epoch: 1, members, past_members: Vec::new() })
 }
 
 pub fn settings(member: u8) -> Settings {
@@ -128,15 +123,10 @@ pub fn mail(body: &[u8], recipients: usize) -> Mail {
         received: NOW,
         envelope: Envelope {
             sender: "sender@example.org".into(),
-            recipients: (0..recipients)
-                .map(|n| format!("user{n}@example.net"))
-                .collect(),
+            recipients: (0..recipients).map(|n| format!("user{n}@example.net")).collect(),
             ..Envelope::default()
         },
-        headers: Headers {
-            subject: "Cheap Offer".into(),
-            ..Headers::default()
-        },
+        headers: Headers { subject: "Cheap Offer".into(), ..Headers::default() },
         body: CodedBody::encode(body, &id_key()).unwrap(),
         score_milli: 9000,
         reason: "test".into(),
@@ -186,6 +176,25 @@ pub struct Seen {
     pub bodies: Vec<Result<String, String>>,
 }
 
+/// Compares part by part: what differs is shown, and not all the rest.
+#[track_caller]
+pub fn assert_same(found: &Seen, expected: &Seen, what: &str) {
+    let ids = |seen: &Seen| -> Vec<MessageId> { seen.messages.iter().map(|m| m.id).collect() };
+    assert_eq!(ids(found), ids(expected), "messages; {what}");
+    for (one, other) in found.messages.iter().zip(&expected.messages) {
+        assert_eq!(one, other, "{what}");
+    }
+    for (at, pair) in found.bodies.iter().zip(&expected.bodies).enumerate() {
+        assert_eq!(pair.0, pair.1, "body of {}; {what}", found.messages[at].id);
+    }
+    assert_eq!(found.wanted, expected.wanted, "wanted; {what}");
+    assert_eq!(found.erasable, expected.erasable, "erasable; {what}");
+    assert_eq!(found.live_root, expected.live_root, "live root; {what}");
+    assert_eq!(found.waiting, expected.waiting, "waiting; {what}");
+    assert_eq!(found.state_root, expected.state_root, "state root; {what}");
+    assert_eq!(found, expected, "{what}");
+}
+
 pub fn see(store: &Store) -> Seen {
     let messages = list(store);
     let read = |message: &Message| match store.body(message.id) {
@@ -209,10 +218,7 @@ pub fn see(store: &Store) -> Seen {
 
 /// All messages, page by page.
 pub fn list(store: &Store) -> Vec<Message> {
-    let mut query = Query {
-        limit: 37,
-        ..Query::default()
-    };
+    let mut query = Query { limit: 37, ..Query::default() };
     let mut messages = Vec::new();
     loop {
         let page = store.list(&query).unwrap();

@@ -170,9 +170,7 @@ impl World {
     fn delete(&mut self, store: &Store, at: usize, whom: u8, by_peer: bool) {
         let item = &self.items[at];
         let whom = whom & ((1 << item.recipients) - 1);
-        let indices: Vec<usize> = (0..item.recipients)
-            .filter(|n| whom >> n & 1 == 1)
-            .collect();
+        let indices: Vec<usize> = (0..item.recipients).filter(|n| whom >> n & 1 == 1).collect();
         let action = Action::Deleted(RecipientSet::of(item.recipients, &indices).unwrap());
         let admitted = if by_peer {
             let record = peers_action(item.id, &action, self.now);
@@ -186,6 +184,8 @@ impl World {
 
     fn erase(&mut self, store: &Store) {
         self.commit(store);
+        // An erasure comes long after the deletes took effect.
+        self.take(store, &Step::Tick(120));
         for bucket in store.erasable() {
             store.erase(bucket).unwrap();
             let used: BTreeSet<_> = (0..MESSAGES)
@@ -201,11 +201,7 @@ impl World {
     fn commit(&mut self, store: &Store) {
         let covered: Vec<bool> = (0..MESSAGES).map(|at| self.is_covered(at)).collect();
         let outcomes = store.commit();
-        assert_eq!(
-            outcomes.len(),
-            self.submitted.len(),
-            "every item has an outcome"
-        );
+        assert_eq!(outcomes.len(), self.submitted.len(), "every item has an outcome");
         for (ticket, what) in std::mem::take(&mut self.submitted) {
             let (_, outcome) = outcomes.iter().find(|(one, _)| *one == ticket).unwrap();
             match what {
@@ -215,10 +211,7 @@ impl World {
                     if is_refused {
                         continue;
                     }
-                    assert!(
-                        !matches!(outcome, Outcome::Refused(_)),
-                        "{outcome:?} of {what:?}"
-                    );
+                    assert!(!matches!(outcome, Outcome::Refused(_)), "{outcome:?} of {what:?}");
                     self.known.fates[at].arrived = true;
                     if with_body {
                         self.known.bodies.insert(self.items[at].body_place());
@@ -245,10 +238,7 @@ impl World {
         for (at, item) in self.items.iter().enumerate() {
             if !self.is_visible(at) {
                 let missing = store.message(item.id);
-                assert!(
-                    matches!(missing, Err(ReadError::NotFound(_))),
-                    "{at}: {missing:?}"
-                );
+                assert!(matches!(missing, Err(ReadError::NotFound(_))), "{at}: {missing:?}");
                 continue;
             }
             visible.insert(item.id);
@@ -290,16 +280,10 @@ impl World {
                 }
                 Err(ReadError::BodyMissing(_)) => {
                     let had_body = known.bodies.contains(&item.body_place());
-                    assert!(
-                        !is_covered && (!fate.arrived || !had_body),
-                        "body of {at} is lost"
-                    );
+                    assert!(!is_covered && (!fate.arrived || !had_body), "body of {at} is lost");
                 }
                 Err(ReadError::NotFound(_)) => {
-                    assert!(
-                        !fate.arrived || is_covered || may_change,
-                        "message {at} is lost"
-                    );
+                    assert!(!fate.arrived || is_covered || may_change, "message {at} is lost");
                 }
                 Err(error) => panic!("message {at}: {error}"),
             }
@@ -355,10 +339,7 @@ pub fn record_of(mail: &Mail, member: u8) -> Record {
     let day = mail.received.day();
     let head = Head {
         kind: Kind::ARRIVAL,
-        bucket: Bucket {
-            class: mail.class,
-            day,
-        },
+        bucket: Bucket { class: mail.class, day },
         second: mail.received.second_of(day),
         author: MemberId([member; 16]),
         action: None,
@@ -374,10 +355,7 @@ pub fn peers_action(message: MessageId, action: &Action, now: UnixMillis) -> Rec
         bucket: message.bucket,
         second: now.second_of(message.bucket.day),
         author: MemberId([2; 16]),
-        action: Some(ActionHead {
-            key_id: signing.public().key_id(),
-            message: message.key,
-        }),
+        action: Some(ActionHead { key_id: signing.public().key_id(), message: message.key }),
     };
     Record::signed(head, &action.encode().unwrap(), |text| signing.sign(text)).unwrap()
 }

@@ -34,11 +34,7 @@ impl Machine {
 
 impl fmt::Display for Machine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            cores,
-            kernel,
-            cpu_model,
-        } = self;
+        let Self { cores, kernel, cpu_model } = self;
         write!(f, "{cores} cores, {cpu_model}, Linux {kernel}")
     }
 }
@@ -68,10 +64,7 @@ impl Jiffies {
         let numbers = line.split_whitespace().take(8).map(str::parse);
         let numbers: Vec<u64> = numbers.collect::<Result<_, _>>().ok()?;
         let waiting = numbers.get(4)?;
-        Some(Self {
-            idle: numbers[3] + waiting,
-            all: numbers.iter().sum(),
-        })
+        Some(Self { idle: numbers[3] + waiting, all: numbers.iter().sum() })
     }
 
     fn busy_percent_since(self, before: Self) -> f64 {
@@ -126,11 +119,8 @@ mod tests {
 
     #[test]
     fn a_machine_is_one_line() {
-        let machine = Machine {
-            cores: 2,
-            kernel: "6.1.0".to_owned(),
-            cpu_model: "some CPU".to_owned(),
-        };
+        let machine =
+            Machine { cores: 2, kernel: "6.1.0".to_owned(), cpu_model: "some CPU".to_owned() };
         assert_eq!(machine.to_string(), "2 cores, some CPU, Linux 6.1.0");
     }
 }

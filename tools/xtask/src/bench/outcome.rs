@@ -48,10 +48,7 @@ impl DemoOutcome {
     pub(super) fn parse(printed: &str, copies: u8) -> Result<Self> {
         let object = last_object(printed).context("quard demo --json")?;
         let read = || -> Result<Self> { Ok(serde_json::from_value(object.clone())?) };
-        let outcome = Self {
-            object: object.clone(),
-            ..read().context("quard demo --json")?
-        };
+        let outcome = Self { object: object.clone(), ..read().context("quard demo --json")? };
         ensure!(
             (outcome.lost, outcome.corrupted, outcome.resurrected) == (0, 0, 0),
             "figures of a demo that lost {}, corrupted {} and resurrected {} messages are none",
@@ -99,10 +96,7 @@ fn last_object(printed: &str) -> Result<Value> {
     let line = line.context("prints nothing")?;
     let object: Value =
         serde_json::from_str(line).with_context(|| format!("ends with no JSON but: {line}"))?;
-    ensure!(
-        object.is_object(),
-        "ends with JSON that is no object: {line}"
-    );
+    ensure!(object.is_object(), "ends with JSON that is no object: {line}");
     Ok(object)
 }
 
@@ -184,9 +178,7 @@ pub(super) mod tests {
         let printed = demo(3, "").replace("heal_bytes", "wire_bytes");
         let error = error_of(DemoOutcome::parse(&printed, 3));
         assert!(error.contains("heal_bytes"), "{error}");
-        let error = error_of(RivalOutcome::parse(
-            &RIVAL.replace("remove_seconds", "gone"),
-        ));
+        let error = error_of(RivalOutcome::parse(&RIVAL.replace("remove_seconds", "gone")));
         assert!(error.contains("remove_seconds"), "{error}");
     }
 

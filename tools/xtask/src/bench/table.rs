@@ -11,10 +11,7 @@ type Row = Vec<String>;
 /// The machine, the mails, and a line for each figure.
 pub(super) fn render(figures: &Figures) -> String {
     let mut text = String::new();
-    let (fed, missed) = (
-        figures.fed,
-        figures.runs.first().map_or(0, |run| run.missed_while_down),
-    );
+    let (fed, missed) = (figures.fed, figures.runs.first().map_or(0, |run| run.missed_while_down));
     let _ = write!(
         text,
         "machine: {}\nmails: {}, {} fed with all nodes up and {} with one down, 8 writers\n\n",
@@ -75,23 +72,11 @@ fn rows(figures: &Figures) -> Vec<Row> {
             &|ratios| Some(ratios.heal),
             "100x",
         ),
-        row(
-            "bytes on the wire for it",
-            &|run| bytes(run.heal_bytes),
-            &none,
-            &no_ratio,
-            "",
-        ),
+        row("bytes on the wire for it", &|run| bytes(run.heal_bytes), &none, &no_ratio, ""),
         row(
             "a day expired; rm -rf",
             &expiry,
-            &|rival| {
-                format!(
-                    "{} for {}",
-                    seconds(rival.remove_seconds),
-                    grouped(rival.messages)
-                )
-            },
+            &|rival| format!("{} for {}", seconds(rival.remove_seconds), grouped(rival.messages)),
             &|ratios| ratios.remove,
             "within 0.1 s",
         ),
@@ -104,10 +89,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
         ),
         row(
             "HELLO in sync",
-            &|run| {
-                run.hello_bytes
-                    .map_or_else(not_measured, |count| format!("{count} bytes"))
-            },
+            &|run| run.hello_bytes.map_or_else(not_measured, |count| format!("{count} bytes")),
             &none,
             &no_ratio,
             "at most 64 bytes",
@@ -117,12 +99,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
 
 fn head(figures: &Figures) -> Row {
     let mut row = vec![String::new()];
-    row.extend(
-        figures
-            .runs
-            .iter()
-            .map(|run| format!("quard, copies = {}", run.copies)),
-    );
+    row.extend(figures.runs.iter().map(|run| format!("quard, copies = {}", run.copies)));
     if let Some(rival) = &figures.rival {
         row.push(format!("GlusterFS {}", rival.version));
         row.push("ratio".to_owned());
@@ -182,18 +159,13 @@ fn aligned(rows: &[Row]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
     let width = |column: usize| {
         let cells = rows.iter().filter_map(|row| row.get(column));
-        cells
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or_default()
+        cells.map(|cell| cell.chars().count()).max().unwrap_or_default()
     };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
         let cells = row.iter().zip(&widths);
-        let line: String = cells
-            .map(|(cell, width)| format!("{cell:<width$}  "))
-            .collect();
+        let line: String = cells.map(|(cell, width)| format!("{cell:<width$}  ")).collect();
         text.push_str(line.trim_end());
         text.push('\n');
     }
@@ -219,9 +191,7 @@ mod tests {
             "HELLO in sync                      52 bytes",
         ] {
             let squeezed = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
-            let found = text
-                .lines()
-                .any(|found| squeezed(found).starts_with(&squeezed(line)));
+            let found = text.lines().any(|found| squeezed(found).starts_with(&squeezed(line)));
             assert!(found, "no line {line:?} in\n{text}");
         }
     }
@@ -229,15 +199,9 @@ mod tests {
     #[test]
     fn without_a_rival_its_columns_are_not_there() {
         let text = render(&figures(false));
-        assert!(
-            !text.contains("GlusterFS") && !text.contains("ratio"),
-            "{text}"
-        );
+        assert!(!text.contains("GlusterFS") && !text.contains("ratio"), "{text}");
         let head = text.lines().nth(3).expect("a head");
-        assert!(
-            head.trim_start().starts_with("quard, copies = 3  "),
-            "{text}"
-        );
+        assert!(head.trim_start().starts_with("quard, copies = 3  "), "{text}");
     }
 
     #[test]
@@ -252,20 +216,13 @@ mod tests {
 
     #[test]
     fn numbers_keep_the_digits_that_count() {
-        for (value, text) in [
-            (0.0123, "0.0123"),
-            (0.41, "0.410"),
-            (2.0, "2.00"),
-            (99.94, "99.9"),
-            (1234.5, "1,235"),
-        ] {
+        for (value, text) in
+            [(0.0123, "0.0123"), (0.41, "0.410"), (2.0, "2.00"), (99.94, "99.9"), (1234.5, "1,235")]
+        {
             assert_eq!(digits(value), text);
         }
         assert_eq!(grouped(1_234_567), "1,234,567");
         assert_eq!(grouped(100), "100");
-        assert_eq!(
-            (bytes(999_500), bytes(20_000_000)),
-            ("1,000 kB".into(), "20.0 MB".into())
-        );
+        assert_eq!((bytes(999_500), bytes(20_000_000)), ("1,000 kB".into(), "20.0 MB".into()));
     }
 }

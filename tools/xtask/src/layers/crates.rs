@@ -59,11 +59,8 @@ pub(super) fn read(workspace: &Metadata) -> Result<Vec<Crate>> {
 
 /// The folders with the sources of the pure crates, each with a `/` at its end.
 pub(super) fn pure_folders(crates: &[Crate]) -> Vec<String> {
-    let pure = crates
-        .iter()
-        .filter(|each| PURE.contains(&each.name.as_str()));
-    pure.map(|each| each.manifest.replace("Cargo.toml", "src/"))
-        .collect()
+    let pure = crates.iter().filter(|each| PURE.contains(&each.name.as_str()));
+    pure.map(|each| each.manifest.replace("Cargo.toml", "src/")).collect()
 }
 
 /// All that breaks the table.
@@ -75,10 +72,7 @@ pub(super) fn check(crates: &[Crate]) -> Vec<Finding> {
             findings.push(Finding::error(
                 &each.manifest,
                 1,
-                format!(
-                    "crate {} has no layer: name it in the table in {TABLE}",
-                    each.name
-                ),
+                format!("crate {} has no layer: name it in the table in {TABLE}", each.name),
             ));
             continue;
         };
@@ -104,10 +98,7 @@ fn place_of(name: &str) -> Option<&'static Place> {
 fn unfilled_places(members: &BTreeSet<&str>) -> Vec<Finding> {
     let gone = PLACES.iter().filter(|place| !members.contains(place.name));
     gone.map(|place| {
-        let what = format!(
-            "the workspace has no crate {}: take its row out",
-            place.name
-        );
+        let what = format!("the workspace has no crate {}: take its row out", place.name);
         Finding::error(TABLE, 1, what)
     })
     .collect()
@@ -139,10 +130,7 @@ fn taken_library(place: &Place, used: &Use) -> Option<String> {
     let sole = SOLE_USERS
         .iter()
         .find(|sole| sole.name != place.name && sole.libraries.contains(&used.name.as_str()))?;
-    Some(format!(
-        "only {} may use {}: {}",
-        sole.name, used.name, sole.instead
-    ))
+    Some(format!("only {} may use {}: {}", sole.name, used.name, sole.instead))
 }
 
 /// A library of the outside world in a crate that has no part in it.

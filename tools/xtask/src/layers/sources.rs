@@ -10,12 +10,8 @@ use crate::tree::{RustFile, Tree};
 pub(super) fn check(tree: &Tree, pure_folders: &[String]) -> Vec<Finding> {
     let mut findings = Vec::new();
     for file in &tree.rust {
-        let is_pure = pure_folders
-            .iter()
-            .any(|folder| file.path.starts_with(folder));
-        let rules = SOURCE_RULES
-            .iter()
-            .filter(|rule| holds(rule, &file.path, is_pure));
+        let is_pure = pure_folders.iter().any(|folder| file.path.starts_with(folder));
+        let rules = SOURCE_RULES.iter().filter(|rule| holds(rule, &file.path, is_pure));
         findings.extend(rules.flat_map(|rule| check_file(rule, file)));
     }
     findings
@@ -67,10 +63,7 @@ mod tests {
     use crate::tree::{TextFile, Tree};
 
     fn tree(path: &str, text: &str) -> Tree {
-        Tree::new(vec![TextFile {
-            path: path.to_owned(),
-            text: text.to_owned(),
-        }])
+        Tree::new(vec![TextFile { path: path.to_owned(), text: text.to_owned() }])
     }
 
     /// What is found in one file, where replication/node is pure.
@@ -104,9 +97,7 @@ mod tests {
     fn an_exception_without_a_file_is_refused() {
         let of_daemon = |tree: &Tree| {
             let findings = unused_exceptions(tree).into_iter();
-            findings
-                .filter(|finding| finding.what.contains("src/daemon/"))
-                .count()
+            findings.filter(|finding| finding.what.contains("src/daemon/")).count()
         };
         assert_eq!(of_daemon(&tree("src/daemon/clock.rs", "")), 0);
         assert_ne!(of_daemon(&tree("src/clock.rs", "")), 0);
@@ -115,20 +106,12 @@ mod tests {
     #[test]
     fn only_the_daemon_and_the_net_read_a_clock() {
         let text = "fn a() {\n    let now = std::time::Instant::now();\n}\n";
-        for path in [
-            "src/demo/mod.rs",
-            "storage/store/src/admit.rs",
-            "src/api.rs",
-        ] {
+        for path in ["src/demo/mod.rs", "storage/store/src/admit.rs", "src/api.rs"] {
             let found = found(path, text);
             assert_eq!(found.len(), 1, "{path}");
             assert!(found[0].starts_with(&format!("{path}:2: ")), "{found:?}");
         }
-        for path in [
-            "src/daemon/clock.rs",
-            "replication/net/src/dial.rs",
-            "tools/xtask/src/a.rs",
-        ] {
+        for path in ["src/daemon/clock.rs", "replication/net/src/dial.rs", "tools/xtask/src/a.rs"] {
             assert_eq!(found(path, text), [""; 0], "{path}");
         }
     }
@@ -156,10 +139,7 @@ mod tests {
             "// Instant::now\n#[cfg(test)]\nmod tests {\n    fn a() { Instant::now(); }\n}\n";
         assert_eq!(found("src/api.rs", text), [""; 0]);
         assert_eq!(found("src/api.rs", "let a = \"Instant::now\";\n"), [""; 0]);
-        assert_eq!(
-            found("src/api/tests.rs", "let a = Instant::now();\n"),
-            [""; 0]
-        );
+        assert_eq!(found("src/api/tests.rs", "let a = Instant::now();\n"), [""; 0]);
         let after = format!("{text}fn b() {{ Instant::now(); }}\n");
         assert_eq!(found("src/api.rs", &after).len(), 1);
     }

@@ -53,11 +53,7 @@ pub(super) const PLACES: &[Place] = &[
     place("quar-net", 1, &["quar-base"]),
     place("quar-store", 2, &["quar-base", "quar-merkle", "quar-index"]),
     place("quar-sync", 2, &["quar-base", "quar-merkle"]),
-    place(
-        "quar-node",
-        3,
-        &["quar-base", "quar-merkle", "quar-store", "quar-sync"],
-    ),
+    place("quar-node", 3, &["quar-base", "quar-merkle", "quar-store", "quar-sync"]),
     place(
         "quard",
         4,
@@ -76,20 +72,12 @@ pub(super) const PLACES: &[Place] = &[
 ];
 
 const fn place(name: &'static str, layer: u8, may_use: &'static [&'static str]) -> Place {
-    Place {
-        name,
-        layer,
-        may_use,
-    }
+    Place { name, layer, may_use }
 }
 
 /// Libraries behind one crate's door.
 pub(super) const SOLE_USERS: &[SoleUser] = &[
-    SoleUser {
-        name: "quar-index",
-        libraries: &["sled"],
-        instead: "go through quar-index",
-    },
+    SoleUser { name: "quar-index", libraries: &["sled"], instead: "go through quar-index" },
     SoleUser {
         name: "quar-net",
         libraries: &["quinn", "rustls", "tokio-rustls"],
@@ -140,7 +128,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
             "clock_gettime",
         ],
         holds_in: Scope::Everywhere,
-        exceptions: &[DAEMON, NET, TOOLS, INDEX_EXAMPLES],
+        exceptions: &[DAEMON, NET, TOOLS, INDEX_EXAMPLES, DEMO],
         instead: "take the time from src/daemon, in the event or as an argument",
     },
     SourceRule {
@@ -189,6 +177,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
 ];
 
 const DAEMON: Exception = ("src/daemon/", "turns real time into events");
+const DEMO: Exception = ("src/demo/", "measures");
 const NET: Exception = ("replication/net/", "its libraries run on timers");
 const TOOLS: Exception = ("tools/", "runs beside the nodes, not in them");
 const INDEX_EXAMPLES: Exception = ("storage/index/examples/", "measures");

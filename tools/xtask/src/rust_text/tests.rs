@@ -12,10 +12,7 @@ fn code(text: &str) -> String {
 fn test_lines(text: &str) -> Vec<usize> {
     let lines = lines(text);
     let numbered = (1..).zip(&lines);
-    numbered
-        .filter(|(_, line)| line.in_test)
-        .map(|(number, _)| number)
-        .collect()
+    numbered.filter(|(_, line)| line.in_test).map(|(number, _)| number).collect()
 }
 
 #[test]
@@ -52,9 +49,7 @@ fn a_comment_in_a_literal_is_none_and_the_other_way_round() {
 
 #[test]
 fn text_that_ends_within_a_token_is_taken() {
-    for text in [
-        "\"", "r#\"", "/*", "'", "'\\", "'\\n", "\"\\", "r", "b'", "",
-    ] {
+    for text in ["\"", "r#\"", "/*", "'", "'\\", "'\\n", "\"\\", "r", "b'", ""] {
         assert_eq!(lines(text).len(), usize::from(!text.is_empty()), "{text:?}");
     }
 }

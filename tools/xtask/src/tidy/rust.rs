@@ -69,21 +69,13 @@ fn tab(line: &Line) -> Option<String> {
 }
 
 fn unfinished(line: &Line) -> Option<String> {
-    let found = UNFINISHED
-        .iter()
-        .find(|name| rust_text::names(&line.code, name))?;
-    Some(format!(
-        "{found} stands for code: write the code, or take the path away"
-    ))
+    let found = UNFINISHED.iter().find(|name| rust_text::names(&line.code, name))?;
+    Some(format!("{found} stands for code: write the code, or take the path away"))
 }
 
 fn put_off(line: &Line) -> Option<String> {
-    let found = PUT_OFF
-        .iter()
-        .find(|word| rust_text::names(&line.unquoted, word))?;
-    Some(format!(
-        "{found} puts work off: do it, or take the note away"
-    ))
+    let found = PUT_OFF.iter().find(|word| rust_text::names(&line.unquoted, word))?;
+    Some(format!("{found} puts work off: do it, or take the note away"))
 }
 
 fn check_unwraps(file: &RustFile) -> Vec<Finding> {

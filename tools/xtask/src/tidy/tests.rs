@@ -7,14 +7,9 @@ const HEADER: &str = "//! Does one thing.\n//! Never does another.\n";
 
 /// What is found in one file, as `line: what`; warnings with their mark.
 fn found(path: &str, text: &str) -> Vec<String> {
-    let file = TextFile {
-        path: path.to_owned(),
-        text: text.to_owned(),
-    };
+    let file = TextFile { path: path.to_owned(), text: text.to_owned() };
     let findings = check(&Tree::new(vec![file])).into_iter();
-    findings
-        .map(|finding| finding.to_string().replacen(&format!("{path}:"), "", 1))
-        .collect()
+    findings.map(|finding| finding.to_string().replacen(&format!("{path}:"), "", 1)).collect()
 }
 
 /// The body, after a sound header, breaks one rule at one line, counted from the body's first.
@@ -48,10 +43,7 @@ fn files_of_more_than_450_lines_are_refused() {
 #[test]
 fn files_of_more_than_400_lines_are_warned_of() {
     for count in [401, 450] {
-        let file = TextFile {
-            path: "src/a.rs".to_owned(),
-            text: of_lines(count),
-        };
+        let file = TextFile { path: "src/a.rs".to_owned(), text: of_lines(count) };
         let found = check(&Tree::new(vec![file]));
         assert_eq!(found.len(), 1, "{found:?}");
         assert_eq!(found[0].weight, Weight::Warning);
@@ -94,21 +86,13 @@ fn unwrap_stands_in_tests_only() {
 
 #[test]
 fn what_follows_a_test_item_is_no_test() {
-    refuses(
-        "#[cfg(test)]\nmod tests;\nfn a() {\n    b().unwrap();\n}\n",
-        4,
-        "unwrap",
-    );
+    refuses("#[cfg(test)]\nmod tests;\nfn a() {\n    b().unwrap();\n}\n", 4, "unwrap");
 }
 
 #[test]
 fn macros_for_unfinished_code_are_refused_in_tests_too() {
     refuses("fn a() {\n    todo!()\n}\n", 2, "todo!");
-    refuses(
-        "fn a() {\n    unimplemented!(\"b\")\n}\n",
-        2,
-        "unimplemented!",
-    );
+    refuses("fn a() {\n    unimplemented!(\"b\")\n}\n", 2, "unimplemented!");
     refuses("fn a() {\n    dbg!(b);\n}\n", 2, "dbg!");
     refuses("#[cfg(test)]\nfn a() {\n    todo!()\n}\n", 3, "todo!");
     allows("fn a() {\n    my_todo!()\n}\n");
@@ -165,18 +149,11 @@ fn whitespace_at_the_end_of_a_line_is_refused() {
 fn paths_of_one_machine_are_refused_in_every_text() {
     for start in super::MACHINE_PATHS {
         refuses(&format!("// see {start}main\n"), 1, "a path of one machine");
-        refuses(
-            &format!("const A: &str = \"{start}a\";\n"),
-            1,
-            "a path of one machine",
-        );
+        refuses(&format!("const A: &str = \"{start}a\";\n"), 1, "a path of one machine");
         for path in ["docs/a.md", ".ci/run", "a/Cargo.toml"] {
             let found = found(path, &format!("a\n{start}b\n"));
             assert_eq!(found.len(), 1, "{path}: {found:?}");
-            assert!(
-                found[0].starts_with("2: a path of one machine"),
-                "{found:?}"
-            );
+            assert!(found[0].starts_with("2: a path of one machine"), "{found:?}");
         }
         allows(&format!("// merkle{start}a and ..{start}b\n"));
     }

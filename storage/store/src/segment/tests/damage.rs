@@ -40,12 +40,7 @@ impl Sample {
             })
             .collect();
         starts.push(bytes.len());
-        Self {
-            disk,
-            bytes,
-            written,
-            starts,
-        }
+        Self { disk, bytes, written, starts }
     }
 
     /// What a scan finds after a change of the bytes.
@@ -89,10 +84,7 @@ fn a_file_cut_anywhere_in_its_last_block_is_a_torn_tail_and_the_rest_is_read() {
             assert_eq!(seen, whole, "cut at {cut}");
         }
     }
-    assert_eq!(
-        sample.scan_with(|bytes| bytes.truncate(start)),
-        whole[..last]
-    );
+    assert_eq!(sample.scan_with(|bytes| bytes.truncate(start)), whole[..last]);
 }
 
 #[test]
@@ -188,10 +180,7 @@ fn a_block_moved_with_a_header_made_to_fit_is_refused() {
             bytes[target..target + 48].copy_from_slice(&header.encode(&salt));
         });
         check_nothing_foreign(&seen, &sample.written);
-        let offsets: Vec<u32> = entries_of(&seen)
-            .iter()
-            .map(|(offset, ..)| *offset)
-            .collect();
+        let offsets: Vec<u32> = entries_of(&seen).iter().map(|(offset, ..)| *offset).collect();
         assert!(!offsets.contains(&(target as u32)), "{from} to {to}");
     }
 }
@@ -201,10 +190,7 @@ fn a_block_of_another_segment_is_refused_at_the_same_offset() {
     let disk = MemoryDisk::new();
     let rng = &mut Rng::from_seed([7; 32]);
     let records = [arrival(rng, 100), arrival(rng, 100)];
-    let name = SegmentName {
-        bucket: BUCKET,
-        number: 4,
-    };
+    let name = SegmentName { bucket: BUCKET, number: 4 };
     let mut one = writer(&disk, rng);
     let mut other = writer_under(&disk, name, &key(1), rng);
     append(&mut one, 1, records[..1].to_vec(), Vec::new());

@@ -13,17 +13,11 @@ fn sound() -> Vec<Crate> {
 }
 
 fn product(name: &str) -> Use {
-    Use {
-        name: name.to_owned(),
-        kind: Kind::Product,
-    }
+    Use { name: name.to_owned(), kind: Kind::Product }
 }
 
 fn test_only(name: &str) -> Use {
-    Use {
-        name: name.to_owned(),
-        kind: Kind::Test,
-    }
+    Use { name: name.to_owned(), kind: Kind::Test }
 }
 
 /// What is found when `name` uses one thing more than it may.
@@ -99,10 +93,7 @@ fn refuses_a_crate_that_the_table_does_not_know() {
 
 #[test]
 fn refuses_a_row_without_a_crate() {
-    let crates: Vec<Crate> = sound()
-        .into_iter()
-        .filter(|each| each.name != "quarctl")
-        .collect();
+    let crates: Vec<Crate> = sound().into_iter().filter(|each| each.name != "quarctl").collect();
     let found = check(&crates);
     assert_eq!(found.len(), 1, "{found:?}");
     assert!(found[0].what.contains("no crate quarctl"), "{found:?}");
@@ -140,10 +131,7 @@ fn the_pure_crates_do_without_runtime_and_io() {
 fn the_folders_of_the_pure_crates_follow_their_manifests() {
     let folders = pure_folders(&sound());
     assert_eq!(folders.len(), PURE.len());
-    assert!(
-        folders.contains(&"quar-node/src/".to_owned()),
-        "{folders:?}"
-    );
+    assert!(folders.contains(&"quar-node/src/".to_owned()), "{folders:?}");
 }
 
 #[test]

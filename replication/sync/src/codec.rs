@@ -63,21 +63,13 @@ impl<'a> Reader<'a> {
     /// A number of entries, each of at least `entry_bytes`: more than can follow are refused.
     pub(crate) fn count(&mut self, entry_bytes: usize) -> Result<usize, Malformed> {
         let count = usize::try_from(self.varint()?).map_err(|_| Malformed)?;
-        if count > self.0.len() / entry_bytes.max(1) {
-            Err(Malformed)
-        } else {
-            Ok(count)
-        }
+        if count > self.0.len() / entry_bytes.max(1) { Err(Malformed) } else { Ok(count) }
     }
 
     pub(crate) fn bucket(&mut self) -> Result<Bucket, Malformed> {
         let class = Class(self.u8()?);
         let day = Day(u32::try_from(self.varint()?).map_err(|_| Malformed)?);
-        if day.is_representable() {
-            Ok(Bucket { class, day })
-        } else {
-            Err(Malformed)
-        }
+        if day.is_representable() { Ok(Bucket { class, day }) } else { Err(Malformed) }
     }
 
     pub(crate) fn body_id(&mut self) -> Result<BodyId, Malformed> {
@@ -85,11 +77,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(crate) fn end(&self) -> Result<(), Malformed> {
-        if self.0.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed)
-        }
+        if self.0.is_empty() { Ok(()) } else { Err(Malformed) }
     }
 }
 

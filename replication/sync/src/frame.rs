@@ -4,13 +4,10 @@
 //! Byte tables: docs/formats.md, "Frames".
 
 use crate::codec::{Malformed, Reader, put_bucket, put_varint};
-use crate::event::{CodedBody, Item};
 use crate::limits;
 use quar_base::class::Class;
 use quar_base::ids::BodyId;
 use quar_base::key::Bucket;
-use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
-use quar_base::record::Record;
 use quar_base::time::Day;
 use quar_merkle::Prefix;
 
@@ -94,13 +91,7 @@ impl FloorsFrame {
         put_varint(&mut out, self.roster_epoch);
         put_varint(&mut out, self.floors.len() as u64);
         for (class, day) in &self.floors {
-            put_bucket(
-                &mut out,
-                Bucket {
-                    class: *class,
-                    day: *day,
-                },
-            );
+            put_bucket(&mut out, Bucket { class: *class, day: *day });
         }
         out
     }
@@ -115,10 +106,7 @@ impl FloorsFrame {
         let pair = |_| fields.bucket().map(|bucket| (bucket.class, bucket.day));
         let floors = (0..count).map(pair).collect::<Result<_, _>>()?;
         fields.end()?;
-        Ok(Self {
-            roster_epoch,
-            floors,
-        })
+        Ok(Self { roster_epoch, floors })
     }
 }
 
@@ -165,13 +153,7 @@ impl BucketsFrame {
             months.push(((class, month), fields.u32()?));
         }
         fields.end()?;
-        Ok(Self {
-            cutoff_steps,
-            round,
-            first_single,
-            days,
-            months,
-        })
+        Ok(Self { cutoff_steps, round, first_single, days, months })
     }
 }
 
@@ -229,13 +211,9 @@ impl Told {
                 put_bucket(out, *bucket);
                 prefix.encode(out);
                 at.encode(out);
-                let bitmap = children
-                    .iter()
-                    .fold(0u16, |bits, (nibble, _)| bits | 1 << nibble);
+                let bitmap = children.iter().fold(0u16, |bits, (nibble, _)| bits | 1 << nibble);
                 out.extend_from_slice(&bitmap.to_le_bytes());
-                children
-                    .iter()
-                    .for_each(|(_, hash)| out.extend_from_slice(&hash.to_le_bytes()));
+                children.iter().for_each(|(_, hash)| out.extend_from_slice(&hash.to_le_bytes()));
             }
         }
     }
@@ -265,11 +243,7 @@ impl Told {
                     children.push((nibble, fields.u32()?));
                 }
                 let is_right = prefix.covers(&at) && at.nibbles() < Prefix::NIBBLES_MAX;
-                if is_right {
-                    Ok(Self::Page(bucket, prefix, at, children))
-                } else {
-                    Err(Malformed)
-                }
+                if is_right { Ok(Self::Page(bucket, prefix, at, children)) } else { Err(Malformed) }
             }
             _ => Err(Malformed),
         }
@@ -284,9 +258,7 @@ fn take_prefix(fields: &mut Reader<'_>) -> Result<Prefix, Malformed> {
 
 pub(crate) fn put_shorts(out: &mut Vec<u8>, shorts: &[u32]) {
     put_varint(out, shorts.len() as u64);
-    shorts
-        .iter()
-        .for_each(|short| out.extend_from_slice(&short.to_le_bytes()));
+    shorts.iter().for_each(|short| out.extend_from_slice(&short.to_le_bytes()));
 }
 
 fn take_shorts(fields: &mut Reader<'_>) -> Result<Vec<u32>, Malformed> {
@@ -323,10 +295,7 @@ impl FlightFrame {
     pub(crate) fn encode_all(told: &[Told]) -> Vec<Vec<u8>> {
         let mut frames = vec![vec![0u8]];
         for one in told {
-            if frames
-                .last()
-                .is_some_and(|frame| frame.len() > limits::FLIGHT_FRAME_BYTES)
-            {
+            if frames.last().is_some_and(|frame| frame.len() > limits::FLIGHT_FRAME_BYTES) {
                 frames.push(vec![0]);
             }
             if let Some(frame) = frames.last_mut() {
@@ -347,11 +316,7 @@ pub(crate) fn decode_want_keys(
     let mut fields = Reader(payload);
     let mut wants = Vec::new();
     while !fields.0.is_empty() {
-        wants.push((
-            fields.bucket()?,
-            take_prefix(&mut fields)?,
-            take_shorts(&mut fields)?,
-        ));
+        wants.push((fields.bucket()?, take_prefix(&mut fields)?, take_shorts(&mut fields)?));
     }
     Ok(wants)
 }
@@ -367,112 +332,4 @@ pub(crate) fn decode_want_bodies(payload: &[u8]) -> Result<Vec<(Bucket, BodyId)>
         }
     }
     Ok(wants)
-}
-
-const ITEM_RECORD: u8 = 1;
-const ITEM_WITH_BODY: u8 = 2;
-const ITEM_BODY: u8 = 3;
-
-/// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
-/// length is written, and its bytes must have been sent before.
-pub(crate) fn encode_item(out: &mut Vec<u8>, item: &Item) {
-    match item {
-        Item::Record(record, body) => {
-            out.push(if body.is_some() {
-                ITEM_WITH_BODY
-            } else {
-                ITEM_RECORD
-            });
-            put_varint(out, record.bytes().len() as u64);
-            out.extend_from_slice(record.bytes());
-            if let Some(body) = body {
-                // The record names the body: its id is not sent.
-                encode_body(out, body);
-            }
-        }
-        Item::Body(bucket, body) => {
-            out.push(ITEM_BODY);
-            put_bucket(out, *bucket);
-            out.extend_from_slice(&body.id.0);
-            encode_body(out, body);
-        }
-    }
-}
-
-fn encode_body(out: &mut Vec<u8>, body: &CodedBody) {
-    put_varint(out, body.raw_bytes.into());
-    out.push(body.codec);
-    put_varint(out, body.bytes.len() as u64);
-    if body.bytes.len() <= limits::PART_BYTES {
-        out.extend_from_slice(&body.bytes);
-    }
-}
-
-/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts.
-pub(crate) fn decode_batch(
-    payload: &[u8],
-    assembled: &mut Vec<u8>,
-) -> Result<(u64, Vec<Item>), Malformed> {
-    let mut fields = Reader(payload);
-    let sequence = fields.varint()?;
-    let mut items = Vec::new();
-    while !fields.0.is_empty() {
-        if items.len() >= limits::BATCH_ITEMS {
-            return Err(Malformed);
-        }
-        items.push(decode_item(&mut fields, assembled)?);
-    }
-    Ok((sequence, items))
-}
-
-fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item, Malformed> {
-    match fields.u8()? {
-        tag @ (ITEM_RECORD | ITEM_WITH_BODY) => {
-            let length = fields.count(1)?;
-            if length > RECORD_BYTES_MAX {
-                return Err(Malformed);
-            }
-            let record = Record::parse(fields.bytes(length)?.to_vec()).map_err(|_| Malformed)?;
-            let body = if tag == ITEM_WITH_BODY {
-                // Whoever admits the item sets the id from the record.
-                Some(decode_body(fields, BodyId::default(), assembled)?)
-            } else {
-                None
-            };
-            Ok(Item::Record(record, body))
-        }
-        ITEM_BODY => {
-            let bucket = fields.bucket()?;
-            let id = fields.body_id()?;
-            Ok(Item::Body(bucket, decode_body(fields, id, assembled)?))
-        }
-        _ => Err(Malformed),
-    }
-}
-
-fn decode_body(
-    fields: &mut Reader<'_>,
-    id: BodyId,
-    assembled: &mut Vec<u8>,
-) -> Result<CodedBody, Malformed> {
-    let raw_bytes = u32::try_from(fields.varint()?).map_err(|_| Malformed)?;
-    let codec = fields.u8()?;
-    let length = usize::try_from(fields.varint()?).map_err(|_| Malformed)?;
-    if length > MESSAGE_BYTES_MAX || raw_bytes as usize > MESSAGE_BYTES_MAX {
-        return Err(Malformed);
-    }
-    let bytes = if length <= limits::PART_BYTES {
-        fields.bytes(length)?.into()
-    } else {
-        if assembled.len() != length {
-            return Err(Malformed);
-        }
-        std::mem::take(assembled).into()
-    };
-    Ok(CodedBody {
-        id,
-        raw_bytes,
-        codec,
-        bytes,
-    })
 }

@@ -3,12 +3,14 @@
 //!
 //! ```text
 //! engine     one per member: greets, compares, pushes, asks for bodies
+//! rounds     when a comparison begins and ends
 //! descent    one comparison: which places differ, level by level
 //! transfer   one peer's batches: push before bulk, within a window
 //! frame codec  what goes over the wire, and its limits
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod batch;
 mod codec;
 mod descent;
 mod engine;
@@ -17,6 +19,7 @@ mod frame;
 pub mod limits;
 mod offence;
 mod peer;
+mod rounds;
 mod transfer;
 
 pub use engine::Engine;

@@ -8,9 +8,9 @@
 //! any time:                       BATCH and ACK, both ways, within a window
 //! ```
 
+use crate::batch;
 use crate::codec::{Reader, put_bucket, put_varint};
-use crate::descent::{Descent, Found};
-use crate::event::{Effect, Event, ItemName, SetView, Snapshot, Which};
+use crate::event::{Effect, Event, ItemName, SetView, Which};
 use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
 use crate::limits;
 use crate::offence::Offence;
@@ -24,9 +24,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// The protocol of one member.
 pub struct Engine {
-    me: MemberId,
+    pub(crate) me: MemberId,
     push_bytes_max: usize,
-    peers: BTreeMap<MemberId, Peer>,
+    pub(crate) peers: BTreeMap<MemberId, Peer>,
     not_pushed: u64,
     next_asked: usize,
 }
@@ -35,13 +35,7 @@ impl Engine {
     /// The protocol of member `me`; at most `push_bytes_max` of fresh items wait for a peer.
     #[must_use]
     pub fn new(me: MemberId, push_bytes_max: usize) -> Self {
-        Self {
-            me,
-            push_bytes_max,
-            peers: BTreeMap::new(),
-            not_pushed: 0,
-            next_asked: 0,
-        }
+        Self { me, push_bytes_max, peers: BTreeMap::new(), not_pushed: 0, next_asked: 0 }
     }
 
     /// Connected peers.
@@ -67,18 +61,13 @@ impl Engine {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {
-                self.peers
-                    .insert(peer, Peer::new(peer, session_key, self.push_bytes_max));
+                self.peers.insert(peer, Peer::new(peer, session_key, self.push_bytes_max));
                 self.greet(peer, set, effects);
             }
             Event::Disconnected { peer } => {
                 self.peers.remove(&peer);
             }
-            Event::Frame {
-                peer,
-                kind,
-                payload,
-            } => {
+            Event::Frame { peer, kind, payload } => {
                 if let Err(offence) = self.frame(peer, kind, payload, set, effects) {
                     self.peers.remove(&peer);
                     effects.push(Effect::Disconnect { peer, offence });
@@ -91,11 +80,7 @@ impl Engine {
                     }
                 }
             }
-            Event::Stored {
-                peer,
-                sequence,
-                refused,
-            } => {
+            Event::Stored { peer, sequence, refused } => {
                 if self.peers.contains_key(&peer) {
                     effects.push(acknowledgement(peer, sequence, &refused));
                 }
@@ -150,19 +135,11 @@ impl Engine {
             records,
             wanted: u32::try_from(wanted).unwrap_or(u32::MAX),
         };
-        effects.push(Effect::Send {
-            peer: id,
-            kind: kind::HELLO,
-            payload: hello.encode(),
-        });
+        effects.push(Effect::Send { peer: id, kind: kind::HELLO, payload: hello.encode() });
         if !peer.is_fresh_told {
             peer.is_fresh_told = true;
             let payload = fresh(&peer.session_key, &set.waiting());
-            effects.push(Effect::Send {
-                peer: id,
-                kind: kind::FRESH,
-                payload,
-            });
+            effects.push(Effect::Send { peer: id, kind: kind::FRESH, payload });
         }
         if peer.hello.is_some() {
             self.compare(id, set, effects);
@@ -191,10 +168,7 @@ impl Engine {
                 if text.len() > ROSTER_BYTES_MAX {
                     return Err(Offence::TooMuch);
                 }
-                effects.push(Effect::AdoptRoster {
-                    peer: id,
-                    text: text.to_owned(),
-                });
+                effects.push(Effect::AdoptRoster { peer: id, text: text.to_owned() });
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
@@ -207,19 +181,14 @@ impl Engine {
                 if let Some(round) = &peer.round {
                     for (bucket, prefix, shorts) in frame::decode_want_keys(payload)? {
                         let keys = round.descent.keys_asked_for(bucket, &prefix, &shorts);
-                        peer.transfer
-                            .bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
+                        peer.transfer.bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
                     }
                 }
             }
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
-                let (sequence, items) = frame::decode_batch(payload, &mut peer.assembled)?;
-                effects.push(Effect::Offer {
-                    peer: id,
-                    sequence,
-                    items,
-                });
+                let (sequence, items) = batch::decode_batch(payload, &mut peer.assembled)?;
+                effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
                 let (sequence, refused) = decode_acknowledgement(payload)?;
@@ -227,8 +196,7 @@ impl Engine {
             }
             kind::WANT_BODIES => {
                 let wants = frame::decode_want_bodies(payload)?;
-                peer.transfer
-                    .bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
+                peer.transfer.bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
             }
             kind::BODY_PART => peer.assemble(payload)?,
             kind::PASSED_OVER.. => {}
@@ -250,24 +218,13 @@ impl Engine {
         };
         let offset_ms = i64::try_from(hello.clock_ms).unwrap_or(i64::MAX)
             - i64::try_from(set.now().0).unwrap_or(i64::MAX);
-        effects.push(Effect::PeerClock {
-            peer: id,
-            offset_ms,
-        });
+        effects.push(Effect::PeerClock { peer: id, offset_ms });
         peer.status.records = hello.records;
         peer.status.wanted = hello.wanted.into();
         if hello.digest != digest(set) {
             let (roster_epoch, _) = set.roster();
-            let payload = FloorsFrame {
-                roster_epoch,
-                floors: set.floors(),
-            }
-            .encode();
-            effects.push(Effect::Send {
-                peer: id,
-                kind: kind::FLOORS,
-                payload,
-            });
+            let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
+            effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });
         }
         peer.hello = Some(hello);
         self.compare(id, set, effects);
@@ -284,119 +241,10 @@ impl Engine {
         let (epoch, text) = set.roster();
         if frame.roster_epoch < epoch {
             let payload = text.as_bytes().to_vec();
-            effects.push(Effect::Send {
-                peer: id,
-                kind: kind::ROSTER,
-                payload,
-            });
+            effects.push(Effect::Send { peer: id, kind: kind::ROSTER, payload });
         }
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.floors = Some(frame);
-        }
-    }
-
-    /// Compares roots at the highest cutoff that both sides told of; the lower member begins a round.
-    fn compare(&mut self, id: MemberId, set: &dyn SetView, effects: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let Some(hello) = &peer.hello else { return };
-        let Some((which, theirs)) = common_view(hello, set) else {
-            return;
-        };
-        peer.status.in_sync = half(&set.state_root(which)) == theirs;
-        let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
-            return;
-        };
-        if self.me > id {
-            return;
-        }
-        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
-        let (cutoff_steps, round) = (steps(snapshot.cutoff), peer.next_round);
-        peer.next_round += 1;
-        peer.status.rounds += 1;
-        let first_single = Descent::first_single(&snapshot);
-        let descent = Descent::new(snapshot, &peer.session_key, round, first_single);
-        let payload = descent.buckets(cutoff_steps, round).encode();
-        peer.begin(descent, now);
-        effects.push(Effect::Send {
-            peer: id,
-            kind: kind::BUCKETS,
-            payload,
-        });
-    }
-
-    fn buckets(
-        &mut self,
-        id: MemberId,
-        frame: &BucketsFrame,
-        set: &dyn SetView,
-        effects: &mut Vec<Effect>,
-    ) -> Result<(), Offence> {
-        if self.me < id {
-            return Err(Offence::OutOfTurn);
-        }
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return Ok(());
-        };
-        let wanted = |which: &Which| steps(set.cutoff(*which)) == frame.cutoff_steps;
-        let which = [Which::Current, Which::Previous].into_iter().find(wanted);
-        // The cutoff may have moved on meanwhile: an empty flight ends the round.
-        let Some(which) = which else {
-            send_flight(id, &[], effects);
-            return Ok(());
-        };
-        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
-        let mut descent =
-            Descent::new(snapshot, &peer.session_key, frame.round, frame.first_single);
-        let found = descent.answer_buckets(frame);
-        peer.status.rounds += 1;
-        peer.begin(descent, set.now());
-        self.act_on(id, found, effects);
-        Ok(())
-    }
-
-    fn flight(&mut self, id: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let Some(round) = &mut peer.round else { return };
-        if told.is_empty() {
-            peer.round = None;
-            return;
-        }
-        let found = round.descent.answer(told);
-        self.act_on(id, found, effects);
-    }
-
-    fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        // What an earlier round found and is still on its way would be found again.
-        if peer.round.as_ref().is_some_and(|round| round.adds_bulk) {
-            let names = found
-                .missing_there
-                .into_iter()
-                .map(|(b, key)| ItemName::Record(b, key));
-            peer.transfer.bulk(names);
-        }
-        for wants in found.missing_here.chunks(1000) {
-            let mut payload = Vec::new();
-            for (bucket, prefix, shorts) in wants {
-                put_bucket(&mut payload, *bucket);
-                prefix.encode(&mut payload);
-                frame::put_shorts(&mut payload, shorts);
-            }
-            effects.push(Effect::Send {
-                peer: id,
-                kind: kind::WANT_KEYS,
-                payload,
-            });
-        }
-        send_flight(id, &found.told, effects);
-        if found.told.is_empty() {
-            peer.round = None;
         }
     }
 
@@ -414,15 +262,11 @@ impl Engine {
         if !rest.is_empty() || chunks.len() > limits::FRESH {
             return Err(Offence::Malformed);
         }
-        let theirs: BTreeSet<u64> = chunks
-            .iter()
-            .map(|chunk| u64::from_le_bytes(*chunk))
-            .collect();
+        let theirs: BTreeSet<u64> = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         let key = fresh_key(&peer.session_key);
         let waiting = set.waiting().into_iter();
         let lacking = waiting.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
-        peer.transfer
-            .bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
+        peer.transfer.bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
         Ok(())
     }
 
@@ -432,11 +276,8 @@ impl Engine {
         for peer in self.peers.values_mut() {
             peer.asked.retain(|_, at| is_recent(at));
         }
-        let asked: BTreeSet<BodyId> = self
-            .peers
-            .values()
-            .flat_map(|peer| peer.asked.keys().copied())
-            .collect();
+        let asked: BTreeSet<BodyId> =
+            self.peers.values().flat_map(|peer| peer.asked.keys().copied()).collect();
         let ids: Vec<MemberId> = self.peers.keys().copied().collect();
         if ids.is_empty() {
             return;
@@ -454,11 +295,7 @@ impl Engine {
         }
         if !payload.is_empty() {
             self.next_asked += 1;
-            effects.push(Effect::Send {
-                peer: ids[turn],
-                kind: kind::WANT_BODIES,
-                payload,
-            });
+            effects.push(Effect::Send { peer: ids[turn], kind: kind::WANT_BODIES, payload });
         }
     }
 }
@@ -469,61 +306,19 @@ impl From<crate::codec::Malformed> for Offence {
     }
 }
 
-fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
-    for payload in FlightFrame::encode_all(told) {
-        effects.push(Effect::Send {
-            peer,
-            kind: kind::FLIGHT,
-            payload,
-        });
-    }
-}
-
-fn steps(cutoff: Cutoff) -> u32 {
+pub(crate) fn steps(cutoff: Cutoff) -> u32 {
     u32::try_from(cutoff.0 / (CUTOFF_STEP_MS / 1000)).unwrap_or(u32::MAX)
 }
 
-fn half(root: &Hash) -> [u8; 16] {
+pub(crate) fn half(root: &Hash) -> [u8; 16] {
     *root.0.first_chunk().expect("a root has 32 bytes")
 }
 
 /// What both sides must have in common besides the set.
 fn digest(set: &dyn SetView) -> [u8; 8] {
     let (roster_epoch, _) = set.roster();
-    let payload = FloorsFrame {
-        roster_epoch,
-        floors: set.floors(),
-    }
-    .encode();
-    *blake3::hash(&payload)
-        .as_bytes()
-        .first_chunk()
-        .expect("a digest has 32 bytes")
-}
-
-/// Our view at the highest cutoff for which the peer told a root, and that root.
-fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
-    let theirs = [
-        (hello.cutoff_steps, hello.current_root),
-        (hello.cutoff_steps.saturating_sub(1), hello.previous_root),
-    ];
-    let mine = [Which::Current, Which::Previous];
-    let pairs = mine
-        .into_iter()
-        .flat_map(|which| theirs.map(|(at, root)| (which, at, root)));
-    let common = pairs.filter(|(which, at, _)| steps(set.cutoff(*which)) == *at);
-    common
-        .max_by_key(|(_, at, _)| *at)
-        .map(|(which, _, root)| (which, root))
-}
-
-/// Leaves out the days that the peer no longer accepts.
-fn above_floors(mut set: Snapshot, floors: Option<&FloorsFrame>) -> Snapshot {
-    for (class, day) in floors.iter().flat_map(|frame| &frame.floors) {
-        set.tries
-            .retain(|bucket, _| bucket.class != *class || bucket.day >= *day);
-    }
-    set
+    let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
+    *blake3::hash(&payload).as_bytes().first_chunk().expect("a digest has 32 bytes")
 }
 
 fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
@@ -533,22 +328,14 @@ fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
 fn fresh(session_key: &[u8; 32], waiting: &[(Bucket, RecordKey)]) -> Vec<u8> {
     let key = fresh_key(session_key);
     let newest = waiting.iter().rev().take(limits::FRESH);
-    newest
-        .flat_map(|(_, record)| short8_of_key(&key, record).to_le_bytes())
-        .collect()
+    newest.flat_map(|(_, record)| short8_of_key(&key, record).to_le_bytes()).collect()
 }
 
 fn acknowledgement(peer: MemberId, sequence: u64, refused: &[u16]) -> Effect {
     let mut payload = Vec::new();
     put_varint(&mut payload, sequence);
-    refused
-        .iter()
-        .for_each(|position| payload.extend_from_slice(&position.to_le_bytes()));
-    Effect::Send {
-        peer,
-        kind: kind::ACK,
-        payload,
-    }
+    refused.iter().for_each(|position| payload.extend_from_slice(&position.to_le_bytes()));
+    Effect::Send { peer, kind: kind::ACK, payload }
 }
 
 fn decode_acknowledgement(payload: &[u8]) -> Result<(u64, Vec<u16>), Offence> {

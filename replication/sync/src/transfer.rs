@@ -6,8 +6,9 @@
 //! bulk queue (names) ──┴─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
 //! ```
 
+use crate::batch;
 use crate::event::{Effect, Item, ItemName};
-use crate::frame::{self, kind};
+use crate::frame::kind;
 use crate::limits;
 use crate::offence::Offence;
 use quar_base::ids::MemberId;
@@ -101,10 +102,7 @@ impl Transfer {
             let count = self.bulk.len().min(limits::LOAD_ITEMS);
             let names = self.bulk.drain(..count).collect();
             self.is_loading = true;
-            effects.push(Effect::Load {
-                peer: self.peer,
-                names,
-            });
+            effects.push(Effect::Load { peer: self.peer, names });
         }
     }
 
@@ -141,22 +139,13 @@ impl Transfer {
         effects: &mut Vec<Effect>,
     ) -> Result<(), Offence> {
         let sent = self.sent.remove(&sequence).ok_or(Offence::BogusAck)?;
-        if refused
-            .iter()
-            .any(|position| usize::from(*position) >= sent.names.len())
-        {
+        if refused.iter().any(|position| usize::from(*position) >= sent.names.len()) {
             return Err(Offence::BogusAck);
         }
         self.sent_bytes -= sent.bytes;
         for (position, name) in sent.names.into_iter().enumerate() {
-            if !refused
-                .iter()
-                .any(|refused| usize::from(*refused) == position)
-            {
-                effects.push(Effect::Confirmed {
-                    peer: self.peer,
-                    name,
-                });
+            if !refused.iter().any(|refused| usize::from(*refused) == position) {
+                effects.push(Effect::Confirmed { peer: self.peer, name });
             }
         }
         Ok(())
@@ -174,17 +163,13 @@ impl Transfer {
         let mut bytes = 0;
         for item in items {
             self.send_parts(item, effects);
-            frame::encode_item(&mut payload, item);
+            batch::encode_item(&mut payload, item);
             bytes += item.wire_bytes();
         }
         self.sent_bytes += bytes;
         let names = items.iter().map(Item::name).collect();
         self.sent.insert(sequence, Sent { names, bytes });
-        effects.push(Effect::Send {
-            peer: self.peer,
-            kind: kind::BATCH,
-            payload,
-        });
+        effects.push(Effect::Send { peer: self.peer, kind: kind::BATCH, payload });
     }
 
     /// A body that is too long for a frame travels ahead of its batch.
@@ -196,11 +181,7 @@ impl Transfer {
         if body.bytes.len() > limits::PART_BYTES {
             for part in body.bytes.chunks(limits::PART_BYTES) {
                 let payload = part.to_vec();
-                effects.push(Effect::Send {
-                    peer: self.peer,
-                    kind: kind::BODY_PART,
-                    payload,
-                });
+                effects.push(Effect::Send { peer: self.peer, kind: kind::BODY_PART, payload });
             }
         }
     }

@@ -46,22 +46,12 @@ impl Descent {
     ) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(session_key);
         hasher.update(b"quard round").update(&round.to_le_bytes());
-        Self {
-            set,
-            key: *hasher.finalize().as_bytes(),
-            first_single,
-            flights: 0,
-        }
+        Self { set, key: *hasher.finalize().as_bytes(), first_single, flights: 0 }
     }
 
     /// The oldest day that a node lists singly.
     pub(crate) fn first_single(set: &Snapshot) -> Day {
-        let newest = set
-            .tries
-            .keys()
-            .map(|bucket| bucket.day)
-            .max()
-            .unwrap_or(Day(0));
+        let newest = set.tries.keys().map(|bucket| bucket.day).max().unwrap_or(Day(0));
         newest.minus(limits::SINGLE_DAYS - 1)
     }
 
@@ -71,35 +61,18 @@ impl Descent {
 
     /// The initiator's first frame.
     pub(crate) fn buckets(&self, cutoff_steps: u32, round: u32) -> BucketsFrame {
-        let days = self
-            .filled()
-            .filter(|(bucket, _)| bucket.day >= self.first_single);
-        let days = days
-            .map(|(bucket, trie)| (*bucket, self.short(&trie.root())))
-            .collect();
-        let months = self
-            .months()
-            .into_iter()
-            .map(|(month, hash)| (month, self.short(&hash)));
+        let days = self.filled().filter(|(bucket, _)| bucket.day >= self.first_single);
+        let days = days.map(|(bucket, trie)| (*bucket, self.short(&trie.root()))).collect();
+        let months = self.months().into_iter().map(|(month, hash)| (month, self.short(&hash)));
         let months = months.collect();
-        BucketsFrame {
-            cutoff_steps,
-            round,
-            first_single: self.first_single,
-            days,
-            months,
-        }
+        BucketsFrame { cutoff_steps, round, first_single: self.first_single, days, months }
     }
 
     /// The responder's answer to the initiator's buckets.
     pub(crate) fn answer_buckets(&mut self, theirs: &BucketsFrame) -> Found {
         self.flights += 1;
         let mut found = Found::default();
-        self.compare_days(
-            &theirs.days,
-            |bucket| bucket.day >= theirs.first_single,
-            &mut found,
-        );
+        self.compare_days(&theirs.days, |bucket| bucket.day >= theirs.first_single, &mut found);
         let mine = self.months();
         let told: BTreeMap<Month, u32> = theirs.months.iter().copied().collect();
         let all: BTreeSet<Month> = mine.keys().chain(told.keys()).copied().collect();
@@ -149,10 +122,7 @@ impl Descent {
         };
         let wanted: BTreeSet<u32> = shorts.iter().copied().collect();
         let asked = |key: &RecordKey| wanted.contains(&short_of_key(&self.key, key));
-        trie.iter_prefix(prefix)
-            .filter(asked)
-            .map(|key| (bucket, key))
-            .collect()
+        trie.iter_prefix(prefix).filter(asked).map(|key| (bucket, key)).collect()
     }
 
     fn filled(&self) -> impl Iterator<Item = (&Bucket, &Trie)> {
@@ -162,27 +132,17 @@ impl Descent {
     /// Hashes of the months before the first day that is listed singly.
     fn months(&self) -> BTreeMap<Month, Hash> {
         let mut months: BTreeMap<Month, Vec<(Bucket, u64, Hash)>> = BTreeMap::new();
-        for (bucket, trie) in self
-            .filled()
-            .filter(|(bucket, _)| bucket.day < self.first_single)
-        {
-            months
-                .entry(month_of(*bucket))
-                .or_default()
-                .push((*bucket, trie.len(), trie.root()));
+        for (bucket, trie) in self.filled().filter(|(bucket, _)| bucket.day < self.first_single) {
+            months.entry(month_of(*bucket)).or_default().push((*bucket, trie.len(), trie.root()));
         }
         let root = |days: Vec<_>| DayTree::from_buckets(days.into_iter()).root();
-        months
-            .into_iter()
-            .map(|(month, days)| (month, root(days)))
-            .collect()
+        months.into_iter().map(|(month, days)| (month, root(days))).collect()
     }
 
     fn days_of(&self, month: Month) -> Vec<(Bucket, u32)> {
         let inside = |bucket: &Bucket| bucket.day < self.first_single && month_of(*bucket) == month;
         let days = self.filled().filter(|(bucket, _)| inside(bucket));
-        days.map(|(bucket, trie)| (*bucket, self.short(&trie.root())))
-            .collect()
+        days.map(|(bucket, trie)| (*bucket, self.short(&trie.root()))).collect()
     }
 
     fn compare_days(
@@ -193,10 +153,7 @@ impl Descent {
     ) {
         let told: BTreeMap<Bucket, u32> =
             theirs.iter().copied().filter(|(b, _)| belongs(b)).collect();
-        let mine = self
-            .filled()
-            .map(|(bucket, _)| *bucket)
-            .filter(|bucket| belongs(bucket));
+        let mine = self.filled().map(|(bucket, _)| *bucket).filter(|bucket| belongs(bucket));
         let all: BTreeSet<Bucket> = mine.chain(told.keys().copied()).collect();
         for bucket in all {
             let trie = self.set.tries.get(&bucket).filter(|trie| !trie.is_empty());
@@ -221,9 +178,7 @@ impl Descent {
             }
         }
         if !theirs.is_empty() {
-            found
-                .missing_here
-                .push((bucket, *prefix, theirs.into_iter().collect()));
+            found.missing_here.push((bucket, *prefix, theirs.into_iter().collect()));
         }
     }
 
@@ -244,10 +199,7 @@ impl Descent {
             let Some(child) = at.child(nibble) else {
                 continue;
             };
-            let theirs = children
-                .iter()
-                .find(|(known, _)| *known == nibble)
-                .map(|(_, hash)| *hash);
+            let theirs = children.iter().find(|(known, _)| *known == nibble).map(|(_, hash)| *hash);
             let (count, hash) = trie.summary(&child);
             match (count, theirs) {
                 (0, None) => {}
@@ -261,9 +213,7 @@ impl Descent {
 
     fn send_all(&self, bucket: Bucket, prefix: &Prefix, found: &mut Found) {
         if let Some(trie) = self.set.tries.get(&bucket) {
-            found
-                .missing_there
-                .extend(trie.iter_prefix(prefix).map(|key| (bucket, key)));
+            found.missing_there.extend(trie.iter_prefix(prefix).map(|key| (bucket, key)));
         }
     }
 
@@ -271,16 +221,11 @@ impl Descent {
         match trie.describe(prefix) {
             Description::Empty => Told::Empty(bucket, *prefix),
             Description::Leaf(keys) => {
-                let shorts = keys
-                    .iter()
-                    .map(|key| short_of_key(&self.key, key))
-                    .collect();
+                let shorts = keys.iter().map(|key| short_of_key(&self.key, key)).collect();
                 Told::Leaf(bucket, *prefix, shorts)
             }
             Description::Page { at, children } => {
-                let children = children
-                    .iter()
-                    .map(|(nibble, _, hash)| (*nibble, self.short(hash)));
+                let children = children.iter().map(|(nibble, _, hash)| (*nibble, self.short(hash)));
                 Told::Page(bucket, *prefix, at, children.collect())
             }
         }

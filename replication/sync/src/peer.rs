@@ -71,12 +71,7 @@ impl Peer {
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
         let adds_bulk = self.transfer.is_bulk_empty();
-        self.round = Some(Round {
-            descent,
-            told: Vec::new(),
-            heard_at: now,
-            adds_bulk,
-        });
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk });
     }
 
     /// A part of a long body.
@@ -109,9 +104,6 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
-        PeerStatus {
-            queued_bytes: self.transfer.queued_bytes() as u64,
-            ..self.status
-        }
+        PeerStatus { queued_bytes: self.transfer.queued_bytes() as u64, ..self.status }
     }
 }

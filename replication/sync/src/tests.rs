@@ -29,10 +29,7 @@ struct Member {
 fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record {
     let head = Head {
         kind: Kind::ARRIVAL,
-        bucket: Bucket {
-            class,
-            day: Day(day),
-        },
+        bucket: Bucket { class, day: Day(day) },
         second,
         author: MemberId([1; 16]),
         action: None,
@@ -55,8 +52,7 @@ impl Member {
     }
 
     fn add(&mut self, record: Record) {
-        self.records
-            .insert((record.head().bucket, record.key()), record);
+        self.records.insert((record.head().bucket, record.key()), record);
     }
 
     fn keys(&self) -> BTreeSet<(Bucket, RecordKey)> {
@@ -78,26 +74,14 @@ impl Member {
         while let Some(effect) = effects.pop_front() {
             let mut more = Vec::new();
             match effect {
-                Effect::Send {
-                    peer,
-                    kind,
-                    payload,
-                } => frames.push((peer, kind, payload)),
-                Effect::Offer {
-                    peer,
-                    sequence,
-                    items,
-                } => {
+                Effect::Send { peer, kind, payload } => frames.push((peer, kind, payload)),
+                Effect::Offer { peer, sequence, items } => {
                     for item in items {
                         if let Item::Record(record, _) = item {
                             self.add(record);
                         }
                     }
-                    let stored = Event::Stored {
-                        peer,
-                        sequence,
-                        refused: Vec::new(),
-                    };
+                    let stored = Event::Stored { peer, sequence, refused: Vec::new() };
                     engine.handle(stored, &self.view(), &mut more);
                 }
                 Effect::Load { peer, names } => {
@@ -146,11 +130,7 @@ impl SetView for MapView<'_> {
     fn snapshot(&self, which: Which) -> Snapshot {
         let cutoff = self.cutoff(which);
         let mut tries: BTreeMap<Bucket, quar_merkle::Trie> = BTreeMap::new();
-        for (bucket, key) in self
-            .0
-            .records
-            .keys()
-            .filter(|(b, key)| key.is_settled(b.day, cutoff))
+        for (bucket, key) in self.0.records.keys().filter(|(b, key)| key.is_settled(b.day, cutoff))
         {
             tries.entry(*bucket).or_default().insert(*key);
         }
@@ -159,12 +139,7 @@ impl SetView for MapView<'_> {
 
     fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
         let cutoff = self.cutoff(Which::Current);
-        self.0
-            .records
-            .keys()
-            .filter(|(b, key)| !key.is_settled(b.day, cutoff))
-            .copied()
-            .collect()
+        self.0.records.keys().filter(|(b, key)| !key.is_settled(b.day, cutoff)).copied().collect()
     }
 
     fn counts(&self) -> (u64, u64) {
@@ -193,13 +168,7 @@ struct Pair {
 impl Pair {
     fn new(one: Member, other: Member) -> Self {
         let members = [one, other];
-        Self {
-            members,
-            wire: VecDeque::new(),
-            bytes: BTreeMap::new(),
-            cut_after: None,
-            carried: 0,
-        }
+        Self { members, wire: VecDeque::new(), bytes: BTreeMap::new(), cut_after: None, carried: 0 }
     }
 
     fn give(&mut self, to: usize, event: Event<'_>) {
@@ -214,13 +183,7 @@ impl Pair {
         for at in 0..2 {
             let peer = self.members[1 - at].id;
             self.give(at, Event::Disconnected { peer });
-            self.give(
-                at,
-                Event::Connected {
-                    peer,
-                    session_key: [9; 32],
-                },
-            );
+            self.give(at, Event::Connected { peer, session_key: [9; 32] });
         }
     }
 
@@ -234,14 +197,7 @@ impl Pair {
                 continue;
             }
             let peer = self.members[1 - to].id;
-            self.give(
-                to,
-                Event::Frame {
-                    peer,
-                    kind,
-                    payload: &payload,
-                },
-            );
+            self.give(to, Event::Frame { peer, kind, payload: &payload });
             assert!(self.carried < 100_000, "the two never come to an end");
         }
     }
@@ -266,18 +222,13 @@ impl Pair {
 
 fn spread(count: u32, skip: impl Fn(u32) -> bool) -> Vec<Record> {
     let numbers = (0..count).filter(|number| !skip(*number));
-    numbers
-        .map(|n| record(Class::SPAM, DAY, n * (86_000 / count), &n.to_le_bytes()))
-        .collect()
+    numbers.map(|n| record(Class::SPAM, DAY, n * (86_000 / count), &n.to_le_bytes())).collect()
 }
 
 fn pair_of(one: Vec<Record>, other: Vec<Record>) -> Pair {
     let mut pair = Pair::new(Member::new(1), Member::new(2));
-    one.into_iter()
-        .for_each(|record| pair.members[0].add(record));
-    other
-        .into_iter()
-        .for_each(|record| pair.members[1].add(record));
+    one.into_iter().for_each(|record| pair.members[0].add(record));
+    other.into_iter().for_each(|record| pair.members[1].add(record));
     pair
 }
 
@@ -297,19 +248,12 @@ fn an_hour_that_is_missing_costs_less_than_a_kilobyte_to_find() {
     for lacking in [0, 1] {
         let all = spread(20_000, |_| false);
         let some = spread(20_000, |n| (9_000..10_000).contains(&n));
-        let mut pair = if lacking == 0 {
-            pair_of(some, all)
-        } else {
-            pair_of(all, some)
-        };
+        let mut pair = if lacking == 0 { pair_of(some, all) } else { pair_of(all, some) };
         pair.connect();
         pair.run();
         assert!(pair.agree());
         let bytes = pair.comparison_bytes();
-        assert!(
-            bytes <= 1000,
-            "{bytes} bytes to find what member {lacking} lacks"
-        );
+        assert!(bytes <= 1000, "{bytes} bytes to find what member {lacking} lacks");
     }
 }
 
@@ -398,14 +342,7 @@ fn frames_that_no_honest_peer_sends_end_the_connection() {
         pair.run();
         let peer = pair.members[1].id;
         let before = pair.members[0].keys();
-        pair.give(
-            0,
-            Event::Frame {
-                peer,
-                kind,
-                payload: &payload,
-            },
-        );
+        pair.give(0, Event::Frame { peer, kind, payload: &payload });
         assert_eq!(pair.members[0].offences, [offence], "kind {kind}");
         assert_eq!(pair.members[0].keys(), before);
         assert_eq!(pair.members[0].engine.peer_count(), 0);
@@ -416,30 +353,10 @@ fn frames_that_no_honest_peer_sends_end_the_connection() {
 fn frames_before_the_greeting_are_out_of_turn_and_unknown_late_kinds_are_passed_over() {
     let mut pair = pair_of(Vec::new(), Vec::new());
     let peer = pair.members[1].id;
-    pair.give(
-        0,
-        Event::Connected {
-            peer,
-            session_key: [9; 32],
-        },
-    );
-    pair.give(
-        0,
-        Event::Frame {
-            peer,
-            kind: 200,
-            payload: b"anything",
-        },
-    );
+    pair.give(0, Event::Connected { peer, session_key: [9; 32] });
+    pair.give(0, Event::Frame { peer, kind: 200, payload: b"anything" });
     assert_eq!(pair.members[0].offences, []);
-    pair.give(
-        0,
-        Event::Frame {
-            peer,
-            kind: 7,
-            payload: b"",
-        },
-    );
+    pair.give(0, Event::Frame { peer, kind: 7, payload: b"" });
     assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
 }
 
@@ -502,10 +419,10 @@ proptest! {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
         let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, bytes: bytes.clone().into() };
         let mut payload = Vec::new();
-        crate::frame::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
+        crate::batch::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
         let mut frame = vec![1];
         frame.extend_from_slice(&payload);
-        let (sequence, items) = crate::frame::decode_batch(&frame, &mut Vec::new()).unwrap();
+        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new()).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };
         prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);

@@ -1,0 +1,110 @@
+//! Batches: records and bodies as bytes.
+//! Never sends a body id that a record beside it implies, and never builds a body longer than a message.
+//!
+//! Byte tables: docs/formats.md, "Frames".
+
+use crate::codec::{Malformed, Reader, put_bucket, put_varint};
+use crate::event::{CodedBody, Item};
+use crate::limits;
+use quar_base::ids::BodyId;
+use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
+use quar_base::record::Record;
+
+const ITEM_RECORD: u8 = 1;
+const ITEM_WITH_BODY: u8 = 2;
+const ITEM_BODY: u8 = 3;
+
+/// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
+/// length is written, and its bytes must have been sent before.
+pub(crate) fn encode_item(out: &mut Vec<u8>, item: &Item) {
+    match item {
+        Item::Record(record, body) => {
+            out.push(if body.is_some() { ITEM_WITH_BODY } else { ITEM_RECORD });
+            put_varint(out, record.bytes().len() as u64);
+            out.extend_from_slice(record.bytes());
+            if let Some(body) = body {
+                // The record names the body: its id is not sent.
+                encode_body(out, body);
+            }
+        }
+        Item::Body(bucket, body) => {
+            out.push(ITEM_BODY);
+            put_bucket(out, *bucket);
+            out.extend_from_slice(&body.id.0);
+            encode_body(out, body);
+        }
+    }
+}
+
+fn encode_body(out: &mut Vec<u8>, body: &CodedBody) {
+    put_varint(out, body.raw_bytes.into());
+    out.push(body.codec);
+    put_varint(out, body.bytes.len() as u64);
+    if body.bytes.len() <= limits::PART_BYTES {
+        out.extend_from_slice(&body.bytes);
+    }
+}
+
+/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts.
+pub(crate) fn decode_batch(
+    payload: &[u8],
+    assembled: &mut Vec<u8>,
+) -> Result<(u64, Vec<Item>), Malformed> {
+    let mut fields = Reader(payload);
+    let sequence = fields.varint()?;
+    let mut items = Vec::new();
+    while !fields.0.is_empty() {
+        if items.len() >= limits::BATCH_ITEMS {
+            return Err(Malformed);
+        }
+        items.push(decode_item(&mut fields, assembled)?);
+    }
+    Ok((sequence, items))
+}
+
+fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item, Malformed> {
+    match fields.u8()? {
+        tag @ (ITEM_RECORD | ITEM_WITH_BODY) => {
+            let length = fields.count(1)?;
+            if length > RECORD_BYTES_MAX {
+                return Err(Malformed);
+            }
+            let record = Record::parse(fields.bytes(length)?.to_vec()).map_err(|_| Malformed)?;
+            let body = if tag == ITEM_WITH_BODY {
+                // Whoever admits the item sets the id from the record.
+                Some(decode_body(fields, BodyId::default(), assembled)?)
+            } else {
+                None
+            };
+            Ok(Item::Record(record, body))
+        }
+        ITEM_BODY => {
+            let bucket = fields.bucket()?;
+            let id = fields.body_id()?;
+            Ok(Item::Body(bucket, decode_body(fields, id, assembled)?))
+        }
+        _ => Err(Malformed),
+    }
+}
+
+fn decode_body(
+    fields: &mut Reader<'_>,
+    id: BodyId,
+    assembled: &mut Vec<u8>,
+) -> Result<CodedBody, Malformed> {
+    let raw_bytes = u32::try_from(fields.varint()?).map_err(|_| Malformed)?;
+    let codec = fields.u8()?;
+    let length = usize::try_from(fields.varint()?).map_err(|_| Malformed)?;
+    if length > MESSAGE_BYTES_MAX || raw_bytes as usize > MESSAGE_BYTES_MAX {
+        return Err(Malformed);
+    }
+    let bytes = if length <= limits::PART_BYTES {
+        fields.bytes(length)?.into()
+    } else {
+        if assembled.len() != length {
+            return Err(Malformed);
+        }
+        std::mem::take(assembled).into()
+    };
+    Ok(CodedBody { id, raw_bytes, codec, bytes })
+}

@@ -1,0 +1,140 @@
+//! Rounds: when a comparison begins, how its frames are answered, and when it ends.
+//! Never compares by itself: `descent` does, on a snapshot that later changes do not touch.
+//!
+//! ```text
+//! lower id   roots differ ─► BUCKETS ─┐
+//! higher id                           └─► FLIGHT ─► FLIGHT ─► ... ─► an empty one ends the round
+//! ```
+
+use crate::codec::put_bucket;
+use crate::descent::{Descent, Found};
+use crate::engine::{Engine, half, steps};
+use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
+use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::offence::Offence;
+use quar_base::ids::MemberId;
+
+/// Prefixes asked for in one frame: each takes at most 300 bytes.
+const WANTS_PER_FRAME: usize = 1000;
+
+impl Engine {
+    /// Compares roots at the highest cutoff that both sides told of; the lower member begins a round.
+    pub(crate) fn compare(&mut self, id: MemberId, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(hello) = &peer.hello else { return };
+        let Some((which, theirs)) = common_view(hello, set) else {
+            return;
+        };
+        peer.status.in_sync = half(&set.state_root(which)) == theirs;
+        let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
+            return;
+        };
+        if self.me > id {
+            return;
+        }
+        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
+        let (cutoff_steps, round) = (steps(snapshot.cutoff), peer.next_round);
+        peer.next_round += 1;
+        peer.status.rounds += 1;
+        let first_single = Descent::first_single(&snapshot);
+        let descent = Descent::new(snapshot, &peer.session_key, round, first_single);
+        let payload = descent.buckets(cutoff_steps, round).encode();
+        peer.begin(descent, now);
+        effects.push(Effect::Send { peer: id, kind: kind::BUCKETS, payload });
+    }
+
+    pub(crate) fn buckets(
+        &mut self,
+        id: MemberId,
+        frame: &BucketsFrame,
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        if self.me < id {
+            return Err(Offence::OutOfTurn);
+        }
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return Ok(());
+        };
+        let wanted = |which: &Which| steps(set.cutoff(*which)) == frame.cutoff_steps;
+        let which = [Which::Current, Which::Previous].into_iter().find(wanted);
+        // The cutoff may have moved on meanwhile: an empty flight ends the round.
+        let Some(which) = which else {
+            send_flight(id, &[], effects);
+            return Ok(());
+        };
+        let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
+        let mut descent =
+            Descent::new(snapshot, &peer.session_key, frame.round, frame.first_single);
+        let found = descent.answer_buckets(frame);
+        peer.status.rounds += 1;
+        peer.begin(descent, set.now());
+        self.act_on(id, found, effects);
+        Ok(())
+    }
+
+    pub(crate) fn flight(&mut self, id: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        let Some(round) = &mut peer.round else { return };
+        if told.is_empty() {
+            peer.round = None;
+            return;
+        }
+        let found = round.descent.answer(told);
+        self.act_on(id, found, effects);
+    }
+
+    fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return;
+        };
+        // What an earlier round found and is still on its way would be found again.
+        if peer.round.as_ref().is_some_and(|round| round.adds_bulk) {
+            let names = found.missing_there.into_iter().map(|(b, key)| ItemName::Record(b, key));
+            peer.transfer.bulk(names);
+        }
+        for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
+            let mut payload = Vec::new();
+            for (bucket, prefix, shorts) in wants {
+                put_bucket(&mut payload, *bucket);
+                prefix.encode(&mut payload);
+                frame::put_shorts(&mut payload, shorts);
+            }
+            effects.push(Effect::Send { peer: id, kind: kind::WANT_KEYS, payload });
+        }
+        send_flight(id, &found.told, effects);
+        if found.told.is_empty() {
+            peer.round = None;
+        }
+    }
+}
+
+fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
+    for payload in FlightFrame::encode_all(told) {
+        effects.push(Effect::Send { peer, kind: kind::FLIGHT, payload });
+    }
+}
+
+/// Our view at the highest cutoff for which the peer told a root, and that root.
+fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
+    let theirs = [
+        (hello.cutoff_steps, hello.current_root),
+        (hello.cutoff_steps.saturating_sub(1), hello.previous_root),
+    ];
+    let mine = [Which::Current, Which::Previous];
+    let pairs = mine.into_iter().flat_map(|which| theirs.map(|(at, root)| (which, at, root)));
+    let common = pairs.filter(|(which, at, _)| steps(set.cutoff(*which)) == *at);
+    common.max_by_key(|(_, at, _)| *at).map(|(which, _, root)| (which, root))
+}
+
+/// Leaves out the days that the peer no longer accepts.
+fn above_floors(mut set: Snapshot, floors: Option<&FloorsFrame>) -> Snapshot {
+    for (class, day) in floors.iter().flat_map(|frame| &frame.floors) {
+        set.tries.retain(|bucket, _| bucket.class != *class || bucket.day >= *day);
+    }
+    set
+}

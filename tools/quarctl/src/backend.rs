@@ -1,0 +1,178 @@
+//! Where a command's questions go: to the running daemon, or to the store of a stopped node.
+//! Never to a store that a daemon has open.
+
+mod daemon;
+mod offline;
+
+pub use daemon::Daemon;
+
+use crate::arguments::Arguments;
+use crate::output::Output;
+use anyhow::{Context, bail};
+use offline::Offline;
+use quar_store::Query;
+use quard::api::{
+    DeleteReply, MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseReply, ReleaseRequest,
+};
+use quard::config::Paths;
+use quard::daemon::handle::Arrived;
+use quard::intake::Mail;
+use std::io;
+use std::sync::Arc;
+
+/// What answers.
+pub enum Backend {
+    /// The daemon, through its control socket.
+    Daemon(Daemon),
+    /// The store itself, under the lock that the daemon would hold.
+    Offline(Arc<Offline>),
+}
+
+impl Backend {
+    /// The daemon if one answers, else the store.
+    ///
+    /// # Errors
+    /// When neither can be had, with what to do about it.
+    pub fn open(arguments: &Arguments, output: &Output) -> anyhow::Result<Self> {
+        let paths = Paths::under(arguments.root.as_deref());
+        if arguments.offline {
+            return Ok(Self::Offline(Arc::new(Offline::open(&paths)?)));
+        }
+        let socket = arguments.socket.clone().unwrap_or_else(|| paths.control_socket());
+        let error = match Daemon::connect(&socket) {
+            Ok(daemon) => return Ok(Self::Daemon(daemon)),
+            Err(error) => error,
+        };
+        if arguments.socket.is_some() || !is_nobody_there(&error) {
+            return Err(error);
+        }
+        if !paths.data_dir().exists() {
+            let data = paths.data_dir();
+            return Err(error.context(format!("no daemon runs, and {} is not there", data.display())));
+        }
+        let offline = Offline::open(&paths).with_context(|| {
+            let socket = socket.display();
+            format!("no daemon answers at {socket}, and the store cannot be opened either")
+        })?;
+        output.remark("no daemon runs here: working on the store directly");
+        Ok(Self::Offline(Arc::new(offline)))
+    }
+
+    /// The daemon, for what only a running node can do.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn running(arguments: &Arguments) -> anyhow::Result<Daemon> {
+        if arguments.offline {
+            bail!("a stopped node cannot do this: it needs the daemon");
+        }
+        let paths = Paths::under(arguments.root.as_deref());
+        let socket = arguments.socket.clone().unwrap_or_else(|| paths.control_socket());
+        Daemon::connect(&socket)
+    }
+
+    /// Another way to the same place, for another thread.
+    ///
+    /// # Errors
+    /// When the daemon takes no more connections.
+    pub fn another(&self) -> anyhow::Result<Self> {
+        Ok(match self {
+            Self::Daemon(daemon) => Self::Daemon(daemon.another()?),
+            Self::Offline(offline) => Self::Offline(offline.clone()),
+        })
+    }
+
+    /// Stores a message.
+    ///
+    /// *Durable when* it returns.
+    ///
+    /// # Errors
+    /// [`crate::failure::Refused`], or the connection's end.
+    pub fn put(&mut self, mail: Mail, arrived: Arrived) -> anyhow::Result<PutReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.put(mail, arrived),
+            Self::Offline(offline) => offline.put(mail, arrived),
+        }
+    }
+
+    /// One page of a listing.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn list(&mut self, query: &Query) -> anyhow::Result<MessagePage> {
+        match self {
+            Self::Daemon(daemon) => daemon.list(query),
+            Self::Offline(offline) => offline.list(query),
+        }
+    }
+
+    /// Everything about a message but its body.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn show(&mut self, id: &str) -> anyhow::Result<MessageDetail> {
+        match self {
+            Self::Daemon(daemon) => daemon.show(id),
+            Self::Offline(offline) => offline.show(id),
+        }
+    }
+
+    /// A message's bytes.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn body(&mut self, id: &str) -> anyhow::Result<bytes::Bytes> {
+        match self {
+            Self::Daemon(daemon) => daemon.body(id),
+            Self::Offline(offline) => offline.body(id),
+        }
+    }
+
+    /// Deletes a message; for these recipients, or for all when there are none.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn delete(&mut self, id: &str, recipients: &[String]) -> anyhow::Result<DeleteReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.delete(id, recipients),
+            Self::Offline(offline) => offline.delete(id, recipients),
+        }
+    }
+
+    /// Ends the work on a store: what was deleted leaves its files.
+    ///
+    /// # Errors
+    /// When that fails; the daemon then does it.
+    pub fn finish(self) -> anyhow::Result<()> {
+        match self {
+            Self::Daemon(_) => Ok(()),
+            Self::Offline(offline) => offline.finish(),
+        }
+    }
+}
+
+impl Daemon {
+    /// Hands a message to the mail server.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    pub fn release(&mut self, id: &str, request: &ReleaseRequest) -> anyhow::Result<ReleaseReply> {
+        self.post(&format!("/v1/messages/{id}/release"), request)
+    }
+
+    /// The node's state.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    pub fn status(&mut self) -> anyhow::Result<NodeStatus> {
+        self.get("/v1/status")
+    }
+}
+
+/// Whether an attempt to connect found nobody, as against somebody who refused.
+fn is_nobody_there(error: &anyhow::Error) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    io.is_some_and(|io| {
+        matches!(io.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
+    })
+}

@@ -1,0 +1,252 @@
+//! The store of a stopped node, opened as the daemon would open it.
+//! Never without the lock on the data directory, and never as another user than its owner.
+
+use crate::failure::Refused;
+use anyhow::{Context, bail};
+use bytes::Bytes;
+use quar_base::action::Action;
+use quar_base::coverage::RecipientSet;
+use quar_base::key::MessageId;
+use quar_base::limits::STAMP_AHEAD_MS_MAX;
+use quar_base::signing::SigningKey;
+use quar_base::time::Millis;
+use quar_store::{
+    Message, Opening, Origin, Outcome, Query, ReadError, RealDisk, Refusal, Settings, SledHome,
+    Store, Ticket,
+};
+use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply};
+use quard::config::{Config, Identity, Paths};
+use quard::daemon::clock::{Clock, entropy};
+use quard::daemon::handle::Arrived;
+use quard::daemon::view;
+use quard::intake::Mail;
+use quard::lock::DataLock;
+use quard::surface::imported::already_here;
+use std::collections::HashMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+const PROOF: &str = "no holder of this lock panics";
+
+/// An open store.
+pub struct Offline {
+    store: Store,
+    clock: Clock,
+    /// Outcomes of commits that were made while others waited for theirs.
+    outcomes: Mutex<HashMap<Ticket, Outcome>>,
+    /// Last: the store is closed before another process may open it.
+    _lock: DataLock,
+}
+
+impl Offline {
+    /// Opens the store, and nobody else can until it is closed.
+    ///
+    /// # Errors
+    /// When the daemon runs, or configuration, keys or store cannot be read.
+    pub fn open(paths: &Paths) -> anyhow::Result<Self> {
+        let data = paths.data_dir();
+        check_owner(&data)?;
+        let lock = DataLock::acquire(&data)
+            .context("the daemon runs, and its control socket does not answer")?;
+        let config = Config::load(paths)?;
+        let identity = Identity::load(paths)?;
+        config.check_node(identity.this_member())?;
+        let clock = Clock::start();
+        let roster = identity.roster.roster();
+        let settings = Settings {
+            cluster: roster.cluster,
+            member: identity.member,
+            node_number: identity.this_member().node_number,
+            signing: Arc::new(SigningKey::from_pkcs8(&identity.private_key)?),
+            keys: vec![identity.encryption_key.clone()],
+            id_key: identity.id_key.clone(),
+            retention: config.retention.clone(),
+            min_free_bytes: config.disk.min_free.0,
+        };
+        let (store, _) = Store::open(Opening {
+            settings,
+            disk: Arc::new(RealDisk::new(&data)),
+            index: &mut SledHome(data.join("index")),
+            roster: Arc::new(roster.clone()),
+            now: clock.now(),
+            seed: entropy()?,
+            progress: &mut |_| {},
+        })
+        .with_context(|| format!("cannot open the store in {}", data.display()))?;
+        Ok(Self {
+            store,
+            clock,
+            outcomes: Mutex::default(),
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn put(&self, mail: Mail, arrived: Arrived) -> anyhow::Result<PutReply> {
+        let (received, origin) = match arrived {
+            Arrived::Now => (self.clock.now(), Origin::Caught),
+            Arrived::Imported(at) => (at, Origin::Imported),
+        };
+        if received > self.clock.now().plus(Millis(STAMP_AHEAD_MS_MAX)) {
+            let error = "the time of the message is more than 48 h ahead of this node's clock";
+            return Err(Refused::new("invalid", error).into());
+        }
+        if origin == Origin::Imported
+            && let Some(id) = already_here(&self.store, &mail, received).map_err(unreadable)?
+        {
+            return Ok(put_reply(id, true));
+        }
+        let admitted = self.store.admit_mail(quar_store::Mail {
+            class: mail.class,
+            received,
+            headers: view::header_digest(&mail.body),
+            envelope: mail.envelope,
+            body: self.store.encode_body(&mail.body).map_err(refused)?,
+            score_milli: mail.score_milli,
+            reason: mail.reason,
+            origin,
+        });
+        let admitted = admitted.map_err(refused)?;
+        let id = match self.outcome(admitted.ticket) {
+            Outcome::Stored(_) => admitted.message,
+            Outcome::AlreadyHere(id) => id.or(admitted.message),
+            Outcome::Refused(refusal) => return Err(refused(refusal)),
+        };
+        let id = id.context("the store took a message and gave it no id")?;
+        Ok(put_reply(id, false))
+    }
+
+    pub(super) fn list(&self, query: &Query) -> anyhow::Result<MessagePage> {
+        let page = self.store.list(query).map_err(unreadable)?;
+        let roster = self.store.roster();
+        let messages = page.messages.iter();
+        Ok(MessagePage {
+            messages: messages.map(|message| view::summary(message, &roster)).collect(),
+            next: page.next.map(|id| id.to_string()),
+            damaged: page.damaged,
+        })
+    }
+
+    pub(super) fn show(&self, id: &str) -> anyhow::Result<MessageDetail> {
+        let message = self.message(id)?;
+        let id_key = &self.store.settings().id_key;
+        Ok(view::detail(&message, &self.store.roster(), id_key))
+    }
+
+    pub(super) fn body(&self, id: &str) -> anyhow::Result<Bytes> {
+        let id = self.find(id)?;
+        Ok(self.store.body(id).map_err(unreadable)?.into())
+    }
+
+    pub(super) fn delete(&self, id: &str, recipients: &[String]) -> anyhow::Result<DeleteReply> {
+        let message = self.message(id)?;
+        let count = message.arrival.recipient_count();
+        let indices = match recipients {
+            [] => (0..count).collect(),
+            wanted => view::recipient_indices(&message, wanted)
+                .map_err(|error| Refused::new("invalid", error))?,
+        };
+        let set = RecipientSet::of(count, &indices).expect("indices of stored recipients fit");
+        let action = Action::Deleted(set.clone());
+        let admitted = self.store.admit_action(message.id, &action, self.clock.now());
+        let (admitted, _) = admitted.map_err(refused)?;
+        if let Outcome::Refused(refusal) = self.outcome(admitted.ticket) {
+            return Err(refused(refusal));
+        }
+        let mut covered = message.state.deleted.clone();
+        covered.add(&set);
+        let addresses = message.arrival.envelope.recipients.iter().enumerate();
+        let gone = addresses.filter(|(index, _)| covered.covers(count, *index));
+        Ok(DeleteReply {
+            id: message.id.to_string(),
+            recipients: gone.map(|(_, address)| address.clone()).collect(),
+            gone: covered.is_complete(),
+        })
+    }
+
+    /// Takes deleted messages out of the files, and makes the index durable.
+    pub(super) fn finish(&self) -> anyhow::Result<()> {
+        for bucket in self.store.erasable() {
+            let erased = self.store.erase(bucket);
+            erased.context("deleted, but not yet out of the files: the daemon will see to it")?;
+        }
+        Ok(self.store.checkpoint()?)
+    }
+
+    /// Commits what waits, this thread's and others', and gives this thread's outcome.
+    fn outcome(&self, ticket: Ticket) -> Outcome {
+        let mut outcomes = self.outcomes.lock().expect(PROOF);
+        if let Some(outcome) = outcomes.remove(&ticket) {
+            return outcome;
+        }
+        outcomes.extend(self.store.commit());
+        outcomes.remove(&ticket).expect("a commit gives the outcome of everything that waited")
+    }
+
+    fn message(&self, id: &str) -> anyhow::Result<Message> {
+        let id = self.find(id)?;
+        self.store.message(id).map_err(unreadable)
+    }
+
+    fn find(&self, text: &str) -> anyhow::Result<MessageId> {
+        let found = self.store.find(text, 2).map_err(unreadable)?;
+        match found[..] {
+            [id] => Ok(id),
+            [] => {
+                let error = format!("no message {text} here: it never came, was deleted, or is no longer kept");
+                Err(Refused::new("not_found", error).into())
+            }
+            _ => {
+                let error = format!("{text} names more than one message; give more digits");
+                Err(Refused::new("ambiguous", error).into())
+            }
+        }
+    }
+}
+
+fn put_reply(id: MessageId, duplicate: bool) -> PutReply {
+    PutReply {
+        id: id.to_string(),
+        duplicate,
+    }
+}
+
+/// Files that another user than the daemon's makes are files that the daemon cannot write.
+fn check_owner(data: &Path) -> anyhow::Result<()> {
+    let metadata = std::fs::metadata(data);
+    let metadata = metadata.with_context(|| format!("no store at {}", data.display()))?;
+    let own = nix::unistd::geteuid().as_raw();
+    if metadata.uid() != own {
+        bail!(
+            "{} belongs to user {}: to work on it while no daemon runs, be that user",
+            data.display(),
+            metadata.uid()
+        );
+    }
+    Ok(())
+}
+
+fn unreadable(error: ReadError) -> anyhow::Error {
+    let kind = match &error {
+        ReadError::NotFound(_) => "not_found",
+        ReadError::BodyMissing(_) => "body_missing",
+        ReadError::Damaged { .. } => "damaged",
+        ReadError::Index(_) | ReadError::Io(_) => "failed",
+    };
+    Refused::new(kind, error).into()
+}
+
+fn refused(refusal: Refusal) -> anyhow::Error {
+    let kind = match &refusal {
+        Refusal::Full => "full",
+        Refusal::TooLarge { .. } => "too_large",
+        Refusal::BelowFloor { .. } => "too_old",
+        Refusal::Covered => "deleted",
+        Refusal::Invalid(_) => "invalid",
+        _ => "failed",
+    };
+    Refused::new(kind, refusal).into()
+}
+
+#[cfg(test)]
+mod tests;

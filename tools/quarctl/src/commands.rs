@@ -1,0 +1,67 @@
+//! One function for each command: asks the backend, shows the answer, says how it ended.
+//! Never talks to a socket or a store itself.
+
+mod act;
+mod init;
+mod look;
+mod status;
+pub mod store;
+
+use crate::arguments::{Arguments, Command};
+use crate::backend::Backend;
+use crate::failure::Ending;
+use crate::output::Output;
+use clap::CommandFactory;
+
+/// Runs the command that the arguments name.
+///
+/// # Errors
+/// When it was not done.
+pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending> {
+    match &arguments.command {
+        Command::Init(init) => init::init(init, output),
+        Command::Status(status) => {
+            let mut daemon = Backend::running(arguments)?;
+            status::show(&daemon.status()?, status.cluster, output)
+        }
+        Command::Release(release) => {
+            let mut daemon = Backend::running(arguments)?;
+            act::release(&mut daemon, release, output)
+        }
+        Command::Completions(completions) => {
+            let mut script = Vec::new();
+            let mut command = Arguments::command();
+            clap_complete::generate(completions.shell, &mut command, "quarctl", &mut script);
+            output.bytes(&script)?;
+            Ok(Ending::Done)
+        }
+        Command::Put(_)
+        | Command::Import(_)
+        | Command::Ls(_)
+        | Command::Show(_)
+        | Command::Cat(_)
+        | Command::Rm(_) => with_store(arguments, output),
+    }
+}
+
+fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending> {
+    let mut backend = Backend::open(arguments, output)?;
+    let ending = match &arguments.command {
+        Command::Put(put) => store::put(&mut backend, put, output),
+        Command::Import(import) => crate::import::import(&backend, import, output),
+        Command::Ls(ls) => look::list(&mut backend, ls, output),
+        Command::Show(one) => look::show(&mut backend, one, output),
+        Command::Cat(cat) => look::cat(&mut backend, cat, output),
+        Command::Rm(rm) => act::remove(&mut backend, rm, output),
+        Command::Init(_) | Command::Release(_) | Command::Status(_) | Command::Completions(_) => {
+            unreachable!("these need no store")
+        }
+    };
+    let ending = ending?;
+    if let Err(error) = backend.finish() {
+        // What was asked is done and durable; this is about tidying up.
+        output.remark(format!("{error:#}"));
+        return Ok(if ending == Ending::Done { Ending::Warnings } else { ending });
+    }
+    Ok(ending)
+}

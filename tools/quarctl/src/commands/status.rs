@@ -1,0 +1,158 @@
+//! `status`: this node, and its peers as it sees them.
+//! Never judges: what needs an eye is in the node's own warnings.
+
+use crate::failure::Ending;
+use crate::output::{Output, count, plain, size};
+use quard::api::{MemberStatus, NodeStatus};
+
+/// Shows a node's state; ends with warnings when it has any.
+pub fn show(
+    status: &NodeStatus,
+    is_cluster: bool,
+    output: &mut Output,
+) -> anyhow::Result<Ending> {
+    if output.is_json() {
+        output.json(status)?;
+    } else {
+        show_node(status, output)?;
+        if is_cluster {
+            output.line("")?;
+            show_members(&status.members, output)?;
+        }
+        for warning in &status.warnings {
+            output.line(plain(&format!("warning: {warning}")))?;
+        }
+    }
+    let is_quiet = status.warnings.is_empty();
+    Ok(if is_quiet { Ending::Done } else { Ending::Warnings })
+}
+
+fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
+    let up = status.members.iter().filter(|member| member.state == "up").count();
+    let roots = match status.members.iter().filter(|member| !member.in_sync).count() {
+        0 => "same as every peer's".to_owned(),
+        behind => format!("other than that of {behind} peers"),
+    };
+    let state = if status.failed { "failed: takes no mail" } else { "running" };
+    let cluster = format!("{}, roster epoch {}", status.cluster, status.roster_epoch);
+    let lines = [
+        ("node", format!("{} ({}), quard {}", status.name, status.member, status.version)),
+        ("state", state.to_owned()),
+        ("cluster", cluster),
+        ("members", format!("{up} of {} up", status.members.len())),
+        ("records", count(status.records)),
+        ("contents", roots),
+        ("wanted", format!("{} bodies", count(status.wanted))),
+        ("too few copies", count(status.under_replicated)),
+        ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
+        ("disk free", size(status.free_bytes)),
+    ];
+    for (name, text) in lines {
+        output.line(plain(&format!("{name:<16}{text}")))?;
+    }
+    for (kind, times) in &status.offences {
+        output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
+    }
+    Ok(())
+}
+
+fn show_members(members: &[MemberStatus], output: &mut Output) -> anyhow::Result<()> {
+    let row = |member: &MemberStatus| {
+        let own = if member.is_self { "*" } else { "" };
+        vec![
+            format!("{}{own}", member.name),
+            member.node_number.to_string(),
+            member.location.clone(),
+            member.state.clone(),
+            member.transport.clone(),
+            if member.in_sync { "yes" } else { "no" }.to_owned(),
+            count(member.records),
+            count(member.wanted),
+            clock(member.clock_offset_ms),
+            size(member.queued_bytes),
+        ]
+    };
+    let rows = members.iter().map(row).collect();
+    let headings = [
+        "NAME", "NUMBER", "LOCATION", "STATE", "BY", "IN SYNC", "RECORDS", "WANTED", "CLOCK",
+        "QUEUED",
+    ];
+    output.table(&headings, rows, &[1, 6, 7, 8, 9])?;
+    Ok(())
+}
+
+fn clock(offset_ms: i64) -> String {
+    format!("{:+.1} s", offset_ms as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::show;
+    use crate::failure::Ending;
+    use crate::output::tests::Written;
+    use quard::api::{MemberStatus, NodeStatus};
+
+    fn status(warnings: &[&str]) -> NodeStatus {
+        let member = MemberStatus {
+            name: "node1".into(),
+            id: "11".into(),
+            node_number: 1,
+            location: "Cape Town".into(),
+            is_self: true,
+            state: "up".into(),
+            transport: String::new(),
+            in_sync: true,
+            records: 1200,
+            wanted: 0,
+            clock_offset_ms: -1500,
+            queued_bytes: 0,
+        };
+        let mut peer = member.clone();
+        (peer.name, peer.is_self) = ("node2".into(), false);
+        (peer.state, peer.in_sync) = ("down".into(), false);
+        NodeStatus {
+            name: "node1".into(),
+            member: "11".into(),
+            cluster: "22".into(),
+            roster_epoch: 1,
+            version: "0.1.0".into(),
+            cutoff: 0,
+            state_root: String::new(),
+            live_root: String::new(),
+            records: 1200,
+            wanted: 3,
+            under_replicated: 0,
+            offences: [("bad_frame".to_owned(), 2)].into(),
+            sent_bytes: 1000,
+            received_bytes: 2000,
+            free_bytes: 5_000_000_000,
+            failed: false,
+            warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
+            members: vec![member, peer],
+        }
+    }
+
+    #[test]
+    fn a_status_without_warnings_ends_well() {
+        let written = Written::default();
+        let ending = show(&status(&[]), false, &mut written.output(false, false)).unwrap();
+        assert_eq!(ending, Ending::Done);
+        let text = written.text();
+        for part in ["1 of 2 up", "1,200", "5.0 GB", "bad_frame: 2", "1.0 kB out, 2.0 kB in"] {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        assert!(!text.contains("Cape Town"));
+    }
+
+    #[test]
+    fn warnings_end_with_their_own_code_in_both_forms() {
+        for is_json in [false, true] {
+            let written = Written::default();
+            let mut output = written.output(is_json, false);
+            let ending = show(&status(&["node2 is down"]), true, &mut output).unwrap();
+            assert_eq!(ending, Ending::Warnings);
+            assert!(written.text().contains("node2 is down"));
+            assert!(written.text().contains("Cape Town"));
+        }
+    }
+}
