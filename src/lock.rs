@@ -52,10 +52,7 @@ impl DataLock {
     /// # Errors
     /// [`LockError::Held`] while another process, or another holder in this one, has it.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
-        let failed = |source| LockError::Io {
-            directory: directory.to_owned(),
-            source,
-        };
+        let failed = |source| LockError::Io { directory: directory.to_owned(), source };
         let mut builder = DirBuilder::new();
         let made = builder.recursive(true).mode(0o700).create(directory);
         made.map_err(failed)?;
@@ -72,10 +69,9 @@ impl DataLock {
                 sign(&mut file).map_err(failed)?;
                 Ok(Self { _file: file })
             }
-            Err((file, Errno::EWOULDBLOCK)) => Err(LockError::Held {
-                directory: directory.to_owned(),
-                process: signed_by(file),
-            }),
+            Err((file, Errno::EWOULDBLOCK)) => {
+                Err(LockError::Held { directory: directory.to_owned(), process: signed_by(file) })
+            }
             Err((_, errno)) => Err(failed(errno.into())),
         }
     }

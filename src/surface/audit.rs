@@ -15,11 +15,7 @@ pub(crate) struct Trail {
 
 impl Trail {
     pub(crate) fn begin(caller: &Caller, action: &'static str) -> Self {
-        Self {
-            who: caller.name.clone(),
-            action,
-            message: String::new(),
-        }
+        Self { who: caller.name.clone(), action, message: String::new() }
     }
 
     /// Says which message it is about.
@@ -29,11 +25,7 @@ impl Trail {
 
     /// Writes the line.
     pub(crate) fn end<T>(self, result: Result<T, Failure>) -> Result<T, Failure> {
-        let Self {
-            who,
-            action,
-            message,
-        } = self;
+        let Self { who, action, message } = self;
         let outcome = result.as_ref().map_or_else(Failure::kind, |_| "done");
         tracing::info!(target: "audit", %who, action, message, outcome);
         result

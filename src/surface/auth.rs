@@ -117,10 +117,7 @@ fn holder(presented: &str, name: Option<&str>, tokens: &[HttpToken]) -> Option<C
     for token in tokens {
         let fits = token.matches(presented);
         if fits && name.is_none_or(|name| name == token.name) {
-            found = Some(Caller {
-                name: token.name.as_str().into(),
-                role: token.role,
-            });
+            found = Some(Caller { name: token.name.as_str().into(), role: token.role });
         }
     }
     found
@@ -186,10 +183,7 @@ mod tests {
 
     #[test]
     fn the_control_socket_goes_by_the_user_alone() {
-        let local = |is_admitted| Peer::Local {
-            uid: 7,
-            is_admitted,
-        };
+        let local = |is_admitted| Peer::Local { uid: 7, is_admitted };
         let caller = identify(Some(local(true)), None, &[]).expect("admitted");
         assert!(caller.require(HttpRole::Admin).is_ok());
         let token = HeaderValue::from_static("Bearer secret of admin");

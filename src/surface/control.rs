@@ -43,11 +43,7 @@ impl ControlSocket {
         let group = std::fs::metadata(&beside)?.gid();
         std::fs::rename(&beside, path)?;
         let path = path.to_owned();
-        Ok(Self {
-            listener,
-            path,
-            group,
-        })
+        Ok(Self { listener, path, group })
     }
 
     /// The next connection.

@@ -122,12 +122,9 @@ fn from_rspamd_headers(headers: &HeaderMap) -> Result<Fields, Failure> {
         (text != RSPAMD_NOTHING).then_some(text)
     };
     let mut fields = Fields::new();
-    for (name, field) in [
-        ("queue_id", "qid"),
-        ("sender", "from"),
-        ("client_address", "ip"),
-        ("score", "score"),
-    ] {
+    for (name, field) in
+        [("queue_id", "qid"), ("sender", "from"), ("client_address", "ip"), ("score", "score")]
+    {
         if let Some(text) = text(field) {
             fields.insert(name, vec![decoded(&text)]);
         }
@@ -205,11 +202,7 @@ fn class(text: &str) -> Result<Class, Failure> {
     }
     let class: Class = text.parse().map_err(Failure::invalid)?;
     let takes_mail = class != Class::HELD && Class::known().any(|known| known == class);
-    if takes_mail {
-        Ok(class)
-    } else {
-        Err(intake::Refusal::Class(class.to_string()).into())
-    }
+    if takes_mail { Ok(class) } else { Err(intake::Refusal::Class(class.to_string()).into()) }
 }
 
 /// An address, with or without angle brackets; empty for the null sender.

@@ -21,11 +21,7 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: StatusCode, kind: &'static str, error: impl Display) -> Self {
         let error = error.to_string();
-        Self {
-            status,
-            kind,
-            error,
-        }
+        Self { status, kind, error }
     }
 
     /// The request says something it must not.
@@ -49,10 +45,7 @@ impl Failure {
 
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let reply = ErrorReply {
-            kind: self.kind.to_owned(),
-            error: self.error,
-        };
+        let reply = ErrorReply { kind: self.kind.to_owned(), error: self.error };
         let mut response = (self.status, Json(reply)).into_response();
         let headers = response.headers_mut();
         if self.status == StatusCode::UNAUTHORIZED {

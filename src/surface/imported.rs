@@ -28,10 +28,7 @@ pub fn imported_id(mail: &Mail, at: UnixMillis, id_key: &IdKey) -> Option<Messag
     let day = at.day();
     let head = Head {
         kind: Kind::ARRIVAL,
-        bucket: Bucket {
-            class: mail.class,
-            day,
-        },
+        bucket: Bucket { class: mail.class, day },
         second: at.second_of(day),
         author: MemberId::IMPORT,
         action: None,

@@ -12,9 +12,8 @@ use quar_store::Query;
 use std::fmt::Display;
 use std::str::FromStr;
 
-const LIST: [&str; 9] = [
-    "class", "day", "from", "to", "sender", "recipient", "subject", "before", "limit",
-];
+const LIST: [&str; 9] =
+    ["class", "day", "from", "to", "sender", "recipient", "subject", "before", "limit"];
 
 /// The parameters of one request.
 pub(crate) struct Parameters(Vec<(String, String)>);

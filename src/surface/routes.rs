@@ -162,10 +162,7 @@ fn message_response(id: MessageId, body: Body) -> Response {
     let disposition = format!("attachment; filename=\"{id}.eml\"");
     let disposition = HeaderValue::try_from(disposition).expect("message ids are plain ASCII");
     let kind = HeaderValue::from_static("message/rfc822");
-    let headers = [
-        (header::CONTENT_TYPE, kind),
-        (header::CONTENT_DISPOSITION, disposition),
-    ];
+    let headers = [(header::CONTENT_TYPE, kind), (header::CONTENT_DISPOSITION, disposition)];
     (headers, body).into_response()
 }
 
@@ -180,20 +177,8 @@ async fn put(
         let (parts, body) = request.into_parts();
         let cover = envelope::read(&parts.uri, &parts.headers, surface.clock.now())?;
         let body = upload::receive(&parts.headers, body, &surface.body_room).await?;
-        let envelope::Cover {
-            class,
-            envelope,
-            score_milli,
-            reason,
-            arrived,
-        } = cover;
-        let mail = Mail {
-            class,
-            envelope,
-            body,
-            score_milli,
-            reason,
-        };
+        let envelope::Cover { class, envelope, score_milli, reason, arrived } = cover;
+        let mail = Mail { class, envelope, body, score_milli, reason };
         Ok((mail, arrived))
     };
     let (mail, arrived) = match received.await {

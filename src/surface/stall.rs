@@ -19,11 +19,7 @@ pub(crate) struct Impatient<S> {
 
 impl<S> Impatient<S> {
     pub(crate) fn new(stream: S, patience: Duration) -> Self {
-        Self {
-            stream,
-            patience,
-            alarm: None,
-        }
+        Self { stream, patience, alarm: None }
     }
 
     pub(crate) fn into_inner(self) -> S {

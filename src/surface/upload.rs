@@ -47,11 +47,7 @@ pub(crate) async fn receive(
 ) -> Result<Bytes, Failure> {
     check_form(headers)?;
     let declared = declared_length(headers)?;
-    let mut taken = Taken {
-        bytes: BytesMut::new(),
-        permit: None,
-        room,
-    };
+    let mut taken = Taken { bytes: BytesMut::new(), permit: None, room };
     taken.make_room(declared)?;
     taken.bytes.reserve(declared);
     let deadline = Instant::now() + WHOLE;
