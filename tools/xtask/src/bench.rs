@@ -40,7 +40,7 @@ pub(crate) enum Bench {
 Examples:
   cargo xtask bench cluster
   cargo xtask bench cluster --corpus ~/corpus --messages 5000 --missed 5000
-  sudo -E cargo xtask bench cluster --corpus ~/corpus --rival --json
+  sudo -E env PATH=\"$PATH\" cargo xtask bench cluster --corpus ~/corpus --rival --json
 
 Everything lies below $TMPDIR (else /tmp): let it be on the disk to measure, and leave the machine
 alone meanwhile. --rival needs root and GlusterFS; see benches/rivals/glusterfs.sh --help.")]
@@ -190,7 +190,10 @@ fn output_of(mut command: Command) -> Result<String> {
         .with_context(|| format!("{program} cannot be started"))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
-        bail!("{program}: {}; it printed: {}", output.status, text.trim());
+        match text.trim() {
+            "" => bail!("{program}: {}", output.status),
+            printed => bail!("{program}: {}; it printed: {printed}", output.status),
+        }
     }
     Ok(text)
 }

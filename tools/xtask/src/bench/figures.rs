@@ -35,9 +35,7 @@ pub(super) struct Ratios {
 impl Ratios {
     /// How a run stands to the rival.
     pub(super) fn of(run: &DemoOutcome, rival: &RivalOutcome) -> Self {
-        let expired_enough = run
-            .expire_messages
-            .is_some_and(|gone| gone >= rival.messages);
+        let expired_enough = run.expire_messages.is_some_and(|gone| gone >= rival.messages);
         Self {
             write: run.messages_per_second / rival.write_messages_per_second,
             heal: rival.heal_seconds / run.heal_seconds,
@@ -59,17 +57,11 @@ impl Figures {
     /// One object: machine, quard, rival, ratios. Runs and rival as they came.
     pub(super) fn as_json(&self) -> Value {
         let runs = self.runs.iter();
-        let quard: Map<String, Value> = runs
-            .clone()
-            .map(|run| (format!("copies{}", run.copies), run.object.clone()))
-            .collect();
+        let quard: Map<String, Value> =
+            runs.clone().map(|run| (format!("copies{}", run.copies), run.object.clone())).collect();
         let disk_of_raw: Map<String, Value> = runs
             .map(|run| (format!("copies{}", run.copies), json!(run.disk_of_raw())))
-            .chain(
-                self.rival
-                    .iter()
-                    .map(|rival| ("rival".to_owned(), json!(rival.disk_of_raw()))),
-            )
+            .chain(self.rival.iter().map(|rival| ("rival".to_owned(), json!(rival.disk_of_raw()))))
             .collect();
         json!({
             "machine": self.machine,
