@@ -21,5 +21,3 @@ pub mod demo;
 pub mod intake;
 pub mod lock;
 pub mod surface;
-
-

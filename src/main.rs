@@ -64,6 +64,9 @@ struct DemoArguments {
     /// Where the cluster lies [default: a temporary directory]
     #[arg(long, value_name = "DIR")]
     directory: Option<PathBuf>,
+    /// Only write the mails there in feeding order, as 000001.eml and so on, and feed nobody
+    #[arg(long, value_name = "DIR")]
+    write_mails: Option<PathBuf>,
     /// Use free ports instead of 1027, 10028 and 8027
     #[arg(long)]
     free_ports: bool,
@@ -111,6 +114,10 @@ fn show(arguments: &DemoArguments) -> anyhow::Result<ExitCode> {
         copies: arguments.copies.into(),
         sync_lines: String::new(),
     };
+    if let Some(directory) = &arguments.write_mails {
+        demo::write_mails(&options, directory)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(demo::run(&options, None))?;
     if arguments.json {

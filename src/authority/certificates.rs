@@ -89,10 +89,8 @@ impl Authority {
         let key =
             KeyPair::from_pkcs8_der_and_sign_algo(&key_pkcs8.into(), &PKCS_ECDSA_P256_SHA256)?;
         let signing = signing_key(&key)?;
-        let (Some(valid), true) = (
-            Validity::of(certificate),
-            signing.public() == certificate_key,
-        ) else {
+        let (Some(valid), true) = (Validity::of(certificate), signing.public() == certificate_key)
+        else {
             return Ok(None);
         };
         Ok(Some(Self {
@@ -118,10 +116,8 @@ impl Authority {
         let mut params = valid.params(names, name, rng)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
         let certificate: Certificate = params.signed_by(&key, &self.issuer)?;
         Ok(Issued {
@@ -173,12 +169,8 @@ impl Validity {
         params.not_after = instant(self.to).into();
         params.serial_number = Some(serial(rng));
         params.distinguished_name = rcgen::DistinguishedName::new();
-        params
-            .distinguished_name
-            .push(DnType::OrganizationName, "quard");
-        params
-            .distinguished_name
-            .push(DnType::CommonName, common_name);
+        params.distinguished_name.push(DnType::OrganizationName, "quard");
+        params.distinguished_name.push(DnType::CommonName, common_name);
         Ok(params)
     }
 }

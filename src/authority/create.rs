@@ -157,17 +157,9 @@ pub(super) fn write_members(
     let write = |new: &NewMember| {
         let name = &new.member.name;
         let root = out_dir.join(name);
-        let own = Own {
-            name,
-            certificate: &new.issued.certificate_pem,
-            key: &new.issued.key_pem,
-        };
+        let own = Own { name, certificate: &new.issued.certificate_pem, key: &new.issued.key_pem };
         tree::write_member(&root, shared, &own)?;
-        Ok(CreatedMember {
-            name: name.clone(),
-            id: new.member.id,
-            root,
-        })
+        Ok(CreatedMember { name: name.clone(), id: new.member.id, root })
     };
     members.iter().map(write).collect()
 }
@@ -179,12 +171,7 @@ fn refuse_what_is_there(out_dir: &Path) -> Result<(), AuthorityError> {
     let directory = out_dir.to_owned();
     let authority = AuthorityFiles::in_directory(&out_dir.join(AUTHORITY_DIRECTORY));
     let node = Paths::under(Some(out_dir));
-    let signs = [
-        authority.key,
-        authority.roster,
-        node.roster(),
-        node.cluster_key(),
-    ];
+    let signs = [authority.key, authority.roster, node.roster(), node.cluster_key()];
     if signs.iter().any(|file| file.exists()) {
         Err(AuthorityError::ClusterExists { directory })
     } else {

@@ -73,9 +73,7 @@ pub fn extend_roster(
     let mut rng = Rng::from_seed(seed);
     let old = opened.roster.roster();
     let beside = authority_dir.join("..");
-    let out_dir = authority_dir
-        .parent()
-        .filter(|path| !path.as_os_str().is_empty());
+    let out_dir = authority_dir.parent().filter(|path| !path.as_os_str().is_empty());
     let out_dir = out_dir.unwrap_or(&beside);
     let new_members = opened.new_members(plan, out_dir, now, &mut rng)?;
     let changed = changed_members(old, plan)?;
@@ -95,13 +93,7 @@ pub fn extend_roster(
     let added = write_members(&new_members, &shared, out_dir)?;
     let file = opened.files.roster;
     files::write_atomically(&file, roster.text().as_bytes(), 0o644).map_err(write_error(&file))?;
-    Ok(Extended {
-        epoch: roster.roster().epoch,
-        roster: file,
-        added,
-        removed,
-        changed,
-    })
+    Ok(Extended { epoch: roster.roster().epoch, roster: file, added, removed, changed })
 }
 
 impl Opened {
@@ -200,23 +192,18 @@ fn member_named<'a>(roster: &'a Roster, name: &str) -> Option<&'a Member> {
 }
 
 fn lock(directory: &Path) -> Result<File, AuthorityError> {
-    let read_error = |source| AuthorityError::Read {
-        file: directory.to_owned(),
-        source,
-    };
+    let read_error = |source| AuthorityError::Read { file: directory.to_owned(), source };
     let lock = File::open(directory).map_err(read_error)?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(AuthorityError::Busy {
-            directory: directory.to_owned(),
-        }),
+        Err(TryLockError::WouldBlock) => {
+            Err(AuthorityError::Busy { directory: directory.to_owned() })
+        }
         Err(TryLockError::Error(source)) => Err(read_error(source)),
     }
 }
 
 fn read(file: &Path) -> Result<String, AuthorityError> {
-    files::read_text(file).map_err(|source: io::Error| AuthorityError::Read {
-        file: file.to_owned(),
-        source,
-    })
+    files::read_text(file)
+        .map_err(|source: io::Error| AuthorityError::Read { file: file.to_owned(), source })
 }

@@ -123,18 +123,11 @@ const YEARS: std::ops::Range<u32> = 2025..9900;
 
 fn check_clock(now: UnixMillis) -> Result<(), AuthorityError> {
     let day = now.day();
-    if YEARS.contains(&day.civil().0) {
-        Ok(())
-    } else {
-        Err(AuthorityError::Clock { day })
-    }
+    if YEARS.contains(&day.civil().0) { Ok(()) } else { Err(AuthorityError::Clock { day }) }
 }
 
 fn write_error(file: &Path) -> impl FnOnce(io::Error) -> AuthorityError {
-    |source| AuthorityError::Write {
-        file: file.to_owned(),
-        source,
-    }
+    |source| AuthorityError::Write { file: file.to_owned(), source }
 }
 
 /// Whether nothing is there, or an empty directory.
@@ -142,10 +135,7 @@ fn is_free(directory: &Path) -> Result<bool, AuthorityError> {
     match std::fs::read_dir(directory) {
         Ok(mut entries) => Ok(entries.next().is_none()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-        Err(source) => Err(AuthorityError::Read {
-            file: directory.to_owned(),
-            source,
-        }),
+        Err(source) => Err(AuthorityError::Read { file: directory.to_owned(), source }),
     }
 }
 

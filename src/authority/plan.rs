@@ -98,10 +98,8 @@ impl StaticPlan {
     /// # Errors
     /// [`AuthorityError::Read`], [`AuthorityError::Plan`].
     pub fn load(file: &Path) -> Result<Self, AuthorityError> {
-        let text = files::read_text(file).map_err(|source| AuthorityError::Read {
-            file: file.to_owned(),
-            source,
-        })?;
+        let text = files::read_text(file)
+            .map_err(|source| AuthorityError::Read { file: file.to_owned(), source })?;
         Ok(Self::parse(&text, file)?)
     }
 
@@ -119,10 +117,7 @@ impl StaticPlan {
             let span = section.span();
             let (member, keys) = section.into_inner().read(document, &span, &mut problems);
             members.extend(member);
-            places.push(Places {
-                section: span,
-                keys,
-            });
+            places.push(Places { section: span, keys });
         }
         if !problems.is_empty() {
             return Err(in_order(problems));
@@ -134,19 +129,11 @@ impl StaticPlan {
                 .map(|member| member.keys.get(wrong.key).unwrap_or(&member.section));
             match place {
                 Some(place) => document.problem(place, wrong.fault()),
-                None => Problem {
-                    file: Some(file.to_owned()),
-                    line: None,
-                    fault: wrong.fault(),
-                },
+                None => Problem { file: Some(file.to_owned()), line: None, fault: wrong.fault() },
             }
         });
         let problems: Vec<Problem> = wrong.collect();
-        if problems.is_empty() {
-            Ok(plan)
-        } else {
-            Err(in_order(problems))
-        }
+        if problems.is_empty() { Ok(plan) } else { Err(in_order(problems)) }
     }
 
     /// Checks a plan that was not read from a file.
@@ -155,17 +142,10 @@ impl StaticPlan {
     /// All [`Problems`].
     pub fn check(&self) -> Result<(), Problems> {
         let faults = self.faults();
-        let problems = faults.iter().map(|wrong| Problem {
-            file: None,
-            line: None,
-            fault: wrong.fault(),
-        });
+        let problems =
+            faults.iter().map(|wrong| Problem { file: None, line: None, fault: wrong.fault() });
         let problems: Vec<Problem> = problems.collect();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(Problems(problems))
-        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
     }
 
     fn faults(&self) -> Vec<Wrong> {
@@ -215,11 +195,7 @@ impl PlannedMember {
         }
         if !(1..=ADDRESSES_MAX).contains(&self.addresses.len()) {
             let value = format!("{} addresses", self.addresses.len());
-            refuse(
-                "addresses",
-                value,
-                format!("1 to {ADDRESSES_MAX} addresses"),
-            );
+            refuse("addresses", value, format!("1 to {ADDRESSES_MAX} addresses"));
         }
         for (at, address) in self.addresses.iter().enumerate() {
             let shown = format!("{address:?}");
@@ -227,10 +203,7 @@ impl PlannedMember {
             if !is_host_port(address) {
                 let allowed = "host:port, such as \"mx1.example:1027\" or \"[2001:db8::1]:1027\"";
                 refuse("addresses", shown, allowed.to_owned());
-            } else if all
-                .chain(&self.addresses[..at])
-                .any(|other| other == address)
-            {
+            } else if all.chain(&self.addresses[..at]).any(|other| other == address) {
                 let allowed = "an address that stands nowhere else in the plan".to_owned();
                 refuse("addresses", shown, allowed);
             }
@@ -246,16 +219,9 @@ impl PlannedMember {
 
 impl Wrong {
     fn fault(&self) -> Fault {
-        let key = if self.key.is_empty() {
-            "member".to_owned()
-        } else {
-            format!("member.{}", self.key)
-        };
-        Fault::Value {
-            key,
-            value: self.value.clone(),
-            allowed: self.allowed.clone(),
-        }
+        let key =
+            if self.key.is_empty() { "member".to_owned() } else { format!("member.{}", self.key) };
+        Fault::Value { key, value: self.value.clone(), allowed: self.allowed.clone() }
     }
 }
 
@@ -269,10 +235,7 @@ impl MemberText {
     ) -> (Option<PlannedMember>, BTreeMap<&'static str, Range<usize>>) {
         let mut places = BTreeMap::new();
         let mut miss = |key: &str, allowed: &str| {
-            let fault = Fault::Missing {
-                key: key.to_owned(),
-                allowed: allowed.to_owned(),
-            };
+            let fault = Fault::Missing { key: key.to_owned(), allowed: allowed.to_owned() };
             problems.push(document.problem(section, fault));
         };
         let name = placed("name", self.name, &mut places);

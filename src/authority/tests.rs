@@ -25,9 +25,7 @@ fn member(number: u8) -> PlannedMember {
 }
 
 fn plan(numbers: &[u8]) -> StaticPlan {
-    StaticPlan {
-        members: numbers.iter().copied().map(member).collect(),
-    }
+    StaticPlan { members: numbers.iter().copied().map(member).collect() }
 }
 
 /// A cluster in a directory of its own.
@@ -65,10 +63,7 @@ fn a_new_cluster_has_every_file_with_its_mode() {
         ("mx2/var/lib/quard", 0o700),
         ("mx2/run/quard", 0o755),
     ] {
-        let found = std::fs::metadata(out.path().join(file))
-            .unwrap()
-            .permissions()
-            .mode();
+        let found = std::fs::metadata(out.path().join(file)).unwrap().permissions().mode();
         assert_eq!(found & 0o7777, mode, "{file}");
     }
     for number in 1..=3u8 {
@@ -86,17 +81,10 @@ fn what_is_created_is_told() {
     let out = directory.path().join("not/there/yet");
     let created = create_cluster(&plan(&[1, 2]), [7; 32], NOW, &out).unwrap();
     assert_eq!(created.authority, out.join("authority"));
-    let names: Vec<&str> = created
-        .members
-        .iter()
-        .map(|member| member.name.as_str())
-        .collect();
+    let names: Vec<&str> = created.members.iter().map(|member| member.name.as_str()).collect();
     assert_eq!(names, ["mx1", "mx2"]);
     let identity = identity(&out, "mx2");
-    assert_eq!(
-        (created.members[1].id, created.cluster),
-        (identity.member, identity.cluster())
-    );
+    assert_eq!((created.members[1].id, created.cluster), (identity.member, identity.cluster()));
     assert_eq!(created.members[1].root, out.join("mx2"));
     let kept = std::fs::read_to_string(out.join("mx1/etc/quard/cluster.key")).unwrap();
     assert!(kept.contains(created.encryption_key_text.as_str()));
@@ -126,19 +114,13 @@ fn a_second_init_against_a_cluster_is_refused_and_changes_nothing() {
     let again = |directory: &Path| create_cluster(&plan(&[1]), [9; 32], NOW, directory).err();
     for directory in [out.path().to_owned(), out.path().join("mx1")] {
         let error = again(&directory);
-        assert!(
-            matches!(error, Some(AuthorityError::ClusterExists { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Some(AuthorityError::ClusterExists { .. })), "{error:?}");
     }
     let after = std::fs::read(out.path().join("authority/roster.toml")).unwrap();
     assert_eq!(before, after);
     let other = tempfile::tempdir().unwrap();
     std::fs::write(other.path().join("notes"), "mine").unwrap();
-    assert!(matches!(
-        again(other.path()),
-        Some(AuthorityError::NotEmpty { .. })
-    ));
+    assert!(matches!(again(other.path()), Some(AuthorityError::NotEmpty { .. })));
     assert_eq!(std::fs::read_dir(other.path()).unwrap().count(), 1);
 }
 
@@ -160,26 +142,16 @@ fn a_cluster_that_could_not_be_written_leaves_nothing() {
         out.push("x".repeat(left.min(200)));
     }
     let error = create_cluster(&plan(&[1]), [1; 32], NOW, &out).err();
-    assert!(
-        matches!(error, Some(AuthorityError::Write { .. })),
-        "{error:?}"
-    );
+    assert!(matches!(error, Some(AuthorityError::Write { .. })), "{error:?}");
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 0);
 }
 
 #[test]
 fn a_clock_that_cannot_be_right_is_refused() {
-    for now in [
-        UnixMillis(0),
-        UnixMillis(1_700_000_000_000),
-        UnixMillis(u64::MAX),
-    ] {
+    for now in [UnixMillis(0), UnixMillis(1_700_000_000_000), UnixMillis(u64::MAX)] {
         let out = tempfile::tempdir().unwrap();
         let error = create_cluster(&plan(&[1]), [1; 32], now, out.path()).err();
-        assert!(
-            matches!(error, Some(AuthorityError::Clock { .. })),
-            "{error:?}"
-        );
+        assert!(matches!(error, Some(AuthorityError::Clock { .. })), "{error:?}");
     }
 }
 
@@ -208,17 +180,9 @@ fn a_members_certificate_names_the_member_for_both_sides() {
     let out = cluster(&[1]);
     let identity = identity(out.path(), "mx1");
     let (_, certificate) = X509Certificate::from_der(&identity.certificate).unwrap();
-    let names = certificate
-        .subject_alternative_name()
-        .unwrap()
-        .unwrap()
-        .value;
+    let names = certificate.subject_alternative_name().unwrap().unwrap().value;
     let name = format!("{}.member.quard.internal", identity.member);
-    let shown: Vec<String> = names
-        .general_names
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let shown: Vec<String> = names.general_names.iter().map(ToString::to_string).collect();
     assert_eq!(shown, [format!("DNSName({name})")]);
     let usage = certificate.extended_key_usage().unwrap().unwrap().value;
     assert!(usage.server_auth && usage.client_auth && !usage.any);
@@ -232,10 +196,7 @@ fn check_years(certificate: &X509Certificate<'_>, years: u64) {
     let valid = certificate.validity();
     let seconds = |ms: u64| i64::try_from(ms / 1000).unwrap();
     assert_eq!(valid.not_before.timestamp(), seconds(NOW.0 - 86_400_000));
-    assert_eq!(
-        valid.not_after.timestamp(),
-        seconds(NOW.0 + years * YEAR_MS)
-    );
+    assert_eq!(valid.not_after.timestamp(), seconds(NOW.0 + years * YEAR_MS));
 }
 
 #[test]
@@ -255,25 +216,13 @@ fn a_member_joins_and_a_member_leaves_under_the_next_epoch() {
     assert_eq!(added, [&out.path().join("mx3")]);
 
     let new = identity(out.path(), "mx3");
-    assert_eq!(
-        (new.cluster(), new.authority_key),
-        (before.cluster(), before.authority_key)
-    );
+    assert_eq!((new.cluster(), new.authority_key), (before.cluster(), before.authority_key));
     assert_eq!(new.id_key.body_id(b"mail"), before.id_key.body_id(b"mail"));
     let roster = new.roster.roster();
-    assert_eq!(
-        roster.member(before.member).unwrap().public_key,
-        before.signing.public()
-    );
-    assert_eq!(
-        roster.member(before.member).unwrap().addresses,
-        ["mx1.example:1027"]
-    );
+    assert_eq!(roster.member(before.member).unwrap().public_key, before.signing.public());
+    assert_eq!(roster.member(before.member).unwrap().addresses, ["mx1.example:1027"]);
     assert_eq!(roster.member(left.member), None);
-    assert_eq!(
-        roster.keys_of(left.member).next(),
-        Some(left.signing.public())
-    );
+    assert_eq!(roster.keys_of(left.member).next(), Some(left.signing.public()));
 
     let again = extend(out.path(), &plan(&[1, 3])).unwrap();
     assert_eq!((again.epoch, again.changed), (3, vec!["mx1".into()]));
@@ -288,21 +237,11 @@ fn a_roster_is_not_changed_for_nothing_nor_over_something() {
     let roster = out.path().join("authority/roster.toml");
     let before = std::fs::read(&roster).unwrap();
     let error = extend(out.path(), &plan(&[1, 2])).expect_err("nothing to do");
-    assert!(
-        matches!(error, AuthorityError::NothingChanged { epoch: 1 }),
-        "{error}"
-    );
+    assert!(matches!(error, AuthorityError::NothingChanged { epoch: 1 }), "{error}");
     let mut renumbered = plan(&[1, 2]);
     renumbered.members[1].node_number = 9;
     let error = extend(out.path(), &renumbered).expect_err("numbers stay");
-    assert!(matches!(
-        error,
-        AuthorityError::NodeNumberChanged {
-            present: 2,
-            planned: 9,
-            ..
-        }
-    ));
+    assert!(matches!(error, AuthorityError::NodeNumberChanged { present: 2, planned: 9, .. }));
     std::fs::create_dir_all(out.path().join("mx3/etc")).unwrap();
     let error = extend(out.path(), &plan(&[1, 2, 3])).expect_err("mx3 is somebody's");
     assert!(matches!(error, AuthorityError::NotEmpty { .. }), "{error}");
@@ -319,10 +258,7 @@ fn an_authority_of_two_clusters_is_refused() {
     let file = "authority/authority.key";
     std::fs::copy(other.path().join(file), one.path().join(file)).unwrap();
     let error = extend(one.path(), &plan(&[1, 2])).expect_err("key and certificate differ");
-    assert!(
-        matches!(error, AuthorityError::AuthorityMismatch { .. }),
-        "{error}"
-    );
+    assert!(matches!(error, AuthorityError::AuthorityMismatch { .. }), "{error}");
 }
 
 #[test]

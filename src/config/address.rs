@@ -19,9 +19,7 @@ pub fn is_host_port(text: &str) -> bool {
 
 fn is_host(host: &str) -> bool {
     if let Some(inner) = host.strip_prefix('[') {
-        return inner
-            .strip_suffix(']')
-            .is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
+        return inner.strip_suffix(']').is_some_and(|inner| inner.parse::<Ipv6Addr>().is_ok());
     }
     is_host_name(host)
 }
@@ -36,12 +34,7 @@ pub fn is_host_name(text: &str) -> bool {
                 .bytes()
                 .all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
     };
-    text.len() <= 253
-        && text
-            .strip_suffix('.')
-            .unwrap_or(text)
-            .split('.')
-            .all(is_label)
+    text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(is_label)
 }
 
 #[cfg(test)]
@@ -50,12 +43,7 @@ mod tests {
 
     #[test]
     fn tells_host_and_port_from_anything_else() {
-        for good in [
-            "mx1.example:1027",
-            "10.0.0.1:1",
-            "[::1]:65535",
-            "localhost:25",
-        ] {
+        for good in ["mx1.example:1027", "10.0.0.1:1", "[::1]:65535", "localhost:25"] {
             assert!(is_host_port(good), "{good}");
         }
         for bad in [

@@ -251,9 +251,7 @@ impl Default for Config {
             retention: Retention(Class::known().map(days).collect()),
             disk: Disk::default(),
             log: Log::default(),
-            runtime: Runtime {
-                worker_threads: None,
-            },
+            runtime: Runtime { worker_threads: None },
         }
     }
 }
@@ -306,30 +304,19 @@ impl Default for Release {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self {
-            min_free: ByteCount(64 << 20),
-        }
+        Self { min_free: ByteCount(64 << 20) }
     }
 }
 
 impl Default for Log {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            level: LogLevel::Info,
-        }
+        Self { format: LogFormat::Text, level: LogLevel::Info }
     }
 }
 
 impl LogLevel {
     /// All levels, the quietest first.
-    pub const ALL: [Self; 5] = [
-        Self::Error,
-        Self::Warn,
-        Self::Info,
-        Self::Debug,
-        Self::Trace,
-    ];
+    pub const ALL: [Self; 5] = [Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
 
     /// The level as it stands in the settings.
     #[must_use]

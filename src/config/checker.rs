@@ -74,20 +74,14 @@ impl Checker<'_> {
 
     /// Notes a value that is not allowed.
     pub(crate) fn refuse(&mut self, key: &str, place: &Range<usize>, allowed: String) {
-        let fault = Fault::Value {
-            key: key.to_owned(),
-            value: self.document.shown(place),
-            allowed,
-        };
+        let fault =
+            Fault::Value { key: key.to_owned(), value: self.document.shown(place), allowed };
         self.problems.push(self.document.problem(place, fault));
     }
 
     /// Notes a value that was left out and has no default.
     pub(crate) fn miss(&mut self, key: &str, section: &Range<usize>, allowed: &str) {
-        let fault = Fault::Missing {
-            key: key.to_owned(),
-            allowed: allowed.to_owned(),
-        };
+        let fault = Fault::Missing { key: key.to_owned(), allowed: allowed.to_owned() };
         self.problems.push(self.document.problem(section, fault));
     }
 }

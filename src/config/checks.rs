@@ -38,11 +38,7 @@ pub(crate) fn check(
     document: Document<'_>,
     paths: &Paths,
 ) -> Result<Config, Problems> {
-    let mut checker = Checker {
-        document,
-        paths,
-        problems: Vec::new(),
-    };
+    let mut checker = Checker { document, paths, problems: Vec::new() };
     let config = Config {
         node: checker.node(written.node),
         sync: checker.sync(written.sync),
@@ -54,11 +50,7 @@ pub(crate) fn check(
         log: checker.log(written.log),
         runtime: checker.runtime(&written.runtime),
     };
-    if checker.problems.is_empty() {
-        Ok(config)
-    } else {
-        Err(in_order(checker.problems))
-    }
+    if checker.problems.is_empty() { Ok(config) } else { Err(in_order(checker.problems)) }
 }
 
 impl Checker<'_> {
@@ -82,11 +74,7 @@ impl Checker<'_> {
                 .number("sync.copies", &written.copies, 1..=15)
                 .map_or(default.copies, to_usize),
             copies_timeout: self
-                .number(
-                    "sync.copies_timeout_ms",
-                    &written.copies_timeout_ms,
-                    1..=60_000,
-                )
+                .number("sync.copies_timeout_ms", &written.copies_timeout_ms, 1..=60_000)
                 .map_or(default.copies_timeout, to_millis),
             push_bytes_max: self
                 .number(
@@ -109,15 +97,12 @@ impl Checker<'_> {
         let listen = self.take("lmtp.listen", written.listen, default.listen, |texts| {
             let addresses = texts.into_vec().into_iter();
             let addresses = addresses.map(|text| listen_address(&text, paths));
-            addresses
-                .collect::<Option<Vec<_>>>()
-                .ok_or_else(listen_rule)
+            addresses.collect::<Option<Vec<_>>>().ok_or_else(listen_rule)
         });
         Lmtp {
             listen,
             class: self.take("lmtp.class", written.class, default.class, |text| {
-                text.parse::<Class>()
-                    .map_err(|_| format!("one of {}", known_classes()))
+                text.parse::<Class>().map_err(|_| format!("one of {}", known_classes()))
             }),
             class_from_extension: written
                 .class_from_extension
@@ -183,61 +168,38 @@ impl Checker<'_> {
                 value: "(not shown)".to_owned(),
                 allowed: form.to_owned(),
             };
-            self.problems
-                .push(self.document.problem(&hash.span(), fault));
+            self.problems.push(self.document.problem(&hash.span(), fault));
             return None;
         };
-        Some(HttpToken {
-            name: name?,
-            role: role?,
-            hash: hash_bytes,
-        })
+        Some(HttpToken { name: name?, role: role?, hash: hash_bytes })
     }
 
     fn release(&mut self, written: written::Release) -> Release {
         let default = Release::default();
         let timeouts = 1..=TIMEOUT_MS_MAX;
         Release {
-            host: self.take(
-                "release.host",
-                written.host,
-                default.host,
-                |text| match text.as_str() {
+            host: self.take("release.host", written.host, default.host, |text| {
+                match text.as_str() {
                     "" => Ok(None),
                     host if is_host_port(host) => Ok(Some(text)),
                     _ => Err(HOST.to_owned()),
-                },
-            ),
-            helo: self.take(
-                "release.helo",
-                written.helo,
-                default.helo,
-                |text| match text.as_str() {
+                }
+            }),
+            helo: self.take("release.helo", written.helo, default.helo, |text| {
+                match text.as_str() {
                     "" => Ok(None),
                     name if is_host_name(name) || is_address_literal(name) => Ok(Some(text)),
                     _ => Err(HELO.to_owned()),
-                },
-            ),
+                }
+            }),
             connect_timeout: self
-                .number(
-                    "release.connect_timeout_ms",
-                    &written.connect_timeout_ms,
-                    timeouts.clone(),
-                )
+                .number("release.connect_timeout_ms", &written.connect_timeout_ms, timeouts.clone())
                 .map_or(default.connect_timeout, to_millis),
             reply_timeout: self
-                .number(
-                    "release.reply_timeout_ms",
-                    &written.reply_timeout_ms,
-                    timeouts.clone(),
-                )
+                .number("release.reply_timeout_ms", &written.reply_timeout_ms, timeouts.clone())
                 .map_or(default.reply_timeout, to_millis),
             data_timeout: self
-                .number(
-                    "release.data_timeout_ms",
-                    &written.data_timeout_ms,
-                    timeouts,
-                )
+                .number("release.data_timeout_ms", &written.data_timeout_ms, timeouts)
                 .map_or(default.data_timeout, to_millis),
         }
     }
@@ -251,9 +213,7 @@ impl Checker<'_> {
             let days = self.take(&key, Some(days), default, |days| match days {
                 Days::Word(word) if word == "keep" => Ok(None),
                 Days::Number(days @ 1..=RETENTION_DAYS_MAX) => Ok(u32::try_from(days).ok()),
-                _ => Err(format!(
-                    "a number of days from 1 to {RETENTION_DAYS_MAX}, or \"keep\""
-                )),
+                _ => Err(format!("a number of days from 1 to {RETENTION_DAYS_MAX}, or \"keep\"")),
             });
             retention.0.insert(class, days);
         }
@@ -262,24 +222,19 @@ impl Checker<'_> {
 
     fn disk(&mut self, written: &written::Disk) -> Disk {
         let mb = self.number("disk.min_free_mb", &written.min_free_mb, 1..=1 << 20);
-        Disk {
-            min_free: mb.map_or(Disk::default().min_free, |mb| to_bytes(mb << 20)),
-        }
+        Disk { min_free: mb.map_or(Disk::default().min_free, |mb| to_bytes(mb << 20)) }
     }
 
     fn log(&mut self, written: written::Log) -> Log {
         let default = Log::default();
         Log {
-            format: self.take(
-                "log.format",
-                written.format,
-                default.format,
-                |text| match text.as_str() {
+            format: self.take("log.format", written.format, default.format, |text| {
+                match text.as_str() {
                     "text" => Ok(LogFormat::Text),
                     "json" => Ok(LogFormat::Json),
                     _ => Err("\"text\" or \"json\"".to_owned()),
-                },
-            ),
+                }
+            }),
             level: self.take("log.level", written.level, default.level, |text| {
                 let mut levels = LogLevel::ALL.into_iter();
                 levels.find(|level| level.as_str() == text).ok_or_else(|| {
@@ -291,9 +246,7 @@ impl Checker<'_> {
 
     fn runtime(&mut self, written: &written::Runtime) -> Runtime {
         let threads = self.number("runtime.worker_threads", &written.worker_threads, 0..=512);
-        Runtime {
-            worker_threads: threads.and_then(|count| NonZeroUsize::new(to_usize(count))),
-        }
+        Runtime { worker_threads: threads.and_then(|count| NonZeroUsize::new(to_usize(count))) }
     }
 }
 
@@ -326,9 +279,7 @@ fn name_rule() -> String {
 }
 
 fn is_address_literal(text: &str) -> bool {
-    let inner = text
-        .strip_prefix('[')
-        .and_then(|text| text.strip_suffix(']'));
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']'));
     inner.is_some_and(|inner| {
         let inner = inner.strip_prefix("IPv6:").unwrap_or(inner);
         inner.parse::<IpAddr>().is_ok()

@@ -169,11 +169,7 @@ impl Document<'_> {
     pub(crate) fn problem(&self, span: &Range<usize>, fault: Fault) -> Problem {
         let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-        Problem {
-            file: Some(self.file.to_owned()),
-            line: Some(line),
-            fault,
-        }
+        Problem { file: Some(self.file.to_owned()), line: Some(line), fault }
     }
 
     /// The text at `span`, as written.
@@ -188,11 +184,8 @@ impl Document<'_> {
 
     fn syntax(&self, error: &toml::de::Error) -> Problems {
         let fault = Fault::Syntax(error.message().to_owned());
-        let whole = || Problem {
-            file: Some(self.file.to_owned()),
-            line: None,
-            fault: fault.clone(),
-        };
+        let whole =
+            || Problem { file: Some(self.file.to_owned()), line: None, fault: fault.clone() };
         let problem = error.span().map(|span| self.problem(&span, fault.clone()));
         Problems(vec![problem.unwrap_or_else(whole)])
     }
@@ -215,13 +208,7 @@ impl Document<'_> {
                 problems.push(self.problem(&key.span(), fault));
                 continue;
             };
-            self.check_value(
-                (value.get_ref(), value.span()),
-                shape,
-                all,
-                &whole,
-                problems,
-            );
+            self.check_value((value.get_ref(), value.span()), shape, all, &whole, problems);
         }
     }
 

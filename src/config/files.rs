@@ -28,12 +28,7 @@ pub(crate) fn read_text(path: &Path) -> io::Result<String> {
 /// Reads a text that only this user may read: mode 0600 or stricter. The bytes are wiped after use.
 pub(crate) fn read_secret(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let file = File::open(path).map_err(SecretError::Io)?;
-    let mode = file
-        .metadata()
-        .map_err(SecretError::Io)?
-        .permissions()
-        .mode()
-        & 0o7777;
+    let mode = file.metadata().map_err(SecretError::Io)?.permissions().mode() & 0o7777;
     if mode & 0o077 != 0 {
         return Err(SecretError::Exposed { mode });
     }
@@ -80,11 +75,7 @@ pub(crate) fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Resu
 
 /// Writes a file that must not be there yet, and makes its bytes durable, not its name.
 pub(crate) fn write_new(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(mode)
-        .open(path)?;
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     // The mode asked for, whatever the umask; before a byte is in it.
     file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;

@@ -38,9 +38,7 @@ pub fn parse_file(text: &str) -> Option<[u8; WRAPPED_BYTES]> {
 
 fn check(wrapped: &[u8; WRAPPED_BYTES]) -> [u8; CHECK_BYTES] {
     let digest = blake3::derive_key(CHECK_CONTEXT, wrapped);
-    digest[..CHECK_BYTES]
-        .try_into()
-        .expect("a digest has 32 bytes")
+    digest[..CHECK_BYTES].try_into().expect("a digest has 32 bytes")
 }
 
 #[cfg(test)]

@@ -181,10 +181,8 @@ impl Identity {
         let authority_key = load_authority_key(&authority, &paths.authority_certificate())?;
         let certificate = load_certificate(&paths.member_certificate())?;
         let private_key = load_private_key(&paths.member_key())?;
-        let misfit = |source| IdentityError::Certificate {
-            file: paths.member_certificate(),
-            source,
-        };
+        let misfit =
+            |source| IdentityError::Certificate { file: paths.member_certificate(), source };
         let signing = SigningKey::from_pkcs8(&private_key).map_err(|_| misfit(NetError::BadKey))?;
         let network =
             quar_net::Identity::new(certificate.clone(), private_key.to_vec(), authority.clone());
@@ -248,10 +246,7 @@ pub fn save_roster(paths: &Paths, roster: &SignedRoster) -> io::Result<()> {
 /// Reads a file that only its owner may read.
 pub(crate) fn load_secret(file: &Path) -> Result<Zeroizing<String>, IdentityError> {
     files::read_secret(file).map_err(|error| match error {
-        SecretError::Exposed { mode } => IdentityError::Exposed {
-            file: file.to_owned(),
-            mode,
-        },
+        SecretError::Exposed { mode } => IdentityError::Exposed { file: file.to_owned(), mode },
         SecretError::Io(source) => read_error(file, source),
     })
 }
@@ -259,10 +254,8 @@ pub(crate) fn load_secret(file: &Path) -> Result<Zeroizing<String>, IdentityErro
 /// Reads the encryption key's file.
 pub(crate) fn load_encryption_key(file: &Path) -> Result<EncryptionKey, IdentityError> {
     let text = load_secret(file)?;
-    key_text::parse_file(&text).map_err(|source| IdentityError::KeyText {
-        file: file.to_owned(),
-        source,
-    })
+    key_text::parse_file(&text)
+        .map_err(|source| IdentityError::KeyText { file: file.to_owned(), source })
 }
 
 /// Reads the id key's file, and so tells whether the encryption key is this cluster's.
@@ -272,22 +265,17 @@ pub(crate) fn load_id_key(
     key_file: &Path,
 ) -> Result<IdKey, IdentityError> {
     let text = load_text(file)?;
-    let wrapped = id_key::parse_file(&text).ok_or_else(|| IdentityError::IdKeyDamaged {
-        file: file.to_owned(),
-    })?;
-    IdKey::unwrap(&wrapped, key).map_err(|_| IdentityError::WrongKey {
-        key: key_file.to_owned(),
-        sealed: file.to_owned(),
-    })
+    let wrapped = id_key::parse_file(&text)
+        .ok_or_else(|| IdentityError::IdKeyDamaged { file: file.to_owned() })?;
+    IdKey::unwrap(&wrapped, key)
+        .map_err(|_| IdentityError::WrongKey { key: key_file.to_owned(), sealed: file.to_owned() })
 }
 
 /// Reads a certificate; gives its DER.
 pub(crate) fn load_certificate(file: &Path) -> Result<Vec<u8>, IdentityError> {
     let text = load_text(file)?;
     let certificate = CertificateDer::from_pem_slice(text.as_bytes());
-    certificate
-        .map(|der| der.to_vec())
-        .map_err(|_| not_pem(file, "certificate"))
+    certificate.map(|der| der.to_vec()).map_err(|_| not_pem(file, "certificate"))
 }
 
 /// Reads a private key that only its owner may read; gives its PKCS #8 DER.
@@ -306,17 +294,13 @@ pub(crate) fn load_roster(
     authority: &PublicKey,
 ) -> Result<SignedRoster, IdentityError> {
     let text = load_text(file)?;
-    SignedRoster::parse(&text, authority).map_err(|source| IdentityError::Roster {
-        file: file.to_owned(),
-        source,
-    })
+    SignedRoster::parse(&text, authority)
+        .map_err(|source| IdentityError::Roster { file: file.to_owned(), source })
 }
 
 /// The authority's public key, from its certificate.
 pub(crate) fn load_authority_key(der: &[u8], file: &Path) -> Result<PublicKey, IdentityError> {
-    public_key(der).ok_or_else(|| IdentityError::AuthorityKey {
-        file: file.to_owned(),
-    })
+    public_key(der).ok_or_else(|| IdentityError::AuthorityKey { file: file.to_owned() })
 }
 
 fn public_key(der: &[u8]) -> Option<PublicKey> {
@@ -332,10 +316,9 @@ fn check_listed(roster: &Roster, id: MemberId, key: PublicKey) -> Result<(), Ide
     let epoch = roster.epoch;
     match roster.member(id) {
         None => Err(IdentityError::NotListed { member: id, epoch }),
-        Some(member) if member.public_key != key => Err(IdentityError::OtherKey {
-            name: member.name.clone(),
-            epoch,
-        }),
+        Some(member) if member.public_key != key => {
+            Err(IdentityError::OtherKey { name: member.name.clone(), epoch })
+        }
         Some(_) => Ok(()),
     }
 }
@@ -345,17 +328,11 @@ fn load_text(file: &Path) -> Result<String, IdentityError> {
 }
 
 fn read_error(file: &Path, source: io::Error) -> IdentityError {
-    IdentityError::Read {
-        file: file.to_owned(),
-        source,
-    }
+    IdentityError::Read { file: file.to_owned(), source }
 }
 
 fn not_pem(file: &Path, wanted: &'static str) -> IdentityError {
-    IdentityError::NotPem {
-        file: file.to_owned(),
-        wanted,
-    }
+    IdentityError::NotPem { file: file.to_owned(), wanted }
 }
 
 #[cfg(test)]

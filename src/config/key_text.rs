@@ -194,10 +194,7 @@ mod tests {
         let text = format(1, &[0x5a; 32]);
         let key = EncryptionKey::new(1, [0x5a; 32]);
         let spaced = text.replace('-', " ").to_lowercase();
-        let confused = text
-            .replace('0', "o")
-            .replace('1', "l")
-            .replacen("QCEKl-l", "QCEK1-1", 1);
+        let confused = text.replace('0', "o").replace('1', "l").replacen("QCEKl-l", "QCEK1-1", 1);
         for text in [spaced, confused, format!("  {}\n", text.as_str())] {
             assert!(same(&parse(&text).unwrap(), &key), "{text}");
         }
@@ -209,23 +206,11 @@ mod tests {
         let end = text.len();
         assert_eq!(error(""), KeyTextError::Prefix);
         assert_eq!(error(&text[7..]), KeyTextError::Prefix);
-        assert_eq!(
-            error(&text.replace("QCEK1-1", "QCEK2-1")),
-            KeyTextError::Prefix
-        );
-        assert_eq!(
-            error(&text.replace("QCEK1-1", "QCEK1-0")),
-            KeyTextError::Prefix
-        );
-        assert_eq!(
-            error(&text.replace("QCEK1-1", "QCEK1-2")),
-            KeyTextError::Check
-        );
+        assert_eq!(error(&text.replace("QCEK1-1", "QCEK2-1")), KeyTextError::Prefix);
+        assert_eq!(error(&text.replace("QCEK1-1", "QCEK1-0")), KeyTextError::Prefix);
+        assert_eq!(error(&text.replace("QCEK1-1", "QCEK1-2")), KeyTextError::Check);
         assert_eq!(error(&text[..end - 1]), KeyTextError::Length { found: 59 });
-        assert_eq!(
-            error(&format!("{}0", text.as_str())),
-            KeyTextError::Length { found: 61 }
-        );
+        assert_eq!(error(&format!("{}0", text.as_str())), KeyTextError::Length { found: 61 });
         let mut wrong = text.to_string();
         wrong.replace_range(18..19, "u");
         assert_eq!(error(&wrong), KeyTextError::Character { group: 3 });
@@ -236,17 +221,11 @@ mod tests {
     #[test]
     fn a_file_holds_one_key_and_comments() {
         let text = format_file(3, &[9; 32]);
-        assert!(same(
-            &parse_file(&text).unwrap(),
-            &EncryptionKey::new(3, [9; 32])
-        ));
+        assert!(same(&parse_file(&text).unwrap(), &EncryptionKey::new(3, [9; 32])));
         let none = parse_file("# nothing\n\n").err();
         assert_eq!(none, Some(KeyTextError::Count { found: 0 }));
         let two = format!("{}{}", text.as_str(), text.as_str());
-        assert_eq!(
-            parse_file(&two).err(),
-            Some(KeyTextError::Count { found: 2 })
-        );
+        assert_eq!(parse_file(&two).err(), Some(KeyTextError::Count { found: 2 }));
     }
 
     proptest! {

@@ -13,9 +13,7 @@ impl Paths {
     /// Places below `root`; below `/` without one.
     #[must_use]
     pub fn under(root: Option<&Path>) -> Self {
-        Self {
-            root: root.unwrap_or(Path::new("/")).to_owned(),
-        }
+        Self { root: root.unwrap_or(Path::new("/")).to_owned() }
     }
 
     /// The settings.
@@ -105,10 +103,7 @@ mod tests {
         let places = [
             (paths.config_file(), "/etc/quard/quard.toml"),
             (paths.cluster_key(), "/etc/quard/cluster.key"),
-            (
-                paths.authority_certificate(),
-                "/etc/pki/BaruwaCA/certs/BaruwaCA.pem",
-            ),
+            (paths.authority_certificate(), "/etc/pki/BaruwaCA/certs/BaruwaCA.pem"),
             (paths.data_dir(), "/var/lib/quard"),
             (paths.control_socket(), "/run/quard/control.sock"),
         ];

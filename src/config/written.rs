@@ -59,14 +59,8 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ),
     ("retention", Shape::Named(&CLASSES)),
     ("disk", Shape::Table(&[("min_free_mb", Shape::Number)])),
-    (
-        "log",
-        Shape::Table(&[("format", Shape::Text), ("level", Shape::Text)]),
-    ),
-    (
-        "runtime",
-        Shape::Table(&[("worker_threads", Shape::Number)]),
-    ),
+    ("log", Shape::Table(&[("format", Shape::Text), ("level", Shape::Text)])),
+    ("runtime", Shape::Table(&[("worker_threads", Shape::Number)])),
 ];
 
 const CLASSES: Naming = Naming {

@@ -2,10 +2,10 @@
 //! Never decides anything about mail; it carries questions to the node and answers back.
 
 use crate::api::{DeleteReply, NodeStatus};
+use crate::daemon::clock::Clock;
 use crate::daemon::driver::Event;
 use crate::daemon::release;
 use crate::daemon::view;
-use crate::daemon::clock::Clock;
 use crate::intake;
 use quar_base::action::Action;
 use quar_base::class::Class;
@@ -71,7 +71,9 @@ pub enum ActError {
     #[error("the message has no recipient that is left; name one with --to")]
     NoRecipients,
     /// An earlier release was delivered or may have been.
-    #[error("{address} may already have this message ({earlier}); repeat with --again to release it all the same")]
+    #[error(
+        "{address} may already have this message ({earlier}); repeat with --again to release it all the same"
+    )]
     ReleasedBefore {
         /// For whom.
         address: String,
@@ -308,7 +310,11 @@ impl NodeHandle {
     }
 
     /// Makes an action durable here and, as far as `copies` asks, elsewhere.
-    pub(crate) async fn act(&self, message: MessageId, action: Action) -> Result<RecordId, ActError> {
+    pub(crate) async fn act(
+        &self,
+        message: MessageId,
+        action: Action,
+    ) -> Result<RecordId, ActError> {
         let (reply, answer) = oneshot::channel();
         let request = Request::Act { message, action, reply };
         self.events.send(Event::Request(request)).await.map_err(|_| ActError::Stopping)?;

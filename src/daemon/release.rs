@@ -103,7 +103,8 @@ fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError
     for (at, index) in target.indices.iter().enumerate() {
         if let Some(earlier) = message.state.releases_to(*index).next() {
             let position = earlier.recipients.indices().position(|known| known == *index);
-            let delivery = earlier.deliveries.as_ref().zip(position).and_then(|(all, at)| all.get(at));
+            let delivery =
+                earlier.deliveries.as_ref().zip(position).and_then(|(all, at)| all.get(at));
             let address = target.addresses[at].clone();
             return Err(ActError::ReleasedBefore { address, earlier: in_words(delivery) });
         }

@@ -84,7 +84,8 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let driver = Driver::new(parts, events.clone())?;
     let running = tokio::spawn(driver.run(queue));
     links.start();
-    let handle = NodeHandle::new(store.clone(), events.clone(), release_settings(config, &identity), clock);
+    let handle =
+        NodeHandle::new(store.clone(), events.clone(), release_settings(config, &identity), clock);
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
     let erasing = tokio::spawn(erase_now_and_then(store, stopping));
@@ -259,7 +260,9 @@ async fn erase_now_and_then(store: Arc<Store>, mut stopping: watch::Receiver<boo
             for bucket in store.erasable() {
                 match store.erase(bucket) {
                     Ok(erased) => tracing::info!(%bucket, messages = erased.messages, "erased"),
-                    Err(error) => tracing::warn!(%bucket, %error, "erasing failed; it is tried again"),
+                    Err(error) => {
+                        tracing::warn!(%bucket, %error, "erasing failed; it is tried again")
+                    }
                 }
             }
         });

@@ -1,9 +1,7 @@
 //! Messages as people see them: JSON shapes, header digests, recipients by address.
 //! Never changes a message's bytes.
 
-use crate::api::{
-    DeliveryState, MessageDetail, MessageSummary, RecipientState, ReleaseState,
-};
+use crate::api::{DeliveryState, MessageDetail, MessageSummary, RecipientState, ReleaseState};
 use crate::daemon::handle::ActError;
 use mail_parser::{Address, MessageParser};
 use quar_base::action::Delivery;
@@ -127,7 +125,8 @@ pub fn summary(message: &Message, roster: &Roster) -> MessageSummary {
 pub fn detail(message: &Message, roster: &Roster, id_key: &IdKey) -> MessageDetail {
     let arrival = &message.arrival;
     let count = arrival.recipient_count();
-    let address = |index: usize| arrival.envelope.recipients.get(index).cloned().unwrap_or_default();
+    let address =
+        |index: usize| arrival.envelope.recipients.get(index).cloned().unwrap_or_default();
     let recipient_states = (0..count).map(|index| RecipientState {
         index,
         address: address(index),

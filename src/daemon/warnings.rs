@@ -19,7 +19,9 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         }
         if member.clock_offset_ms.abs() > CLOCK_WARN_MS {
             let seconds = member.clock_offset_ms / 1000;
-            warnings.push(format!("the clock of {name} is {seconds} s off this node's; check NTP on both"));
+            warnings.push(format!(
+                "the clock of {name} is {seconds} s off this node's; check NTP on both"
+            ));
         }
     }
     if status.wanted > 0 {
@@ -27,7 +29,9 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     }
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
-        warnings.push(format!("the cluster has {count} members; an odd number from 3 on survives more"));
+        warnings.push(format!(
+            "the cluster has {count} members; an odd number from 3 on survives more"
+        ));
     }
     let mut places = status.members.iter().map(|member| member.location.as_str());
     if let Some(first) = places.next()
@@ -35,7 +39,8 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         && !first.is_empty()
         && places.all(|place| place == first)
     {
-        warnings.push(format!("all members stand in {first}: one power failure there takes them all"));
+        warnings
+            .push(format!("all members stand in {first}: one power failure there takes them all"));
     }
     warnings
 }
@@ -93,8 +98,11 @@ mod tests {
 
     #[test]
     fn names_a_member_that_is_down_and_a_shared_location() {
-        let members =
-            vec![member("me", "up", "cellar"), member("b", "down", "cellar"), member("c", "up", "cellar")];
+        let members = vec![
+            member("me", "up", "cellar"),
+            member("b", "down", "cellar"),
+            member("c", "up", "cellar"),
+        ];
         let warnings = list(&status(members));
         assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
         assert!(warnings[1].contains("cellar"), "{warnings:?}");

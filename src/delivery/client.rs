@@ -58,11 +58,7 @@ impl Client {
             .map_err(|_| ClientError::Timeout(timeouts.connect))?
             .map_err(ClientError::Connect)?;
         stream.set_nodelay(true)?;
-        Ok(Self {
-            stream,
-            input: Vec::with_capacity(READ_BYTES),
-            timeouts,
-        })
+        Ok(Self { stream, input: Vec::with_capacity(READ_BYTES), timeouts })
     }
 
     /// Writes all of `bytes`, at once if the system takes them.
@@ -148,8 +144,6 @@ impl Client {
                 }
             }
         };
-        timeout(limit, whole)
-            .await
-            .map_err(|_| ClientError::Timeout(limit))?
+        timeout(limit, whole).await.map_err(|_| ClientError::Timeout(limit))?
     }
 }

@@ -64,10 +64,8 @@ impl Offers {
 impl Content {
     /// Looks through a body.
     pub(super) fn of(body: &[u8]) -> Self {
-        let mut content = Self {
-            is_open: !body.is_empty() && !body.ends_with(b"\r\n"),
-            ..Self::default()
-        };
+        let mut content =
+            Self { is_open: !body.is_empty() && !body.ends_with(b"\r\n"), ..Self::default() };
         for line in body.split_inclusive(|byte| *byte == b'\n') {
             let (text, is_bare) = match line {
                 [text @ .., b'\r', b'\n'] => (text, false),
@@ -159,21 +157,14 @@ mod tests {
     use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
 
     fn offers(keywords: &[&str]) -> Offers {
-        let lines: String = keywords
-            .iter()
-            .map(|word| format!("-{word}\r\n250"))
-            .collect();
+        let lines: String = keywords.iter().map(|word| format!("-{word}\r\n250")).collect();
         let reply = format!("250-mx.example\r\n250{lines} HELP\r\n");
         Offers::of(&Reply::parse(reply.as_bytes()).unwrap().unwrap().0)
     }
 
     #[test]
     fn reads_what_a_server_offers() {
-        let expected = Offers {
-            pipelining: true,
-            size: Some(1024),
-            ..Offers::default()
-        };
+        let expected = Offers { pipelining: true, size: Some(1024), ..Offers::default() };
         assert_eq!(offers(&["pipelining", "SIZE 1024", "X"]), expected);
         assert_eq!(offers(&["SIZE"]).size, Some(0));
     }

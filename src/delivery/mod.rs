@@ -71,12 +71,7 @@ pub async fn deliver(
     body: &[u8],
     timeouts: &Timeouts,
 ) -> Vec<Delivery> {
-    let mut attempt = Attempt {
-        sender,
-        recipients,
-        body,
-        outcomes: vec![None; recipients.len()],
-    };
+    let mut attempt = Attempt { sender, recipients, body, outcomes: vec![None; recipients.len()] };
     let rest = match attempt.make(host, helo, timeouts).await {
         Ok(delivered) => Delivery::Delivered(clipped(delivered)),
         Err(Delivery::Failed(why)) => Delivery::Failed(clipped(why)),
@@ -84,9 +79,7 @@ pub async fn deliver(
         Err(delivered) => delivered,
     };
     let outcomes = attempt.outcomes.into_iter();
-    outcomes
-        .map(|outcome| outcome.unwrap_or_else(|| rest.clone()))
-        .collect()
+    outcomes.map(|outcome| outcome.unwrap_or_else(|| rest.clone())).collect()
 }
 
 struct Attempt<'a> {
@@ -190,9 +183,8 @@ impl Attempt<'_> {
         is_pipelining: bool,
     ) -> Result<bool, Delivery> {
         let open = |outcome: &Option<Delivery>| outcome.is_none();
-        let indices: Vec<usize> = (0..self.outcomes.len())
-            .filter(|index| open(&self.outcomes[*index]))
-            .collect();
+        let indices: Vec<usize> =
+            (0..self.outcomes.len()).filter(|index| open(&self.outcomes[*index])).collect();
         let (first, batch) = match is_pipelining {
             true => (PIPELINE_RECIPIENTS, PIPELINE_RECIPIENTS),
             false => (0, 1),
@@ -214,10 +206,7 @@ impl Attempt<'_> {
     }
 
     fn rcpt(&self, indices: &[usize]) -> String {
-        indices
-            .iter()
-            .map(|index| format!("RCPT TO:<{}>\r\n", self.recipients[*index]))
-            .collect()
+        indices.iter().map(|index| format!("RCPT TO:<{}>\r\n", self.recipients[*index])).collect()
     }
 
     async fn settle_rcpt(
@@ -261,9 +250,7 @@ async fn greet(client: &mut Client, helo: &str) -> Result<Offers, Delivery> {
 /// From the last byte on, only such a reply tells what became of the message.
 async fn hand_over(client: &mut Client, body: &[u8], road: Road) -> Result<Reply, Delivery> {
     if !client.is_quiet() {
-        return Err(failed(
-            "the server sent more replies than it was given commands",
-        ));
+        return Err(failed("the server sent more replies than it was given commands"));
     }
     match road {
         Road::Chunk => {

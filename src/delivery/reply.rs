@@ -52,17 +52,10 @@ impl Reply {
             let malformed = || ReplyError::Malformed(shown(&line[..line.len().min(80)]));
             let (code, is_last, text) = parse_line(line).ok_or_else(malformed)?;
             let whole = match reply.take() {
-                None => Self {
-                    code,
-                    text: shown(text),
-                },
-                Some(Self {
-                    code: first,
-                    text: before,
-                }) if first == code => Self {
-                    code,
-                    text: before + "\n" + &shown(text),
-                },
+                None => Self { code, text: shown(text) },
+                Some(Self { code: first, text: before }) if first == code => {
+                    Self { code, text: before + "\n" + &shown(text) }
+                }
                 Some(_) => return Err(malformed()),
             };
             if is_last {
@@ -150,10 +143,7 @@ mod tests {
             "250-a\r\n251 b\r\n",
         ] {
             let refused = Reply::parse(garbage.as_bytes());
-            assert!(
-                matches!(refused, Err(ReplyError::Malformed(_))),
-                "{garbage}"
-            );
+            assert!(matches!(refused, Err(ReplyError::Malformed(_))), "{garbage}");
         }
         assert_eq!(Reply::parse(&[b'2'; 2048]), Err(ReplyError::LineTooLong));
         let endless = "250-x\r\n".repeat(101);

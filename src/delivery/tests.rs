@@ -110,10 +110,7 @@ async fn older_front(sink: SocketAddr, hidden: &'static [&'static str]) -> Socke
         while let Some(line) = lines.next_line().await.unwrap() {
             let is_hidden = hidden.iter().any(|word| line == format!("250-{word}"));
             if !is_hidden {
-                client_write
-                    .write_all(format!("{line}\r\n").as_bytes())
-                    .await
-                    .unwrap();
+                client_write.write_all(format!("{line}\r\n").as_bytes()).await.unwrap();
             }
         }
     });
@@ -121,9 +118,7 @@ async fn older_front(sink: SocketAddr, hidden: &'static [&'static str]) -> Socke
 }
 
 async fn sink() -> Sink {
-    Sink::start(SocketAddr::from(([127, 0, 0, 1], 0)))
-        .await
-        .unwrap()
+    Sink::start(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap()
 }
 
 fn expect_delivered(outcome: &Delivery) -> &str {
@@ -144,12 +139,7 @@ fn expect_failed(outcome: &Delivery) -> &str {
 async fn any_body_arrives_byte_for_byte_by_chunks() {
     let sink = sink().await;
     let large: Vec<u8> = (0..1_000_000u32).map(|at| (at % 251) as u8).collect();
-    let bodies = [
-        &b"Subject: x\r\n\r\n.\r\n"[..],
-        b"",
-        b"a\n.\nb\r.\r\0\xff",
-        &large,
-    ];
+    let bodies = [&b"Subject: x\r\n\r\n.\r\n"[..], b"", b"a\n.\nb\r.\r\0\xff", &large];
     for body in bodies {
         let outcomes = send(sink.address, &["a@x", "grüße@x"], body).await;
         assert_eq!(outcomes.len(), 2);
@@ -169,15 +159,7 @@ async fn any_body_arrives_byte_for_byte_by_chunks() {
 async fn the_null_sender_is_kept() {
     let sink = sink().await;
     let host = sink.address.to_string();
-    let outcomes = deliver(
-        &host,
-        "q.example",
-        "",
-        &strings(&["a@x"]),
-        b"x\r\n",
-        &timeouts(),
-    )
-    .await;
+    let outcomes = deliver(&host, "q.example", "", &strings(&["a@x"]), b"x\r\n", &timeouts()).await;
     expect_delivered(&outcomes[0]);
     assert_eq!(sink.received()[0].sender, "");
 }
@@ -187,11 +169,7 @@ async fn without_chunking_lines_stay_lines_and_changes_are_said() {
     let sink = sink().await;
     for (body, arrived, note) in [
         (&b".\r\n..\r\nx\r\n"[..], &b".\r\n..\r\nx\r\n"[..], ""),
-        (
-            b"a\n.\nb\xe9\n",
-            b"a\r\n.\r\nb\xe9\r\n",
-            "; line endings became CRLF",
-        ),
+        (b"a\n.\nb\xe9\n", b"a\r\n.\r\nb\xe9\r\n", "; line endings became CRLF"),
         (b"a\r\nb", b"a\r\nb\r\n", "; a last line ending was added"),
         (b"", b"", ""),
     ] {
@@ -241,21 +219,9 @@ async fn more_recipients_than_one_batch_all_get_it() {
     let sink = sink().await;
     let recipients: Vec<String> = (0..173).map(|number| format!("r{number}@x")).collect();
     let host = sink.address.to_string();
-    let outcomes = deliver(
-        &host,
-        "q.example",
-        "s@x",
-        &recipients,
-        b"x\r\n",
-        &timeouts(),
-    )
-    .await;
+    let outcomes = deliver(&host, "q.example", "s@x", &recipients, b"x\r\n", &timeouts()).await;
     assert_eq!(outcomes.len(), 173);
-    assert!(
-        outcomes
-            .iter()
-            .all(|outcome| expect_delivered(outcome).starts_with("250 "))
-    );
+    assert!(outcomes.iter().all(|outcome| expect_delivered(outcome).starts_with("250 ")));
     assert_eq!(sink.received()[0].recipients, recipients);
 }
 
@@ -279,10 +245,7 @@ async fn a_refused_recipient_fails_and_the_others_go_on() {
     ])
     .await;
     let outcomes = send(address, &["a@x", "b@x"], b"x\r\n").await;
-    assert_eq!(
-        expect_failed(&outcomes[0]),
-        "550 5.1.1 no such / 5.1.1 user"
-    );
+    assert_eq!(expect_failed(&outcomes[0]), "550 5.1.1 no such / 5.1.1 user");
     assert_eq!(expect_delivered(&outcomes[1]), "250 2.0.0 queued as Q1");
     let heard = String::from_utf8(server.await.unwrap()).unwrap();
     assert_eq!(
@@ -317,14 +280,9 @@ async fn helo_serves_a_server_without_extensions() {
 async fn a_message_beyond_the_servers_limit_is_not_sent() {
     let limited = Say("250-mx\r\n250 SIZE 2\r\n");
     let outcome = play(vec![GREETING, Line, limited, Line]).await;
-    assert_eq!(
-        expect_failed(&outcome),
-        "message has 3 bytes; the server takes 2"
-    );
+    assert_eq!(expect_failed(&outcome), "message has 3 bytes; the server takes 2");
     let unlimited = Say("250-mx\r\n250 SIZE 0\r\n");
-    let script = vec![
-        GREETING, Line, unlimited, Line, OK, Line, OK, Line, GO, Dot, OK, Line,
-    ];
+    let script = vec![GREETING, Line, unlimited, Line, OK, Line, OK, Line, GO, Dot, OK, Line];
     let (address, server) = scripted(script).await;
     expect_delivered(&send(address, &["a@x"], b"x\r\n").await[0]);
     let heard = String::from_utf8(server.await.unwrap()).unwrap();

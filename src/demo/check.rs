@@ -99,8 +99,7 @@ async fn list_all(client: &mut Client) -> anyhow::Result<BTreeSet<String>> {
     let mut ids = BTreeSet::new();
     let mut before = String::new();
     loop {
-        let page: MessagePage =
-            client.get(&format!("/v1/messages?limit=1000{before}")).await?;
+        let page: MessagePage = client.get(&format!("/v1/messages?limit=1000{before}")).await?;
         ids.extend(page.messages.into_iter().map(|message| message.id));
         match page.next {
             Some(next) => before = format!("&before={next}"),

@@ -67,7 +67,11 @@ impl Cluster {
     ///
     /// # Errors
     /// When files cannot be written.
-    pub fn create(options: &ClusterOptions, seed: [u8; 32], now: UnixMillis) -> anyhow::Result<Self> {
+    pub fn create(
+        options: &ClusterOptions,
+        seed: [u8; 32],
+        now: UnixMillis,
+    ) -> anyhow::Result<Self> {
         let addresses = (1..=3).map(|number| addresses_of(number, options.ports));
         let addresses: Vec<Addresses> = addresses.collect::<anyhow::Result<_>>()?;
         let members = addresses.iter().enumerate().map(|(at, address)| PlannedMember {
@@ -281,7 +285,11 @@ fn write_config(root: &Path, address: &Addresses, options: &ClusterOptions) -> a
     let text = format!(
         "[sync]\nlisten = \"{}\"\ncopies = {}\n{}\n[lmtp]\nlisten = [\"{}\"]\n\n\
          [http]\nlisten = \"{}\"\n\n[release]\nhost = \"{}\"\n",
-        address.sync, options.copies, options.sync_lines, address.lmtp, address.http,
+        address.sync,
+        options.copies,
+        options.sync_lines,
+        address.lmtp,
+        address.http,
         options.delivery_host,
     );
     std::fs::write(Paths::under(Some(root)).config_file(), text)?;

@@ -49,10 +49,7 @@ impl Feeder {
                 return Err(FeedError::Lacks(keyword));
             }
         }
-        Ok(Self {
-            client,
-            head: String::new(),
-        })
+        Ok(Self { client, head: String::new() })
     }
 
     /// Sends a message; one reply for each recipient, that of the step at which it ended.
@@ -96,10 +93,8 @@ impl Feeder {
         let utf8 = if is_ascii { "" } else { " SMTPUTF8" };
         let head = &mut self.head;
         head.clear();
-        let mut written = write!(
-            head,
-            "MAIL FROM:<{sender}> SIZE={body_bytes} BODY=8BITMIME{utf8}\r\n"
-        );
+        let mut written =
+            write!(head, "MAIL FROM:<{sender}> SIZE={body_bytes} BODY=8BITMIME{utf8}\r\n");
         for recipient in recipients {
             written = written.and(write!(head, "RCPT TO:<{recipient}>\r\n"));
         }

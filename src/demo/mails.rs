@@ -68,11 +68,46 @@ fn enveloped(number: usize, body: Bytes) -> TestMail {
 }
 
 const WORDS: [&str; 40] = [
-    "account", "offer", "limited", "delivery", "invoice", "parcel", "winner", "urgent", "payment",
-    "update", "security", "confirm", "bonus", "free", "shipping", "meeting", "report", "attached",
-    "please", "review", "before", "friday", "team", "project", "schedule", "thanks", "regards",
-    "click", "here", "unsubscribe", "newsletter", "discount", "price", "order", "customer",
-    "service", "support", "password", "expires", "today",
+    "account",
+    "offer",
+    "limited",
+    "delivery",
+    "invoice",
+    "parcel",
+    "winner",
+    "urgent",
+    "payment",
+    "update",
+    "security",
+    "confirm",
+    "bonus",
+    "free",
+    "shipping",
+    "meeting",
+    "report",
+    "attached",
+    "please",
+    "review",
+    "before",
+    "friday",
+    "team",
+    "project",
+    "schedule",
+    "thanks",
+    "regards",
+    "click",
+    "here",
+    "unsubscribe",
+    "newsletter",
+    "discount",
+    "price",
+    "order",
+    "customer",
+    "service",
+    "support",
+    "password",
+    "expires",
+    "today",
 ];
 
 /// Mails made from a seed: text, HTML and encoded attachments, near-duplicates among them.
@@ -116,7 +151,11 @@ fn generate(number: usize, rng: &mut Rng) -> Vec<u8> {
             for _ in 0..20 + body_rng.below(100) {
                 let _ = write!(mail, "<p class=\"t\">{}</p>\r\n", sentence(&mut body_rng, 14));
             }
-            let _ = write!(mail, "<a href=\"http://example.org/u/{:016x}\">x</a></body></html>\r\n", rng.below(u64::MAX));
+            let _ = write!(
+                mail,
+                "<a href=\"http://example.org/u/{:016x}\">x</a></body></html>\r\n",
+                rng.below(u64::MAX)
+            );
         }
         _ => {
             mail.push_str("Content-Type: text/plain; charset=utf-8\r\n\r\n");
@@ -155,7 +194,9 @@ mod tests {
     #[test]
     fn generated_mail_is_the_same_in_every_run_and_never_repeats_a_body() {
         let (one, two) = (generated(500), generated(500));
-        assert!(one.iter().zip(&two).all(|(a, b)| a.body == b.body && a.recipients == b.recipients));
+        assert!(
+            one.iter().zip(&two).all(|(a, b)| a.body == b.body && a.recipients == b.recipients)
+        );
         let bodies: BTreeSet<_> = one.iter().map(|mail| mail.body.clone()).collect();
         assert_eq!(bodies.len(), 500);
     }

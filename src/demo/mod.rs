@@ -27,7 +27,7 @@ use serde::Serialize;
 use sink::Sink;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -154,6 +154,18 @@ pub async fn run(options: &Options, before_check: Option<BeforeCheck>) -> anyhow
     show.finish(report, temporary, &directory).await
 }
 
+/// Writes the mails that the demo would feed, in their order, as `000001.eml` and so on.
+///
+/// # Errors
+/// When mails cannot be read or written.
+pub fn write_mails(options: &Options, directory: &Path) -> anyhow::Result<()> {
+    for (number, mail) in load_mails(options)?.into_iter().enumerate() {
+        let path = directory.join(format!("{:06}.eml", number + 1));
+        std::fs::write(&path, &mail.body).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
 fn load_mails(options: &Options) -> anyhow::Result<Vec<TestMail>> {
     let count = options.messages + options.missed;
     match &options.corpus {
@@ -199,7 +211,12 @@ impl Show<'_> {
     }
 
     /// Feeds mails over LMTP, each to the next of the nodes; returns the seconds it took.
-    async fn feed(&mut self, what: &str, mails: Vec<TestMail>, nodes: &[usize]) -> anyhow::Result<f64> {
+    async fn feed(
+        &mut self,
+        what: &str,
+        mails: Vec<TestMail>,
+        nodes: &[usize],
+    ) -> anyhow::Result<f64> {
         let bar = self.progress.bar(what, mails.len() as u64);
         let mut queues: Vec<Vec<(usize, TestMail)>> = vec![Vec::new(); WRITERS];
         for (number, mail) in mails.into_iter().enumerate() {
@@ -235,7 +252,8 @@ impl Show<'_> {
     async fn act(&mut self, report: &mut Report) -> anyhow::Result<Vec<String>> {
         let caught: Vec<&Fed> = self.fed.iter().filter(|fed| fed.node == 0).collect();
         let share = (caught.len() / 10).clamp(1, 50);
-        self.progress.say(&format!("releasing {share} and deleting {share} on node 2 that node 1 caught"));
+        self.progress
+            .say(&format!("releasing {share} and deleting {share} on node 2 that node 1 caught"));
         let mut client = self.cluster.nodes[1].client().await?;
         for fed in caught.iter().take(share) {
             let path = format!("/v1/messages/{}/release", fed.id);
@@ -336,4 +354,3 @@ fn acknowledged_id(replies: &[feed::Reply]) -> anyhow::Result<String> {
     let id = first.text.split_whitespace().last().context("a reply without an id")?;
     Ok(id.to_owned())
 }
-

@@ -25,7 +25,8 @@ impl Progress {
         if self.quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        if let Ok(style) = ProgressStyle::with_template("- {msg}: {pos}/{len} {per_sec} {wide_bar}") {
+        if let Ok(style) = ProgressStyle::with_template("- {msg}: {pos}/{len} {per_sec} {wide_bar}")
+        {
             bar.set_style(style);
         }
         bar.set_message(what.to_owned());
@@ -38,12 +39,34 @@ impl Progress {
         }
         let disk = report.disk_bytes.iter().max().copied().unwrap_or(0);
         let ratio = disk as f64 / report.raw_bytes.max(1) as f64;
-        eprintln!("\n{} messages on {} nodes, {} of mail", report.messages, report.nodes, HumanBytes(report.raw_bytes));
-        eprintln!("  taken in at        {:.0} messages/s, {} copies each", report.messages_per_second, report.copies);
-        eprintln!("  equal everywhere   {:.2} s after the last", report.replicated_everywhere_seconds);
-        eprintln!("  node 1 healed in   {:.2} s, having missed {} ({})", report.heal_seconds, report.missed_while_down, HumanBytes(report.heal_bytes));
+        eprintln!(
+            "\n{} messages on {} nodes, {} of mail",
+            report.messages,
+            report.nodes,
+            HumanBytes(report.raw_bytes)
+        );
+        eprintln!(
+            "  taken in at        {:.0} messages/s, {} copies each",
+            report.messages_per_second, report.copies
+        );
+        eprintln!(
+            "  equal everywhere   {:.2} s after the last",
+            report.replicated_everywhere_seconds
+        );
+        eprintln!(
+            "  node 1 healed in   {:.2} s, having missed {} ({})",
+            report.heal_seconds,
+            report.missed_while_down,
+            HumanBytes(report.heal_bytes)
+        );
         eprintln!("  on disk per node   {} ({ratio:.2}x)", HumanBytes(disk));
-        eprintln!("  released, deleted  {}, {}, on a node that had not caught them", report.released, report.deleted);
-        eprintln!("  lost {}, corrupted {}, resurrected {}", report.lost, report.corrupted, report.resurrected);
+        eprintln!(
+            "  released, deleted  {}, {}, on a node that had not caught them",
+            report.released, report.deleted
+        );
+        eprintln!(
+            "  lost {}, corrupted {}, resurrected {}",
+            report.lost, report.corrupted, report.resurrected
+        );
     }
 }

@@ -50,11 +50,7 @@ impl Sink {
         let mut settings = Settings::new("sink.example", Class::NONSPAM);
         settings.protocol = Protocol::Smtp;
         tokio::spawn(lmtp::serve(listener, settings, kept.clone(), stopped));
-        Ok(Self {
-            address,
-            kept,
-            _stop: stop,
-        })
+        Ok(Self { address, kept, _stop: stop })
     }
 
     /// The messages so far, in the order in which they came.
@@ -70,19 +66,13 @@ impl Door for Kept {
         let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut id = [0; RecordId::BYTES];
         id[RecordId::BYTES - 8..].copy_from_slice(&(kept.len() as u64).to_be_bytes());
-        let bucket = Bucket {
-            class: mail.class,
-            day: Day(0),
-        };
+        let bucket = Bucket { class: mail.class, day: Day(0) };
         kept.push(Received {
             sender: mail.envelope.sender,
             recipients: mail.envelope.recipients,
             body: mail.body,
         });
-        let key = RecordKey {
-            second: 0,
-            id: RecordId(id),
-        };
+        let key = RecordKey { second: 0, id: RecordId(id) };
         Ok(MessageId { bucket, key })
     }
 }

@@ -95,8 +95,10 @@ async fn healthz(State(surface): State<Surface>) -> Response {
 async fn status(
     State(surface): State<Surface>,
     Extension(caller): Extension<Caller>,
+    uri: Uri,
 ) -> Answer<Json<NodeStatus>> {
     caller.require(HttpRole::Viewer)?;
+    Parameters::read(&uri, &[])?;
     Ok(Json(surface.node.status().await?))
 }
 

@@ -20,7 +20,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
@@ -48,15 +48,31 @@ trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Box<dyn Wire>, Peer)> {
+    async fn accept(&self) -> io::Result<Accepted> {
         match self {
             Self::Control(socket) => {
-                let stream = socket.accept().await?;
-                let peer = control::peer(&stream, socket.group()).await?;
+                Ok(Accepted::Control { stream: socket.accept().await?, group: socket.group() })
+            }
+            Self::Http(listener) => Ok(Accepted::Http(listener.accept().await?.0)),
+        }
+    }
+}
+
+/// A connection of which nothing is known yet.
+enum Accepted {
+    Control { stream: UnixStream, group: u32 },
+    Http(TcpStream),
+}
+
+impl Accepted {
+    /// Finds out who is at the other end; not in the accepting loop, because it may take a while.
+    async fn greet(self) -> io::Result<(Box<dyn Wire>, Peer)> {
+        match self {
+            Self::Control { stream, group } => {
+                let peer = control::peer(&stream, group).await?;
                 Ok((Box::new(stream), peer))
             }
-            Self::Http(listener) => {
-                let (stream, _) = listener.accept().await?;
+            Self::Http(stream) => {
                 stream.set_nodelay(true)?;
                 Ok((Box::new(stream), Peer::Network))
             }
@@ -90,10 +106,13 @@ pub(crate) async fn serve(
                 tracing::warn!(%error, "cannot take a connection");
                 sleep(PAUSE).await;
             }
-            Ok((wire, peer)) => {
+            Ok(accepted) => {
                 let (router, stopping) = (router.clone(), stopping.clone());
                 connections.spawn(async move {
-                    converse(wire, peer, router, stopping).await;
+                    match accepted.greet().await {
+                        Ok((wire, peer)) => converse(wire, peer, router, stopping).await,
+                        Err(error) => tracing::debug!(%error, "a connection broke off"),
+                    }
                     drop(permit);
                 });
             }

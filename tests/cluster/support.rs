@@ -16,7 +16,8 @@ pub fn daemon() -> PathBuf {
 pub struct Running {
     pub cluster: Cluster,
     pub sink: Sink,
-    pub directory: TempDir,
+    /// Removed with the last of it.
+    _directory: TempDir,
 }
 
 pub async fn start(copies: usize, sync_lines: &str) -> Running {
@@ -34,7 +35,7 @@ pub async fn start(copies: usize, sync_lines: &str) -> Running {
     let seed = quard::daemon::clock::entropy().unwrap();
     let mut cluster = Cluster::create(&options, seed, clock.now()).unwrap();
     cluster.start().await.unwrap();
-    Running { cluster, sink, directory }
+    Running { cluster, sink, _directory: directory }
 }
 
 /// Feeds mails to one node; returns their ids.

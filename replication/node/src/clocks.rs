@@ -84,7 +84,7 @@ impl Clocks {
         }
         if heard == 0 {
             // After a jump, a day of steady running makes the clock believable again.
-            let steady = |jumped: UnixMillis| now > jumped && (now - jumped).0 < JUMP_MS;
+            let steady = |jumped: UnixMillis| now >= jumped && (now - jumped).0 < JUMP_MS;
             return self.last_tick.is_some() && !self.jumped_at.is_some_and(steady);
         }
         agreeing * 2 > heard

@@ -5,7 +5,7 @@ use crate::clocks::Clocks;
 use crate::copies::{Copies, CopyRule};
 use crate::offers::{BatchId, Decided, Offers};
 use crate::request::{Answer, Request, Token};
-use crate::view::{StoreView, admit, item_of, load};
+use crate::view::{StoreView, admit, item_of, load_all};
 use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::roster::SignedRoster;
@@ -358,9 +358,8 @@ impl Node {
                     self.offered(BatchId { peer, sequence }, items, now, outputs);
                 }
                 Effect::Load { peer, names } => {
-                    let load = |name| load(&self.store, name);
-                    let items = names.into_iter().filter_map(load).collect();
-                    self.engine_event(Event::Loaded { peer, items }, now, outputs);
+                    let (items, rest) = load_all(&self.store, names);
+                    self.engine_event(Event::Loaded { peer, items, rest }, now, outputs);
                 }
                 Effect::Confirmed { peer, name } => {
                     if let ItemName::Record(bucket, key) = name {

@@ -57,8 +57,8 @@ impl SetView for StoreView<'_> {
         Snapshot { cutoff: view.cutoff(), tries }
     }
 
-    fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
-        self.store.waiting()
+    fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)> {
+        self.store.later_than(cutoff)
     }
 
     fn counts(&self) -> (u64, u64) {
@@ -84,8 +84,23 @@ pub(crate) fn item_of(stored: &Stored) -> Option<Item> {
     }
 }
 
+/// Reads items for a peer, until a load's bytes are reached; the names of the rest come back.
+pub(crate) fn load_all(store: &Store, names: Vec<ItemName>) -> (Vec<Item>, Vec<ItemName>) {
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    let mut names = names.into_iter();
+    while bytes < quar_sync::limits::LOAD_BYTES {
+        let Some(name) = names.next() else { break };
+        if let Some(item) = load(store, name) {
+            bytes += item.wire_bytes();
+            items.push(item);
+        }
+    }
+    (items, names.collect())
+}
+
 /// Reads an item for a peer; `None` when it is not here, or not any more.
-pub(crate) fn load(store: &Store, name: ItemName) -> Option<Item> {
+fn load(store: &Store, name: ItemName) -> Option<Item> {
     match name {
         ItemName::Record(bucket, key) => {
             let (record, body) = store.item(bucket, &key).ok()??;

@@ -13,6 +13,7 @@
 use crate::event::Snapshot;
 use crate::frame::{BucketsFrame, Month, Told};
 use crate::limits;
+use crate::offence::Offence;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::Day;
 use quar_merkle::{DayTree, Description, Hash, Prefix, Trie, short_of_key};
@@ -24,6 +25,11 @@ pub(crate) struct Descent {
     key: [u8; 32],
     first_single: Day,
     flights: u32,
+    /// Places that the peer has told of: an honest one tells of each once.
+    told: BTreeSet<(Bucket, Prefix)>,
+    months_told: BTreeSet<Month>,
+    /// Keys that this round may still find: no more than there are.
+    findings_left: u64,
 }
 
 /// What a flight leads to.
@@ -46,7 +52,16 @@ impl Descent {
     ) -> Self {
         let mut hasher = blake3::Hasher::new_keyed(session_key);
         hasher.update(b"quard round").update(&round.to_le_bytes());
-        Self { set, key: *hasher.finalize().as_bytes(), first_single, flights: 0 }
+        let findings_left = set.tries.values().map(Trie::len).sum();
+        Self {
+            set,
+            key: *hasher.finalize().as_bytes(),
+            first_single,
+            flights: 0,
+            told: BTreeSet::new(),
+            months_told: BTreeSet::new(),
+            findings_left,
+        }
     }
 
     /// The oldest day that a node lists singly.
@@ -86,10 +101,17 @@ impl Descent {
     }
 
     /// The answer to a flight.
-    pub(crate) fn answer(&mut self, told: &[Told]) -> Found {
+    ///
+    /// # Errors
+    /// [`Offence`] for a peer that tells of one place twice, or of places within places so that
+    /// more keys would be missing there than there are.
+    pub(crate) fn answer(&mut self, told: &[Told]) -> Result<Found, Offence> {
         self.flights += 1;
         let mut found = Found::default();
         for one in told {
+            if !self.is_first_told(one) {
+                return Err(Offence::OutOfTurn);
+            }
             match one {
                 Told::Days(month, days) => {
                     let month = *month;
@@ -106,8 +128,21 @@ impl Descent {
                     self.compare_page(*bucket, prefix, at, children, &mut found);
                 }
             }
+            if found.missing_there.len() as u64 > self.findings_left {
+                return Err(Offence::TooMuch);
+            }
         }
-        found
+        self.findings_left -= found.missing_there.len() as u64;
+        Ok(found)
+    }
+
+    fn is_first_told(&mut self, one: &Told) -> bool {
+        match one {
+            Told::Days(month, _) => self.months_told.insert(*month),
+            Told::Empty(bucket, prefix)
+            | Told::Leaf(bucket, prefix, _)
+            | Told::Page(bucket, prefix, ..) => self.told.insert((*bucket, *prefix)),
+        }
     }
 
     /// Keys under a prefix whose short forms were asked for.

@@ -61,7 +61,8 @@ impl Engine {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {
-                self.peers.insert(peer, Peer::new(peer, session_key, self.push_bytes_max));
+                self.peers
+                    .insert(peer, Peer::new(peer, session_key, self.push_bytes_max, set.now()));
                 self.greet(peer, set, effects);
             }
             Event::Disconnected { peer } => {
@@ -81,13 +82,15 @@ impl Engine {
                 }
             }
             Event::Stored { peer, sequence, refused } => {
-                if self.peers.contains_key(&peer) {
+                // A batch of an earlier connection is not this one's to acknowledge.
+                let held = self.peers.get_mut(&peer);
+                if held.is_some_and(|held| held.undecided.remove(&sequence)) {
                     effects.push(acknowledgement(peer, sequence, &refused));
                 }
             }
-            Event::Loaded { peer, items } => {
+            Event::Loaded { peer, items, rest } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.transfer.loaded(items, effects);
+                    peer.transfer.take_loaded(items, rest);
                 }
             }
             Event::Wanted(wanted) => self.want(&wanted, set.now(), effects),
@@ -138,7 +141,7 @@ impl Engine {
         effects.push(Effect::Send { peer: id, kind: kind::HELLO, payload: hello.encode() });
         if !peer.is_fresh_told {
             peer.is_fresh_told = true;
-            let payload = fresh(&peer.session_key, &set.waiting());
+            let payload = fresh(&peer.session_key, cutoff, &set.later_than(cutoff));
             effects.push(Effect::Send { peer: id, kind: kind::FRESH, payload });
         }
         if peer.hello.is_some() {
@@ -174,11 +177,14 @@ impl Engine {
             kind::FLIGHT => {
                 let frame = FlightFrame::decode(payload)?;
                 if let Some(told) = peer.gather(frame, set.now())? {
-                    self.flight(id, &told, effects);
+                    self.flight(id, &told, effects)?;
                 }
             }
             kind::WANT_KEYS => {
-                if let Some(round) = &peer.round {
+                // What is too much now is found again by a later round.
+                if let Some(round) = &peer.round
+                    && !peer.transfer.is_overasked()
+                {
                     for (bucket, prefix, shorts) in frame::decode_want_keys(payload)? {
                         let keys = round.descent.keys_asked_for(bucket, &prefix, &shorts);
                         peer.transfer.bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
@@ -188,6 +194,7 @@ impl Engine {
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
                 let (sequence, items) = batch::decode_batch(payload, &mut peer.assembled)?;
+                peer.count_batch(sequence)?;
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
@@ -196,6 +203,9 @@ impl Engine {
             }
             kind::WANT_BODIES => {
                 let wants = frame::decode_want_bodies(payload)?;
+                if peer.transfer.is_overasked() {
+                    return Err(Offence::TooMuch);
+                }
                 peer.transfer.bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
             }
             kind::BODY_PART => peer.assemble(payload)?,
@@ -216,6 +226,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
+        peer.count_hello(set.now())?;
         let offset_ms = i64::try_from(hello.clock_ms).unwrap_or(i64::MAX)
             - i64::try_from(set.now().0).unwrap_or(i64::MAX);
         effects.push(Effect::PeerClock { peer: id, offset_ms });
@@ -258,14 +269,22 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
-        let (chunks, rest) = payload.as_chunks::<8>();
+        if std::mem::replace(&mut peer.has_told_fresh, true) {
+            return Err(Offence::OutOfTurn);
+        }
+        let mut fields = Reader(payload);
+        let told = u64::from(fields.u32()?) * (CUTOFF_STEP_MS / 1000);
+        let (chunks, rest) = fields.0.as_chunks::<8>();
         if !rest.is_empty() || chunks.len() > limits::FRESH {
             return Err(Offence::Malformed);
         }
         let theirs: BTreeSet<u64> = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
         let key = fresh_key(&peer.session_key);
-        let waiting = set.waiting().into_iter();
-        let lacking = waiting.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
+        // The cutoff may have moved since the peer wrote its list: what lies between would be in
+        // neither the list's scope nor the comparison's.
+        let cutoff = Cutoff(told).clamp(set.cutoff(Which::Previous), set.cutoff(Which::Current));
+        let later = set.later_than(cutoff).into_iter();
+        let lacking = later.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
         peer.transfer.bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
         Ok(())
     }
@@ -325,10 +344,13 @@ fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
     *blake3::keyed_hash(session_key, b"quard fresh").as_bytes()
 }
 
-fn fresh(session_key: &[u8; 32], waiting: &[(Bucket, RecordKey)]) -> Vec<u8> {
+fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) -> Vec<u8> {
     let key = fresh_key(session_key);
-    let newest = waiting.iter().rev().take(limits::FRESH);
-    newest.flat_map(|(_, record)| short8_of_key(&key, record).to_le_bytes()).collect()
+    let mut payload = steps(cutoff).to_le_bytes().to_vec();
+    for (_, record) in later.iter().rev().take(limits::FRESH) {
+        payload.extend_from_slice(&short8_of_key(&key, record).to_le_bytes());
+    }
+    payload
 }
 
 fn acknowledgement(peer: MemberId, sequence: u64, refused: &[u16]) -> Effect {

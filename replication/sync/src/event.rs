@@ -52,7 +52,9 @@ impl Item {
         }
     }
 
-    pub(crate) fn wire_bytes(&self) -> usize {
+    /// Bytes that the item takes in a batch, a little more than less.
+    #[must_use]
+    pub fn wire_bytes(&self) -> usize {
         let body = |body: &CodedBody| body.bytes.len() + 48;
         match self {
             Self::Record(record, coded) => {
@@ -106,6 +108,8 @@ pub enum Event<'a> {
         peer: MemberId,
         /// The items.
         items: Vec<Item>,
+        /// Names that were not read: [`crate::limits::LOAD_BYTES`] were reached.
+        rest: Vec<ItemName>,
     },
     /// Bodies that are wanted here: all of them, newest first.
     Wanted(Vec<(Bucket, BodyId)>),
@@ -197,8 +201,8 @@ pub trait SetView {
     fn state_root(&self, which: Which) -> Hash;
     /// A view that later changes do not touch.
     fn snapshot(&self, which: Which) -> Snapshot;
-    /// Records here that are later than the cutoff in force.
-    fn waiting(&self) -> Vec<(Bucket, RecordKey)>;
+    /// Records here that are later than a cutoff, which is one of the two kept ones.
+    fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)>;
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);
     /// The oldest day each class accepts; classes that keep everything left out.

@@ -11,6 +11,14 @@ pub const BATCH_BYTES: usize = 256 << 10;
 pub const BATCH_ITEMS: usize = 512;
 /// Names asked for in one load.
 pub const LOAD_ITEMS: usize = 256;
+/// Bytes that one load reads before it leaves the rest for later.
+pub const LOAD_BYTES: usize = 4 << 20;
+/// Items that a peer may have asked for and not been sent.
+pub const ASKED: usize = 20_000;
+/// Greetings that a peer may send at once.
+pub const HELLOS_AT_ONCE: u64 = 4;
+/// After that, one in so many milliseconds: half a step of the cutoff.
+pub const HELLO_EVERY_MS: u64 = 5_000;
 /// Flights in one round, both sides together: deeper than any trie.
 pub const FLIGHTS: u32 = 200;
 /// Descriptions in one flight.

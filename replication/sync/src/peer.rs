@@ -9,7 +9,7 @@ use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::time::{Cutoff, UnixMillis};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A peer as a status shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub(crate) struct Peer {
     pub(crate) round: Option<Round>,
     pub(crate) next_round: u32,
     pub(crate) is_fresh_told: bool,
+    /// Whether the peer told what it has that is younger than the cutoff.
+    pub(crate) has_told_fresh: bool,
+    pub(crate) connected_at: UnixMillis,
+    pub(crate) hellos: u64,
+    /// Number of the last round that the peer began.
+    pub(crate) their_round: u32,
+    /// Rounds that the peer may still begin before it greets again.
+    pub(crate) rounds_allowed: u32,
+    /// Number of the last batch that came in, and batches not acknowledged yet.
+    pub(crate) last_sequence: u64,
+    pub(crate) undecided: BTreeSet<u64>,
     /// A long body that comes in parts.
     pub(crate) assembled: Vec<u8>,
     /// Bodies asked of this peer, and when.
@@ -53,7 +64,12 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    pub(crate) fn new(id: MemberId, session_key: [u8; 32], push_bytes_max: usize) -> Self {
+    pub(crate) fn new(
+        id: MemberId,
+        session_key: [u8; 32],
+        push_bytes_max: usize,
+        now: UnixMillis,
+    ) -> Self {
         Self {
             session_key,
             transfer: Transfer::new(id, push_bytes_max),
@@ -63,6 +79,13 @@ impl Peer {
             round: None,
             next_round: 1,
             is_fresh_told: false,
+            has_told_fresh: false,
+            connected_at: now,
+            hellos: 0,
+            their_round: 0,
+            rounds_allowed: 0,
+            last_sequence: 0,
+            undecided: BTreeSet::new(),
             assembled: Vec::new(),
             asked: BTreeMap::new(),
             status: PeerStatus::default(),
@@ -70,8 +93,36 @@ impl Peer {
     }
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
-        let adds_bulk = self.transfer.is_bulk_empty();
+        let adds_bulk = self.transfer.is_done_with_findings();
         self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk });
+    }
+
+    /// A greeting: a few at once, then one in a while.
+    pub(crate) fn count_hello(&mut self, now: UnixMillis) -> Result<(), Offence> {
+        self.hellos += 1;
+        self.rounds_allowed = 2;
+        let allowed = limits::HELLOS_AT_ONCE + (now - self.connected_at).0 / limits::HELLO_EVERY_MS;
+        if self.hellos > allowed { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// A round that the peer begins: numbered in order, at most two for each of its greetings.
+    pub(crate) fn count_round(&mut self, number: u32) -> Result<(), Offence> {
+        if number != self.their_round.wrapping_add(1) {
+            return Err(Offence::OutOfTurn);
+        }
+        self.their_round = number;
+        self.rounds_allowed = self.rounds_allowed.checked_sub(1).ok_or(Offence::TooMuch)?;
+        Ok(())
+    }
+
+    /// A batch: numbered in order.
+    pub(crate) fn count_batch(&mut self, sequence: u64) -> Result<(), Offence> {
+        if sequence != self.last_sequence + 1 {
+            return Err(Offence::OutOfTurn);
+        }
+        self.last_sequence = sequence;
+        self.undecided.insert(sequence);
+        Ok(())
     }
 
     /// A part of a long body.

@@ -58,6 +58,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
         };
+        peer.count_round(frame.round)?;
         let wanted = |which: &Which| steps(set.cutoff(*which)) == frame.cutoff_steps;
         let which = [Which::Current, Which::Previous].into_iter().find(wanted);
         // The cutoff may have moved on meanwhile: an empty flight ends the round.
@@ -75,17 +76,21 @@ impl Engine {
         Ok(())
     }
 
-    pub(crate) fn flight(&mut self, id: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return;
-        };
-        let Some(round) = &mut peer.round else { return };
+    pub(crate) fn flight(
+        &mut self,
+        id: MemberId,
+        told: &[frame::Told],
+        effects: &mut Vec<Effect>,
+    ) -> Result<(), Offence> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(round) = &mut peer.round else { return Ok(()) };
         if told.is_empty() {
             peer.round = None;
-            return;
+            return Ok(());
         }
-        let found = round.descent.answer(told);
+        let found = round.descent.answer(told)?;
         self.act_on(id, found, effects);
+        Ok(())
     }
 
     fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
@@ -95,7 +100,7 @@ impl Engine {
         // What an earlier round found and is still on its way would be found again.
         if peer.round.as_ref().is_some_and(|round| round.adds_bulk) {
             let names = found.missing_there.into_iter().map(|(b, key)| ItemName::Record(b, key));
-            peer.transfer.bulk(names);
+            peer.transfer.findings(names);
         }
         for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
             let mut payload = Vec::new();

@@ -26,7 +26,11 @@ pub(crate) struct Transfer {
     push: VecDeque<Item>,
     push_bytes: usize,
     bulk: VecDeque<ItemName>,
+    /// Read, and waiting for room in the window.
+    loaded: VecDeque<Item>,
     is_loading: bool,
+    /// Whether a comparison's findings are in the bulk queue.
+    has_findings: bool,
     sent: BTreeMap<u64, Sent>,
     sent_bytes: usize,
     next_sequence: u64,
@@ -40,7 +44,9 @@ impl Transfer {
             push: VecDeque::new(),
             push_bytes: 0,
             bulk: VecDeque::new(),
+            loaded: VecDeque::new(),
             is_loading: false,
+            has_findings: false,
             sent: BTreeMap::new(),
             sent_bytes: 0,
             next_sequence: 1,
@@ -65,40 +71,41 @@ impl Transfer {
     }
 
     /// Queues what a comparison found.
+    pub(crate) fn findings(&mut self, names: impl IntoIterator<Item = ItemName>) {
+        self.bulk(names);
+        self.has_findings = true;
+    }
+
+    /// Queues what the peer is to get.
     pub(crate) fn bulk(&mut self, names: impl IntoIterator<Item = ItemName>) {
         let room = limits::BULK_KEYS.saturating_sub(self.bulk.len());
         self.bulk.extend(names.into_iter().take(room));
     }
 
-    /// Whether nothing that a comparison found waits to be sent.
-    pub(crate) fn is_bulk_empty(&self) -> bool {
-        self.bulk.is_empty() && !self.is_loading
+    /// Whether nothing that an earlier comparison found still waits to be sent.
+    pub(crate) fn is_done_with_findings(&self) -> bool {
+        !self.has_findings || (self.bulk.is_empty() && self.loaded.is_empty() && !self.is_loading)
     }
 
-    /// Sends what the window allows.
+    /// Whether the peer asks for more than it can be waiting for.
+    pub(crate) fn is_overasked(&self) -> bool {
+        self.bulk.len() > limits::ASKED
+    }
+
+    /// Sends what the window allows: fresh items first.
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
-            let mut items = Vec::new();
-            let mut bytes = 0;
-            while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
-                // A long body goes in a batch of its own: its parts precede it.
-                let next_is_long = self.push.front().is_some_and(has_long_body);
-                if next_is_long && !items.is_empty() {
-                    break;
-                }
-                let Some(item) = self.push.pop_front() else {
-                    break;
-                };
-                bytes += item.wire_bytes();
-                items.push(item);
-                if next_is_long {
-                    break;
-                }
-            }
+            let items = take_batch(&mut self.push);
+            let bytes: usize = items.iter().map(Item::wire_bytes).sum();
             self.push_bytes = self.push_bytes.saturating_sub(bytes);
             self.send(&items, effects);
         }
-        if self.has_room() && !self.is_loading && !self.bulk.is_empty() {
+        while self.has_room() && !self.loaded.is_empty() {
+            let items = take_batch(&mut self.loaded);
+            self.send(&items, effects);
+        }
+        let wants_more = self.has_room() && self.loaded.is_empty() && !self.bulk.is_empty();
+        if wants_more && !self.is_loading {
             let count = self.bulk.len().min(limits::LOAD_ITEMS);
             let names = self.bulk.drain(..count).collect();
             self.is_loading = true;
@@ -106,28 +113,12 @@ impl Transfer {
         }
     }
 
-    /// Items that were asked for have been read.
-    pub(crate) fn loaded(&mut self, items: Vec<Item>, effects: &mut Vec<Effect>) {
+    /// Items that were asked for have been read; `rest` was not, for want of memory.
+    pub(crate) fn take_loaded(&mut self, items: Vec<Item>, rest: Vec<ItemName>) {
         self.is_loading = false;
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        for item in items {
-            let is_long = has_long_body(&item);
-            let is_full = bytes + item.wire_bytes() > limits::BATCH_BYTES
-                || group.len() >= limits::BATCH_ITEMS;
-            if !group.is_empty() && (is_long || is_full) {
-                self.send(&std::mem::take(&mut group), effects);
-                bytes = 0;
-            }
-            bytes += item.wire_bytes();
-            group.push(item);
-            if is_long {
-                self.send(&std::mem::take(&mut group), effects);
-                bytes = 0;
-            }
-        }
-        if !group.is_empty() {
-            self.send(&group, effects);
+        self.loaded.extend(items);
+        for name in rest.into_iter().rev() {
+            self.bulk.push_front(name);
         }
     }
 
@@ -185,6 +176,25 @@ impl Transfer {
             }
         }
     }
+}
+
+/// The next items that fit one frame. A long body goes in a batch of its own: its parts precede it.
+fn take_batch(queue: &mut VecDeque<Item>) -> Vec<Item> {
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
+        let next_is_long = queue.front().is_some_and(has_long_body);
+        if next_is_long && !items.is_empty() {
+            break;
+        }
+        let Some(item) = queue.pop_front() else { break };
+        bytes += item.wire_bytes();
+        items.push(item);
+        if next_is_long {
+            break;
+        }
+    }
+    items
 }
 
 fn has_long_body(item: &Item) -> bool {

@@ -23,13 +23,7 @@ fn a_plan_is_read() {
     };
     assert_eq!(plan.members[0], first);
     assert_eq!(plan.members[1].addresses, ["[::1]:1", "b.example:2"]);
-    assert_eq!(
-        (
-            plan.members[1].node_number,
-            plan.members[1].location.as_str()
-        ),
-        (65535, "")
-    );
+    assert_eq!((plan.members[1].node_number, plan.members[1].location.as_str()), (65535, ""));
 }
 
 #[test]
@@ -53,26 +47,14 @@ fn what_two_members_share_is_refused_with_its_line() {
             "plan.toml:8: member.addresses = \"h:1\" is not allowed: it must be an address that \
              stands nowhere else",
         ),
-        (
-            section("\"b\"", "65536", "\"h:2\""),
-            "plan.toml:7: member.node_number = 65536 is not",
-        ),
-        (
-            section("\"../b\"", "2", "\"h:2\""),
-            "plan.toml:6: member.name = \"../b\" is not",
-        ),
+        (section("\"b\"", "65536", "\"h:2\""), "plan.toml:7: member.node_number = 65536 is not"),
+        (section("\"../b\"", "2", "\"h:2\""), "plan.toml:6: member.name = \"../b\" is not"),
         (
             section("\"authority\"", "2", "\"h:2\""),
             "plan.toml:6: member.name = \"authority\" is not",
         ),
-        (
-            section("\"b\"", "2", "\"h\""),
-            "plan.toml:8: member.addresses = \"h\" is not",
-        ),
-        (
-            section("\"b\"", "2", "[]"),
-            "plan.toml:8: member.addresses = 0 addresses is not",
-        ),
+        (section("\"b\"", "2", "\"h\""), "plan.toml:8: member.addresses = \"h\" is not"),
+        (section("\"b\"", "2", "[]"), "plan.toml:8: member.addresses = 0 addresses is not"),
         (
             section("\"b\"", "\"2\"", "\"h:2\""),
             "plan.toml:7: member.node_number must be a whole number",
@@ -84,18 +66,11 @@ fn what_two_members_share_is_refused_with_its_line() {
     ] {
         let found = complaints(&format!("{first}{second}"));
         assert_eq!(found.len(), 1, "{found:?}");
-        assert!(
-            found[0].starts_with(wanted),
-            "{found:?} does not begin {wanted:?}"
-        );
+        assert!(found[0].starts_with(wanted), "{found:?} does not begin {wanted:?}");
     }
     let found = complaints(&format!("{first}[[member]]\n"));
     assert_eq!(found.len(), 3, "{found:?}");
-    assert!(
-        found
-            .iter()
-            .all(|text| text.starts_with("plan.toml:5: ") && text.contains("missing"))
-    );
+    assert!(found.iter().all(|text| text.starts_with("plan.toml:5: ") && text.contains("missing")));
     let found = complaints("");
     assert_eq!(
         found,

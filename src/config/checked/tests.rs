@@ -43,17 +43,11 @@ fn the_default_text_names_every_key_with_its_default() {
     assert_eq!(config.node.name.take().as_deref(), Some("mx1"));
     assert_eq!(config, Config::default());
     let text = uncommented();
-    let has_key = |key: &&str| {
-        text.lines()
-            .any(|line| line.starts_with(&format!("{key} = ")))
-    };
+    let has_key = |key: &&str| text.lines().any(|line| line.starts_with(&format!("{key} = ")));
     for (section, shape) in crate::config::written::KEYS {
         assert!(text.contains(&format!("[{section}]")), "{section}");
         if let crate::config::document::Shape::Table(keys) = shape {
-            let mut keys = keys
-                .iter()
-                .map(|(key, _)| *key)
-                .filter(|key| *key != "token");
+            let mut keys = keys.iter().map(|(key, _)| *key).filter(|key| *key != "token");
             assert_eq!(keys.find(|key| !has_key(key)), None, "in [{section}]");
         }
     }
@@ -104,10 +98,7 @@ fn every_setting_is_read() {
     assert_eq!(config.node.name.as_deref(), Some("a"));
     assert_eq!(config.sync.listen.to_string(), "10.0.0.1:1");
     assert_eq!((config.sync.tcp, config.sync.quic), (false, true));
-    assert_eq!(
-        (config.sync.copies, config.sync.copies_timeout),
-        (3, Millis(7))
-    );
+    assert_eq!((config.sync.copies, config.sync.copies_timeout), (3, Millis(7)));
     assert_eq!(config.sync.push_bytes_max, ByteCount(1 << 20));
     let socket = PathBuf::from("/r/run/quard/lmtp.sock");
     let tcp = ListenAddress::Tcp("127.0.0.1:24".parse().unwrap());
@@ -119,20 +110,13 @@ fn every_setting_is_read() {
     assert_eq!(config.release.host.as_deref(), Some("[::1]:25"));
     assert_eq!(config.release.helo.as_deref(), Some("[127.0.0.1]"));
     let release = &config.release;
-    let timeouts = [
-        release.connect_timeout,
-        release.reply_timeout,
-        release.data_timeout,
-    ];
+    let timeouts = [release.connect_timeout, release.reply_timeout, release.data_timeout];
     assert_eq!(timeouts, [Millis(1), Millis(2), Millis(3)]);
     let days = |class| config.retention.days(class);
     assert_eq!((days(Class::SPAM), days(Class::VIRUS)), (Some(7), None));
     assert_eq!((days(Class(9)), days(Class::ARCHIVE)), (Some(3), Some(365)));
     assert_eq!(config.disk.min_free, ByteCount(1 << 20));
-    assert_eq!(
-        (config.log.format, config.log.level),
-        (LogFormat::Json, LogLevel::Trace)
-    );
+    assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Trace));
     assert_eq!(config.runtime.worker_threads.map(usize::from), Some(3));
 }
 
@@ -145,10 +129,7 @@ fn a_token_is_known_by_its_hash() {
     let [token] = &config.http.tokens[..] else {
         panic!("one token");
     };
-    assert_eq!(
-        (token.name.as_str(), token.role),
-        ("console", HttpRole::Operator)
-    );
+    assert_eq!((token.name.as_str(), token.role), ("console", HttpRole::Operator));
     assert!(token.matches("letmein") && !token.matches("letmeout") && !token.matches(""));
     assert!(HttpRole::Viewer < token.role && token.role < HttpRole::Admin);
     assert!(!format!("{config:?}").contains(&hash[10..]));
@@ -161,19 +142,13 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
             "[sync]\nlistne = 1",
             "quard.toml:2: unknown key \"sync.listne\"; did you mean \"listen\"?",
         ),
-        (
-            "\n[snyc]\ncopies = 1",
-            "quard.toml:2: unknown key \"snyc\"; did you mean \"sync\"?",
-        ),
+        ("\n[snyc]\ncopies = 1", "quard.toml:2: unknown key \"snyc\"; did you mean \"sync\"?"),
         (
             "[runtime]\nworker-threads = 1",
             "quard.toml:2: unknown key \"runtime.worker-threads\"; did you mean \
              \"worker_threads\"?",
         ),
-        (
-            "copies = 3",
-            "quard.toml:1: unknown key \"copies\"; it belongs under [sync]",
-        ),
+        ("copies = 3", "quard.toml:1: unknown key \"copies\"; it belongs under [sync]"),
         (
             "[log]\ncolour = 1",
             "quard.toml:2: unknown key \"log.colour\"; known here: format, level",
@@ -194,18 +169,9 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
 #[test]
 fn a_value_of_another_type_is_named_with_its_line() {
     for (text, wanted) in [
-        (
-            "[sync]\ncopies = \"2\"",
-            "quard.toml:2: sync.copies must be a whole number, not string",
-        ),
-        (
-            "[sync]\ntcp = 1",
-            "quard.toml:2: sync.tcp must be true or false, not integer",
-        ),
-        (
-            "sync = 3",
-            "quard.toml:1: sync must be a section in [brackets], not integer",
-        ),
+        ("[sync]\ncopies = \"2\"", "quard.toml:2: sync.copies must be a whole number, not string"),
+        ("[sync]\ntcp = 1", "quard.toml:2: sync.tcp must be true or false, not integer"),
+        ("sync = 3", "quard.toml:1: sync must be a section in [brackets], not integer"),
         (
             "[http.token]\nname = \"a\"",
             "quard.toml:1: http.token must be sections in [[double brackets]], not table",
@@ -222,24 +188,12 @@ fn a_value_of_another_type_is_named_with_its_line() {
 #[test]
 fn a_value_that_is_not_allowed_is_named_with_what_is() {
     for (text, wanted) in [
-        (
-            "[sync]\ncopies = 16",
-            "2: sync.copies = 16 is not allowed: it must be from 1 to 15",
-        ),
+        ("[sync]\ncopies = 16", "2: sync.copies = 16 is not allowed: it must be from 1 to 15"),
         ("[sync]\ncopies = 0", "2: sync.copies = 0 is not"),
         ("[sync]\ncopies = -1", "2: sync.copies = -1 is not"),
-        (
-            "[sync]\nlisten = \"1027\"",
-            "2: sync.listen = \"1027\" is not",
-        ),
-        (
-            "[sync]\nlisten = \"mx1:1027\"",
-            "2: sync.listen = \"mx1:1027\" is not",
-        ),
-        (
-            "[sync]\ntcp = false\nquic = false",
-            "3: sync.quic = false is not",
-        ),
+        ("[sync]\nlisten = \"1027\"", "2: sync.listen = \"1027\" is not"),
+        ("[sync]\nlisten = \"mx1:1027\"", "2: sync.listen = \"mx1:1027\" is not"),
+        ("[sync]\ntcp = false\nquic = false", "3: sync.quic = false is not"),
         ("[sync]\npush_bytes_max = 1", "from 1048576 to 1073741824"),
         ("[lmtp]\nclass = \"ham\"", "one of \"spam\", \"nonspam\""),
         ("[lmtp]\nmessage_bytes_max = 67108865", "from 1 to 67108864"),
@@ -250,10 +204,7 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[release]\nhost = \"mail.example\"", "a host and a port"),
         ("[release]\nhelo = \"a b\"", "a host name"),
         ("[release]\nreply_timeout_ms = 0", "from 1 to 3600000"),
-        (
-            "[retention]\nspam = 0",
-            "retention.spam = 0 is not allowed: it must be a number of days",
-        ),
+        ("[retention]\nspam = 0", "retention.spam = 0 is not allowed: it must be a number of days"),
         ("[retention]\nspam = \"never\"", "or \"keep\""),
         ("[disk]\nmin_free_mb = 0", "from 1 to 1048576"),
         ("[log]\nlevel = \"all\"", "\"error\", \"warn\""),
@@ -263,10 +214,7 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         let found = complaints(text);
         assert_eq!(found.len(), 1, "{found:?}");
         assert!(found[0].starts_with("quard.toml:"), "{found:?}");
-        assert!(
-            found[0].contains(wanted),
-            "{found:?} does not say {wanted:?}"
-        );
+        assert!(found[0].contains(wanted), "{found:?} does not say {wanted:?}");
     }
 }
 
@@ -280,15 +228,9 @@ fn all_problems_are_named_at_once_in_the_order_of_their_lines() {
 #[test]
 fn text_that_is_no_toml_is_refused_with_its_line() {
     let found = complaints("[sync]\ncopies = 2\ntcp = maybe\n");
-    assert!(
-        found[0].starts_with("quard.toml:3: this is not TOML: "),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("quard.toml:3: this is not TOML: "), "{found:?}");
     let found = complaints("[sync]\ncopies = 2\ncopies = 3\n");
-    assert!(
-        found[0].starts_with("quard.toml:3: this is not TOML: duplicate"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("quard.toml:3: this is not TOML: duplicate"), "{found:?}");
 }
 
 #[test]
@@ -297,18 +239,12 @@ fn a_token_without_a_part_or_with_a_name_twice_is_refused() {
     let found = complaints("\n[[http.token]]\n");
     assert_eq!(found.len(), 3);
     for (text, key) in found.iter().zip(["name", "role", "hash"]) {
-        assert!(
-            text.starts_with(&format!("quard.toml:2: http.token.{key} is missing")),
-            "{text}"
-        );
+        assert!(text.starts_with(&format!("quard.toml:2: http.token.{key} is missing")), "{text}");
     }
     let token = format!("[[http.token]]\nname = \"a\"\nrole = \"admin\"\nhash = \"{hash}\"\n");
     let found = complaints(&token.repeat(2));
     assert_eq!(found.len(), 1);
-    assert!(
-        found[0].starts_with("quard.toml:6: http.token.name = \"a\" is not"),
-        "{found:?}"
-    );
+    assert!(found[0].starts_with("quard.toml:6: http.token.name = \"a\" is not"), "{found:?}");
 }
 
 #[test]
@@ -330,10 +266,7 @@ fn settings_of_another_node_are_refused() {
         public_key: PublicKey([4; 65]),
     };
     parse("").unwrap().check_node(&member).unwrap();
-    parse("node.name = \"mx1\"")
-        .unwrap()
-        .check_node(&member)
-        .unwrap();
+    parse("node.name = \"mx1\"").unwrap().check_node(&member).unwrap();
     let other = parse("node.name = \"mx2\"").unwrap().check_node(&member);
     assert!(matches!(other, Err(ConfigError::OtherNode { .. })));
 }
@@ -342,10 +275,7 @@ fn settings_of_another_node_are_refused() {
 fn a_missing_file_is_named() {
     let root = tempfile::tempdir().unwrap();
     let error = Config::load(&Paths::under(Some(root.path()))).expect_err("no file");
-    assert!(
-        error.to_string().contains("etc/quard/quard.toml"),
-        "{error}"
-    );
+    assert!(error.to_string().contains("etc/quard/quard.toml"), "{error}");
 }
 
 proptest! {

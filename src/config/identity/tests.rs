@@ -45,9 +45,7 @@ fn plan(members: u8) -> StaticPlan {
         addresses: vec![format!("127.0.0.{number}:1027")],
         location: String::new(),
     });
-    StaticPlan {
-        members: members.collect(),
-    }
+    StaticPlan { members: members.collect() }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -63,13 +61,7 @@ fn edit(file: &Path, change: impl FnOnce(String) -> String) {
 fn a_member_knows_who_it_is() {
     let cluster = Cluster::new(1);
     let [one, two] = [1, 2].map(|number| Identity::load(&cluster.paths(number)).unwrap());
-    assert_eq!(
-        (
-            one.this_member().name.as_str(),
-            one.this_member().node_number
-        ),
-        ("mx1", 1)
-    );
+    assert_eq!((one.this_member().name.as_str(), one.this_member().node_number), ("mx1", 1));
     assert_eq!(two.this_member().name, "mx2");
     assert_eq!(one.cluster(), two.cluster());
     assert_eq!(one.id_key.body_id(b"mail"), two.id_key.body_id(b"mail"));
@@ -101,10 +93,7 @@ fn every_missing_file_is_named() {
         let missing = pick(&cluster.paths(1));
         std::fs::remove_file(&missing).unwrap();
         let error = cluster.refused();
-        assert!(
-            matches!(&error, IdentityError::Read { file, .. } if *file == missing),
-            "{error}"
-        );
+        assert!(matches!(&error, IdentityError::Read { file, .. } if *file == missing), "{error}");
     }
 }
 
@@ -118,10 +107,7 @@ fn secrets_that_others_can_read_are_refused_with_what_to_run() {
         Identity::load(&cluster.paths(1)).unwrap();
         mode(0o644);
         let error = cluster.refused();
-        assert!(
-            matches!(error, IdentityError::Exposed { mode: 0o644, .. }),
-            "{error}"
-        );
+        assert!(matches!(error, IdentityError::Exposed { mode: 0o644, .. }), "{error}");
         let advice = format!("(mode 0644): run `chmod 600 {}`", file.display());
         assert!(error.to_string().contains(&advice), "{error}");
     }
@@ -137,10 +123,7 @@ fn a_mistyped_and_a_cut_encryption_key_are_told_apart() {
     let mistyped = format!("{}{typed}{}", &whole[..at], &whole[at + 1..]);
     for (text, wanted) in [
         (mistyped.as_str(), KeyTextError::Check),
-        (
-            &whole[..whole.len() - 5],
-            KeyTextError::Length { found: 56 },
-        ),
+        (&whole[..whole.len() - 5], KeyTextError::Length { found: 56 }),
         ("", KeyTextError::Count { found: 0 }),
     ] {
         edit(&file, |_| text.to_owned());
@@ -159,32 +142,20 @@ fn another_clusters_encryption_key_is_recognised_in_one_line() {
     let error = one.refused();
     assert!(matches!(error, IdentityError::WrongKey { .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains("is not this cluster's encryption key"),
-        "{text}"
-    );
+    assert!(text.contains("is not this cluster's encryption key"), "{text}");
     assert_eq!(text.lines().count(), 1);
 }
 
 #[test]
 fn a_damaged_id_key_is_not_taken_for_a_wrong_encryption_key() {
     let cluster = Cluster::new(1);
-    edit(&cluster.paths(1).id_key(), |text| {
-        text[..text.len() - 9].to_owned()
-    });
-    assert!(matches!(
-        cluster.refused(),
-        IdentityError::IdKeyDamaged { .. }
-    ));
+    edit(&cluster.paths(1).id_key(), |text| text[..text.len() - 9].to_owned());
+    assert!(matches!(cluster.refused(), IdentityError::IdKeyDamaged { .. }));
 }
 
 #[test]
 fn cut_certificates_and_keys_are_refused() {
-    for pick in [
-        Paths::member_certificate,
-        Paths::member_key,
-        Paths::authority_certificate,
-    ] {
+    for pick in [Paths::member_certificate, Paths::member_key, Paths::authority_certificate] {
         let cluster = Cluster::new(1);
         let file = pick(&cluster.paths(1));
         edit(&file, |text| text[..text.len() / 2].to_owned());
@@ -200,31 +171,15 @@ fn cut_certificates_and_keys_are_refused() {
 fn keys_and_certificates_of_others_are_refused() {
     let [one, other] = [1, 2].map(Cluster::new);
     let foreign_key = Cluster::new(1);
-    copy(
-        &one.paths(2).member_key(),
-        &foreign_key.paths(1).member_key(),
-    );
+    copy(&one.paths(2).member_key(), &foreign_key.paths(1).member_key());
     let error = foreign_key.refused();
-    let is_mismatch = matches!(
-        &error,
-        IdentityError::Certificate {
-            source: NetError::KeyMismatch,
-            ..
-        }
-    );
+    let is_mismatch =
+        matches!(&error, IdentityError::Certificate { source: NetError::KeyMismatch, .. });
     assert!(is_mismatch, "{error}");
-    copy(
-        &other.paths(1).authority_certificate(),
-        &one.paths(1).authority_certificate(),
-    );
+    copy(&other.paths(1).authority_certificate(), &one.paths(1).authority_certificate());
     let error = one.refused();
-    let is_foreign = matches!(
-        &error,
-        IdentityError::Certificate {
-            source: NetError::WrongAuthority,
-            ..
-        }
-    );
+    let is_foreign =
+        matches!(&error, IdentityError::Certificate { source: NetError::WrongAuthority, .. });
     assert!(is_foreign, "{error}");
 }
 
@@ -235,10 +190,7 @@ fn an_edited_a_cut_and_a_foreign_roster_are_refused() {
     let whole = std::fs::read_to_string(&file).unwrap();
     let foreign = std::fs::read_to_string(Cluster::new(2).paths(1).roster()).unwrap();
     for (text, wanted) in [
-        (
-            whole.replace("127.0.0.2", "127.0.0.9"),
-            RosterError::Signature,
-        ),
+        (whole.replace("127.0.0.2", "127.0.0.9"), RosterError::Signature),
         (whole[..whole.len() - 20].to_owned(), RosterError::Unsigned),
         (foreign, RosterError::Signature),
     ] {
@@ -265,10 +217,7 @@ fn an_adopted_roster_is_kept_and_a_removed_member_is_told() {
     }
     assert_eq!(Identity::load(&cluster.paths(2)).unwrap().roster, roster);
     let error = cluster.refused();
-    assert!(
-        matches!(error, IdentityError::NotListed { epoch: 2, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, IdentityError::NotListed { epoch: 2, .. }), "{error}");
 }
 
 #[test]

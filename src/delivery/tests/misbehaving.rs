@@ -37,38 +37,12 @@ async fn refusals_before_the_message_are_failures_with_the_reply() {
         vec![GREETING, Line, no.clone(), Hold],
         vec![GREETING, Line, Say("502 what\r\n"), Line, no.clone(), Hold],
         vec![GREETING, Line, PLAIN, Line, no.clone(), Line, Hold],
-        vec![
-            GREETING,
-            Line,
-            PLAIN,
-            Line,
-            OK,
-            Line,
-            no.clone(),
-            Line,
-            Hold,
-        ],
-        vec![
-            GREETING,
-            Line,
-            PLAIN,
-            Line,
-            OK,
-            Line,
-            OK,
-            Line,
-            no.clone(),
-            Line,
-            Hold,
-        ],
+        vec![GREETING, Line, PLAIN, Line, OK, Line, no.clone(), Line, Hold],
+        vec![GREETING, Line, PLAIN, Line, OK, Line, OK, Line, no.clone(), Line, Hold],
         data_then(vec![Dot, no.clone(), Line, Hold]),
     ] {
         let text = format!("{script:?}");
-        assert_eq!(
-            expect_failed(&play(script).await),
-            "451 4.7.1 not now",
-            "{text}"
-        );
+        assert_eq!(expect_failed(&play(script).await), "451 4.7.1 not now", "{text}");
     }
 }
 
@@ -119,28 +93,14 @@ async fn a_server_that_dies_in_the_middle_of_the_message_failed() {
 
 #[tokio::test]
 async fn nothing_follows_a_message_that_was_not_taken_whole() {
-    let impatient = Timeouts {
-        block: Duration::from_millis(50),
-        ..Timeouts::default()
-    };
+    let impatient = Timeouts { block: Duration::from_millis(50), ..Timeouts::default() };
     let (address, server) = scripted(chunks_then(vec![Trickle])).await;
     let body = vec![b'x'; 64 << 20];
     let host = address.to_string();
-    let outcomes = deliver(
-        &host,
-        "q.example",
-        "",
-        &strings(&["a@x"]),
-        &body,
-        &impatient,
-    )
-    .await;
+    let outcomes = deliver(&host, "q.example", "", &strings(&["a@x"]), &body, &impatient).await;
     assert!(expect_failed(&outcomes[0]).starts_with("in the middle of the message"));
     let heard = server.await.unwrap();
-    assert!(
-        heard.ends_with(b"xxxxxx"),
-        "what follows would be taken for the message"
-    );
+    assert!(heard.ends_with(b"xxxxxx"), "what follows would be taken for the message");
 }
 
 #[tokio::test]
@@ -167,36 +127,12 @@ async fn garbage_and_closed_doors_are_failures() {
         vec![Say("220 mx\n"), Hold],
         vec![GREETING, Line, Say("250-a\r\n251 b\r\n"), Hold],
         vec![GREETING, Line],
-        vec![
-            GREETING,
-            Line,
-            PLAIN,
-            Line,
-            Say("250 ok\r\n250 again\r\n"),
-            Line,
-            OK,
-            Line,
-            Hold,
-        ],
-        vec![
-            GREETING,
-            Line,
-            PLAIN,
-            Line,
-            OK,
-            Line,
-            OK,
-            Line,
-            Say("250 what\r\n"),
-            Hold,
-        ],
+        vec![GREETING, Line, PLAIN, Line, Say("250 ok\r\n250 again\r\n"), Line, OK, Line, Hold],
+        vec![GREETING, Line, PLAIN, Line, OK, Line, OK, Line, Say("250 what\r\n"), Hold],
     ] {
         let text = format!("{script:?}");
         let outcome = play(script).await;
-        assert!(
-            matches!(outcome, Delivery::Failed(_)),
-            "{text}: {outcome:?}"
-        );
+        assert!(matches!(outcome, Delivery::Failed(_)), "{text}: {outcome:?}");
     }
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let nobody = listener.local_addr().unwrap();

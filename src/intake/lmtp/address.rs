@@ -84,9 +84,7 @@ fn local_length(address: &str) -> Option<usize> {
 }
 
 fn is_domain(domain: &str) -> bool {
-    let literal = domain
-        .strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'));
+    let literal = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     match literal {
         Some(inside) => {
             let is_plain = |letter: char| letter == ':' || !is_special(letter);
@@ -149,10 +147,7 @@ mod tests {
 
     #[test]
     fn strips_source_routes_and_knows_the_null_sender() {
-        assert_eq!(
-            split_path("<@a.example,@b.example:c@d.example>"),
-            Some(("c@d.example", ""))
-        );
+        assert_eq!(split_path("<@a.example,@b.example:c@d.example>"), Some(("c@d.example", "")));
         assert_eq!(split_path("<>"), Some(("", "")));
     }
 

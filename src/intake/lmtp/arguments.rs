@@ -48,10 +48,7 @@ pub(super) fn hello(rest: &str) -> Result<&str, Denial> {
 /// The path and parameters after MAIL.
 pub(super) fn mail(rest: &str) -> Result<MailArguments<'_>, Denial> {
     let (sender, rest) = path_after("FROM:", rest).ok_or(BAD_SENDER)?;
-    let mut arguments = MailArguments {
-        sender,
-        ..MailArguments::default()
-    };
+    let mut arguments = MailArguments { sender, ..MailArguments::default() };
     let mut seen: Vec<&str> = Vec::new();
     for (keyword, value) in parameters(rest) {
         if !is_keyword(keyword) || seen.iter().any(|old| old.eq_ignore_ascii_case(keyword)) {
@@ -129,19 +126,15 @@ fn path_after<'a>(prefix: &str, rest: &'a str) -> Option<(&'a str, &'a str)> {
 }
 
 fn parameters(rest: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
-    rest.split(' ')
-        .filter(|word| !word.is_empty())
-        .map(|word| match word.split_once('=') {
-            Some((keyword, value)) => (keyword, Some(value)),
-            None => (word, None),
-        })
+    rest.split(' ').filter(|word| !word.is_empty()).map(|word| match word.split_once('=') {
+        Some((keyword, value)) => (keyword, Some(value)),
+        None => (word, None),
+    })
 }
 
 fn is_keyword(keyword: &str) -> bool {
     let mut bytes = keyword.bytes();
-    bytes
-        .next()
-        .is_some_and(|byte| byte.is_ascii_alphanumeric())
+    bytes.next().is_some_and(|byte| byte.is_ascii_alphanumeric())
         && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'-')
 }
 
@@ -195,9 +188,7 @@ fn xtext(encoded: &str) -> Option<String> {
 }
 
 fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -246,14 +237,7 @@ mod tests {
     fn a_chunk_has_an_exact_size_or_none() {
         assert_eq!(bdat("0 last"), Ok((0, true)));
         assert_eq!(bdat("86400"), Ok((86_400, false)));
-        for text in [
-            "",
-            "LAST",
-            "1 LASTLY",
-            "+1",
-            "1 LAST 2",
-            "18446744073709551615",
-        ] {
+        for text in ["", "LAST", "1 LASTLY", "+1", "1 LAST 2", "18446744073709551615"] {
             assert_eq!(bdat(text), Err(BAD_CHUNK), "{text}");
         }
     }
@@ -271,14 +255,7 @@ mod tests {
         assert_eq!(more.client_address, expected.client_address);
         assert_eq!(more.helo.as_deref(), Some("ü?\u{fffd}"));
         assert_eq!(more.queue_id.as_deref(), Some("4XYZ"));
-        for text in [
-            "",
-            "ADDR",
-            "ADDR=example.org",
-            "HELO=+2",
-            "HELO=+GG",
-            "COLOUR=red",
-        ] {
+        for text in ["", "ADDR", "ADDR=example.org", "HELO=+2", "HELO=+GG", "COLOUR=red"] {
             let refused = xforward(text, &Forwarded::default());
             assert_eq!(refused, Err(BAD_FORWARD), "{text}");
         }

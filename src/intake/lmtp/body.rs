@@ -32,13 +32,7 @@ pub(super) enum Spill {
 impl Body {
     /// An empty message of at most `bytes_max` bytes, which takes its room from `room`.
     pub(super) fn new(bytes_max: usize, room: Arc<Semaphore>) -> Self {
-        Self {
-            bytes: Vec::new(),
-            bytes_max,
-            room,
-            held: None,
-            spill: None,
-        }
+        Self { bytes: Vec::new(), bytes_max, room, held: None, spill: None }
     }
 
     /// Makes place for what was announced, so that it is not moved while it grows.
@@ -89,10 +83,7 @@ impl Body {
     }
 
     fn hold(&mut self, units: usize) -> bool {
-        let held = self
-            .held
-            .as_ref()
-            .map_or(0, OwnedSemaphorePermit::num_permits);
+        let held = self.held.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
         let Some(more) = units.checked_sub(held).filter(|more| *more > 0) else {
             return true;
         };
@@ -212,11 +203,7 @@ mod tests {
         ] {
             for step in 1..=wire.len() {
                 let expected = message.map(|text| (text.as_bytes().to_vec(), wire.len()));
-                assert_eq!(
-                    unstuff(wire.as_bytes(), step),
-                    expected,
-                    "{wire:?} by {step}"
-                );
+                assert_eq!(unstuff(wire.as_bytes(), step), expected, "{wire:?} by {step}");
             }
         }
     }

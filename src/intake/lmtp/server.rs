@@ -71,10 +71,7 @@ pub async fn serve<D: Door>(
                 sleep(PAUSE).await;
             }
             Ok((mut wire, _)) if sessions.len() >= settings.connections_max => {
-                tracing::warn!(
-                    limit = settings.connections_max,
-                    "too many mail connections"
-                );
+                tracing::warn!(limit = settings.connections_max, "too many mail connections");
                 let line = format!("{}\r\n", replies::TOO_MANY_CONNECTIONS);
                 // A new socket has room for one line; if not, the client is no worse off.
                 let _ = timeout(FAREWELL, wire.write_all(line.as_bytes())).await;
@@ -110,10 +107,7 @@ async fn accept(listener: &Listener) -> io::Result<(Box<dyn Wire>, Peer)> {
         }
         Listener::Unix(listener) => {
             let (stream, _) = listener.accept().await?;
-            let peer = Peer {
-                is_local: true,
-                address: String::new(),
-            };
+            let peer = Peer { is_local: true, address: String::new() };
             Ok((Box::new(stream), peer))
         }
     }

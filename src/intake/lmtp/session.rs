@@ -264,10 +264,7 @@ impl Session {
             return None;
         }
         let complete = transaction.complete(forwarded);
-        self.phase = Phase::Answering {
-            owners: complete.owners,
-            _held: complete.held,
-        };
+        self.phase = Phase::Answering { owners: complete.owners, _held: complete.held };
         Some(Event::Deliver(complete.mails))
     }
 

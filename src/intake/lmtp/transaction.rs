@@ -118,10 +118,6 @@ impl Transaction {
             mails[owner].envelope.recipients.push(address);
             owners.push(owner);
         }
-        Complete {
-            mails,
-            owners,
-            held,
-        }
+        Complete { mails, owners, held }
     }
 }

@@ -33,10 +33,7 @@ impl Door for Shelf {
         if mail.envelope.sender.starts_with("full") {
             return Err(Refusal::Full);
         }
-        let bucket = Bucket {
-            class: mail.class,
-            day: Day(1),
-        };
+        let bucket = Bucket { class: mail.class, day: Day(1) };
         let id = RecordId(*blake_like(&mail.body));
         self.mails.lock().unwrap().push(mail);
         let key = RecordKey { second: 0, id };
@@ -71,12 +68,7 @@ async fn start_with(shelf: Shelf, change: impl FnOnce(&mut Settings)) -> Running
     change(&mut settings);
     let (stop, stopped) = watch::channel(false);
     let served = tokio::spawn(serve(listener, settings, shelf.clone(), stopped));
-    Running {
-        address,
-        shelf,
-        stop,
-        served,
-    }
+    Running { address, shelf, stop, served }
 }
 
 fn mixed_body(number: usize) -> Vec<u8> {
@@ -90,13 +82,9 @@ async fn a_feeder_and_a_session_agree_byte_for_byte() {
     let running = start(|_| {}).await;
     let mut feeder = Feeder::connect(running.address).await.unwrap();
     for number in 0..200 {
-        let recipients: Vec<String> = (0..=number % 5)
-            .map(|at| format!("r{at}@é.example"))
-            .collect();
-        let replies = feeder
-            .send("s@x", &recipients, &mixed_body(number))
-            .await
-            .unwrap();
+        let recipients: Vec<String> =
+            (0..=number % 5).map(|at| format!("r{at}@é.example")).collect();
+        let replies = feeder.send("s@x", &recipients, &mixed_body(number)).await.unwrap();
         assert_eq!(replies.len(), recipients.len());
         for reply in replies {
             let id = reply.text.strip_prefix("2.0.0 ").unwrap();
@@ -181,10 +169,7 @@ async fn a_silent_client_is_sent_away() {
 async fn the_last_words_are_heard_though_input_is_left_unread() {
     let running = start(|_| {}).await;
     let mut stream = TcpStream::connect(running.address).await.unwrap();
-    stream
-        .write_all(&b"GET / HTTP/1.1\r\n".repeat(1_000_000))
-        .await
-        .unwrap();
+    stream.write_all(&b"GET / HTTP/1.1\r\n".repeat(1_000_000)).await.unwrap();
     let mut replies = Vec::new();
     stream.read_to_end(&mut replies).await.unwrap();
     assert!(replies.ends_with(b"this is a mail service, closing\r\n"));
@@ -193,10 +178,7 @@ async fn the_last_words_are_heard_though_input_is_left_unread() {
 #[tokio::test]
 async fn shutdown_answers_the_message_at_the_door_and_tells_the_idle() {
     let gate = Arc::new((Notify::new(), Notify::new()));
-    let shelf = Shelf {
-        gate: Some(Arc::clone(&gate)),
-        ..Shelf::default()
-    };
+    let shelf = Shelf { gate: Some(Arc::clone(&gate)), ..Shelf::default() };
     let running = start_with(shelf, |_| {}).await;
     let mut idle = BufReader::new(TcpStream::connect(running.address).await.unwrap());
     let mut line = String::new();

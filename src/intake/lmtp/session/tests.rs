@@ -46,22 +46,13 @@ fn settings() -> Settings {
 }
 
 fn local() -> Peer {
-    Peer {
-        is_local: true,
-        address: String::new(),
-    }
+    Peer { is_local: true, address: String::new() }
 }
 
 fn id(class: Class) -> MessageId {
     MessageId {
-        bucket: Bucket {
-            class,
-            day: Day(20_780),
-        },
-        key: RecordKey {
-            second: 1,
-            id: RecordId([0x4f; 32]),
-        },
+        bucket: Bucket { class, day: Day(20_780) },
+        key: RecordKey { second: 1, id: RecordId([0x4f; 32]) },
     }
 }
 
@@ -95,11 +86,7 @@ fn speak<'a>(
         }
     }
     let replies = String::from_utf8(std::mem::take(session.output())).unwrap();
-    Spoken {
-        replies,
-        mails,
-        is_closed,
-    }
+    Spoken { replies, mails, is_closed }
 }
 
 fn say(text: &str) -> Spoken {
@@ -145,17 +132,13 @@ fn chunks_are_kept_byte_for_byte() {
         "{HELLO}{ENVELOPE}BDAT 7\r\n.\r\n\n.\r\0BDAT 0\r\nBDAT 6 LAST\r\nQUIT\r\nNOOP\r\n"
     ));
     assert_eq!(&said.mails[0].body[..], b".\r\n\n.\r\0QUIT\r\n");
-    assert_eq!(
-        said.codes()[2..],
-        ["250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"]
-    );
+    assert_eq!(said.codes()[2..], ["250 2.0.0", "250 2.0.0", "250 2.0.0", "250 2.0.0"]);
 }
 
 #[test]
 fn an_empty_last_chunk_ends_a_message() {
-    let said = say(&format!(
-        "{HELLO}{ENVELOPE}BDAT 0 LAST\r\n{ENVELOPE}BDAT 1\r\nxBDAT 0 LAST\r\n"
-    ));
+    let said =
+        say(&format!("{HELLO}{ENVELOPE}BDAT 0 LAST\r\n{ENVELOPE}BDAT 1\r\nxBDAT 0 LAST\r\n"));
     let bodies: Vec<_> = said.mails.iter().map(|mail| &mail.body[..]).collect();
     assert_eq!(bodies, [&b""[..], b"x"]);
 }
@@ -172,12 +155,7 @@ fn bare_line_ends_in_data_smuggle_nothing() {
 
 #[test]
 fn a_client_that_breaks_off_delivers_nothing() {
-    for text in [
-        "DATA\r\nx\r\n",
-        "DATA\r\nx\r\n.\r",
-        "BDAT 2 LAST\r\nx",
-        "BDAT 1\r\nx",
-    ] {
+    for text in ["DATA\r\nx\r\n", "DATA\r\nx\r\n.\r", "BDAT 2 LAST\r\nx", "BDAT 1\r\nx"] {
         let said = say(&format!("{HELLO}{ENVELOPE}{text}"));
         assert_eq!(said.mails, [], "{text:?}");
     }
@@ -210,22 +188,13 @@ fn recipients_of_different_classes_share_a_body_and_not_a_fate() {
         class => Ok(id(class)),
     };
     let said = speak(by_extension, local(), [text.as_bytes()], store);
-    let parts: Vec<_> = said
-        .mails
-        .iter()
-        .map(|mail| (mail.class, mail.envelope.recipients.join(" ")))
-        .collect();
+    let parts: Vec<_> =
+        said.mails.iter().map(|mail| (mail.class, mail.envelope.recipients.join(" "))).collect();
     assert_eq!(
         parts,
-        [
-            (Class::SPAM, "b@example.net d+list@x e@x".to_owned()),
-            (Class::VIRUS, "c@x".to_owned())
-        ]
+        [(Class::SPAM, "b@example.net d+list@x e@x".to_owned()), (Class::VIRUS, "c@x".to_owned())]
     );
-    assert_eq!(
-        said.codes()[5..],
-        ["250 2.0.0", "452 4.3.1", "250 2.0.0", "250 2.0.0"]
-    );
+    assert_eq!(said.codes()[5..], ["250 2.0.0", "452 4.3.1", "250 2.0.0", "250 2.0.0"]);
     let said = say(&text);
     assert_eq!(said.mails[0].envelope.recipients[1], "c+virus@x");
 }
@@ -239,13 +208,7 @@ fn every_refusal_has_its_code() {
         (Refusal::ShuttingDown, "451 4.3.0"),
         (Refusal::TooLarge { bytes: 2, limit: 1 }, "552 5.3.4"),
         (Refusal::Class("held".into()), "554 5.3.0"),
-        (
-            Refusal::TooOld {
-                class: Class::SPAM,
-                day,
-            },
-            "554 5.3.0",
-        ),
+        (Refusal::TooOld { class: Class::SPAM, day }, "554 5.3.0"),
         (Refusal::Deleted, "554 5.3.0"),
         (Refusal::Invalid("\r\n250 é".repeat(999)), "554 5.3.0"),
     ] {
@@ -264,32 +227,21 @@ fn what_a_mail_server_tells_holds_for_one_message() {
     let said = say(&format!(
         "{HELLO}{forward}{message}{message}{forward}RSET\r\n{message}MAIL FROM:<>\r\n{forward}"
     ));
-    let ids: Vec<_> = said
-        .mails
-        .iter()
-        .map(|mail| &*mail.envelope.queue_id)
-        .collect();
+    let ids: Vec<_> = said.mails.iter().map(|mail| &*mail.envelope.queue_id).collect();
     assert_eq!(ids, ["1", "", ""]);
     assert_eq!(said.codes().last().map(String::as_str), Some("503 5.5.1"));
 }
 
 #[test]
 fn a_remote_client_speaks_for_itself_only() {
-    let remote = Peer {
-        is_local: false,
-        address: "192.0.2.9".into(),
-    };
+    let remote = Peer { is_local: false, address: "192.0.2.9".into() };
     let text = format!("{HELLO}XFORWARD IDENT=1\r\n{ENVELOPE}BDAT 1 LAST\r\nx");
     let said = speak(settings(), remote, [text.as_bytes()], stored);
     assert!(!said.replies.contains("250-XFORWARD"));
     assert_eq!(said.codes()[0], "550 5.7.1");
     let envelope = &said.mails[0].envelope;
     assert_eq!(
-        (
-            &*envelope.client_address,
-            &*envelope.helo,
-            &*envelope.queue_id
-        ),
+        (&*envelope.client_address, &*envelope.helo, &*envelope.queue_id),
         ("192.0.2.9", "mx.example.org", "")
     );
 }
@@ -300,14 +252,8 @@ fn commands_out_of_order_are_refused() {
         ("DATA\r\n", &["503 5.5.1"][..]),
         ("BDAT 6 LAST\r\nQUIT\r\n", &["503 5.5.1"]),
         ("MAIL FROM:<>\r\nDATA\r\n", &["250 2.1.0", "503 5.5.1"]),
-        (
-            "MAIL FROM:<>\r\nBDAT 3\r\n\r\nx",
-            &["250 2.1.0", "503 5.5.1"],
-        ),
-        (
-            "MAIL FROM:<>\r\nMAIL FROM:<>\r\n",
-            &["250 2.1.0", "503 5.5.1"],
-        ),
+        ("MAIL FROM:<>\r\nBDAT 3\r\n\r\nx", &["250 2.1.0", "503 5.5.1"]),
+        ("MAIL FROM:<>\r\nMAIL FROM:<>\r\n", &["250 2.1.0", "503 5.5.1"]),
         ("RCPT TO:<b>\r\n", &["503 5.5.1"]),
         ("EHLO x\r\n", &["500 5.5.1"]),
         ("HELO x\r\n", &["500 5.5.1"]),
@@ -322,19 +268,13 @@ fn commands_out_of_order_are_refused() {
     ] {
         assert_eq!(say(&format!("{HELLO}{text}")).codes(), codes, "{text}");
     }
-    let began = say(&format!(
-        "{HELLO}{ENVELOPE}BDAT 1\r\nxDATA\r\nRCPT TO:<b>\r\n"
-    ));
+    let began = say(&format!("{HELLO}{ENVELOPE}BDAT 1\r\nxDATA\r\nRCPT TO:<b>\r\n"));
     assert_eq!(began.codes()[3..], ["503 5.5.1", "503 5.5.1"]);
     let binary = "MAIL FROM:<> BODY=BINARYMIME\r\nRCPT TO:<b>\r\nDATA\r\nBDAT 1 LAST\r\n\0";
     let said = say(&format!("{HELLO}{binary}"));
     assert_eq!(said.codes()[2..], ["503 5.5.1", "250 2.0.0"]);
     let early = say("MAIL FROM:<>\r\n");
-    assert!(
-        early
-            .replies
-            .ends_with("503 5.5.1 say LHLO or EHLO first\r\n")
-    );
+    assert!(early.replies.ends_with("503 5.5.1 say LHLO or EHLO first\r\n"));
 }
 
 #[test]
@@ -352,8 +292,5 @@ fn smtp_gives_one_reply_for_all_recipients() {
         &format!("EHLO x\r\n{ENVELOPE}RCPT TO:<c>\r\nDATA\r\nx\r\n.\r\nLHLO x\r\nHELO x\r\n"),
     );
     let codes = said.codes();
-    assert_eq!(
-        codes[3..],
-        ["354 end", "250 2.0.0", "500 5.5.1", "250 quar.example"]
-    );
+    assert_eq!(codes[3..], ["354 end", "250 2.0.0", "500 5.5.1", "250 quar.example"]);
 }

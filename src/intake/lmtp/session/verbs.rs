@@ -66,14 +66,9 @@ impl Session {
             return Ok(());
         }
         self.say(&format!("250-{host_name}"));
-        for keyword in [
-            "PIPELINING",
-            "ENHANCEDSTATUSCODES",
-            "8BITMIME",
-            "SMTPUTF8",
-            "CHUNKING",
-            "BINARYMIME",
-        ] {
+        for keyword in
+            ["PIPELINING", "ENHANCEDSTATUSCODES", "8BITMIME", "SMTPUTF8", "CHUNKING", "BINARYMIME"]
+        {
             self.say(&format!("250-{keyword}"));
         }
         if self.peer.is_local {

@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn only_the_daemon_and_the_net_read_a_clock() {
         let text = "fn a() {\n    let now = std::time::Instant::now();\n}\n";
-        for path in ["src/demo/mod.rs", "storage/store/src/admit.rs", "src/api.rs"] {
+        for path in ["src/intake/mod.rs", "storage/store/src/admit.rs", "src/api.rs"] {
             let found = found(path, text);
             assert_eq!(found.len(), 1, "{path}");
             assert!(found[0].starts_with(&format!("{path}:2: ")), "{found:?}");

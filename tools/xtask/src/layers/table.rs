@@ -67,7 +67,7 @@ pub(super) const PLACES: &[Place] = &[
             "quar-node",
         ],
     ),
-    place("quarctl", 4, &["quar-base", "quar-index", "quar-store"]),
+    place("quarctl", 5, &["quar-base", "quar-index", "quar-store", "quard"]),
     place("xtask", 4, &[]),
 ];
 
@@ -128,7 +128,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
             "clock_gettime",
         ],
         holds_in: Scope::Everywhere,
-        exceptions: &[DAEMON, NET, TOOLS, INDEX_EXAMPLES, DEMO],
+        exceptions: &[DAEMON, NET, TOOLS, INDEX_EXAMPLES, DEMO, SURFACE],
         instead: "take the time from src/daemon, in the event or as an argument",
     },
     SourceRule {
@@ -177,6 +177,7 @@ pub(super) const SOURCE_RULES: &[SourceRule] = &[
 ];
 
 const DAEMON: Exception = ("src/daemon/", "turns real time into events");
+const SURFACE: Exception = ("src/surface/", "sets deadlines for slow clients");
 const DEMO: Exception = ("src/demo/", "measures");
 const NET: Exception = ("replication/net/", "its libraries run on timers");
 const TOOLS: Exception = ("tools/", "runs beside the nodes, not in them");

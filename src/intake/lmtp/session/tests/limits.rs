@@ -20,22 +20,8 @@ fn takes_a_message_at_the_limit_and_refuses_one_beyond_it_for_each_recipient() {
          {ENVELOPE}{more}BDAT 101 LAST\r\n{beyond}\r\nNOOP\r\n"
     ));
     assert_eq!(refused.mails, []);
-    let data = [
-        "250 2.1.0",
-        "250 2.1.5",
-        "250 2.1.5",
-        "354 end",
-        "552 5.3.4",
-        "552 5.3.4",
-    ];
-    let chunk = [
-        "250 2.1.0",
-        "250 2.1.5",
-        "250 2.1.5",
-        "552 5.3.4",
-        "552 5.3.4",
-        "250 2.0.0",
-    ];
+    let data = ["250 2.1.0", "250 2.1.5", "250 2.1.5", "354 end", "552 5.3.4", "552 5.3.4"];
+    let chunk = ["250 2.1.0", "250 2.1.5", "250 2.1.5", "552 5.3.4", "552 5.3.4", "250 2.0.0"];
     assert_eq!(refused.codes(), [data, chunk].concat());
 }
 
@@ -48,14 +34,7 @@ fn says_at_once_when_the_declared_size_or_a_chunk_is_too_large() {
     ));
     assert_eq!(
         said.codes(),
-        [
-            "552 5.3.4",
-            "250 2.1.0",
-            "250 2.1.5",
-            "250 2.0.0",
-            "552 5.3.4",
-            "552 5.3.4"
-        ]
+        ["552 5.3.4", "250 2.1.0", "250 2.1.5", "250 2.0.0", "552 5.3.4", "552 5.3.4"]
     );
 }
 
@@ -102,9 +81,7 @@ fn an_overlong_command_is_refused_and_skipped() {
     let said = say(&format!("{HELLO}NOOP {long}\n{long}\r\nNOOP\r\n"));
     assert_eq!(said.codes(), ["500 5.5.2", "250 2.0.0"]);
     let at_limit = "x".repeat(2048 - 7);
-    let said = say(&format!(
-        "{HELLO}NOOP {at_limit}\r\nNOOP {at_limit}x\r\nNOOP\r\n"
-    ));
+    let said = say(&format!("{HELLO}NOOP {at_limit}\r\nNOOP {at_limit}x\r\nNOOP\r\n"));
     assert_eq!(said.codes(), ["250 2.0.0", "500 5.5.2", "250 2.0.0"]);
 }
 
@@ -127,21 +104,14 @@ fn closes_when_what_follows_cannot_be_told_from_commands() {
 #[test]
 fn too_many_errors_end_a_session_but_refused_mail_does_not() {
     let said = say(&"what\r\n".repeat(30));
-    assert!(
-        said.is_closed
-            && said
-                .replies
-                .ends_with("421 4.7.0 too many errors, closing\r\n")
-    );
+    assert!(said.is_closed && said.replies.ends_with("421 4.7.0 too many errors, closing\r\n"));
     assert_eq!(said.replies.matches("500 5.5.2").count(), 20);
     let too_large = format!(
         "MAIL FROM:<> SIZE=101\r\n{}BDAT 1 LAST\r\nx",
         "RCPT TO:<b@example.net>\r\n".repeat(3)
     );
-    let bad_recipients = format!(
-        "MAIL FROM:<>\r\n{}RSET\r\n",
-        "RCPT TO:<é@x>\r\nRCPT TO:b\r\n".repeat(30)
-    );
+    let bad_recipients =
+        format!("MAIL FROM:<>\r\n{}RSET\r\n", "RCPT TO:<é@x>\r\nRCPT TO:b\r\n".repeat(30));
     let said = say(&format!("{HELLO}{}{bad_recipients}", too_large.repeat(40)));
     assert!(!said.is_closed, "{}", said.replies);
 }
@@ -155,9 +125,7 @@ fn a_delivered_message_forgives_errors() {
 
 #[test]
 fn recipients_are_limited_in_number_and_in_bytes() {
-    let many: String = (0..1001)
-        .map(|number| format!("RCPT TO:<r{number}@x>\r\n"))
-        .collect();
+    let many: String = (0..1001).map(|number| format!("RCPT TO:<r{number}@x>\r\n")).collect();
     let said = say(&format!("{HELLO}MAIL FROM:<>\r\n{many}BDAT 1 LAST\r\nx"));
     assert_eq!(said.codes()[1001], "452 4.5.3");
     assert_eq!(said.mails[0].envelope.recipients.len(), 1000);

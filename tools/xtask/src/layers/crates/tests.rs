@@ -64,7 +64,7 @@ fn refuses_an_arrow_that_points_up_or_aside() {
     refuses("quar-sync", product("quar-store"), "may not depend on");
     refuses("quar-store", product("quar-net"), "may not depend on");
     refuses("quar-node", product("quar-net"), "may not depend on");
-    refuses("quarctl", product("quard"), "may not depend on");
+    refuses("quarctl", product("quar-node"), "may not depend on");
     refuses("xtask", product("quar-base"), "may not depend on");
 }
 
