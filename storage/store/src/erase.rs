@@ -398,3 +398,6 @@ fn block_error(error: BlockError, name: SegmentName) -> ReadError {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -138,6 +138,11 @@ pub(crate) fn parse_watermark_key(key: &[u8]) -> Option<SegmentName> {
     Some(SegmentName { bucket, number: number(5) })
 }
 
+/// The segment that the place in an `'r'` or `'b'` entry's value names.
+pub(crate) fn segment_of(place: &[u8]) -> Option<u32> {
+    Numbers(place).u32()
+}
+
 /// What an index key adds to its segment's digest.
 pub(crate) fn digest_of_key(key: &[u8]) -> u64 {
     let tail = key.last_chunk::<8>().copied().unwrap_or_default();

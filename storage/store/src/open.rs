@@ -10,7 +10,11 @@
 //! ```
 
 mod bucket;
+mod files;
+mod replay;
 
+use self::files::{finish_rewrites, list_segments};
+use self::replay::Replay;
 use crate::admit::Item;
 use crate::commit::Outcome;
 use crate::disk::Disk;
@@ -19,17 +23,15 @@ use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
 use crate::segment::{
-    BlockError, Entry, Found, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName,
-    SegmentRole, bucket_directory,
+    BlockError, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole,
 };
-use crate::state::{Block, Counted, State};
+use crate::state::{Counted, State};
 use crate::store::{Committer, Settings, Store};
-use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::record::Record;
 use quar_base::rng::Rng;
 use quar_base::roster::Roster;
-use quar_base::time::{Day, UnixMillis};
+use quar_base::time::UnixMillis;
 use quar_index::{Index, IndexError, Tree};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
@@ -155,8 +157,27 @@ impl Store {
             let path = name.path();
             let segment = self.segment(name).map_err(io_at(&path))?;
             let Some(segment) = segment else { continue };
-            let bodies = entries.iter().filter_map(|entry| segment.body(entry).ok()).collect();
-            self.submit(Item::Again { bucket: name.bucket, records, bodies });
+            // What a later segment holds too is written again from there, and only once: a daemon
+            // that is restarted over and over must not double its last commit each time.
+            let tree = Tree::Bucket(name.bucket);
+            let is_newest = |key: Vec<u8>| -> Result<bool, IndexError> {
+                let place = self.index.get(tree, &key)?;
+                Ok(place.and_then(|place| layout::segment_of(&place)) == Some(name.number))
+            };
+            let (mut newest, mut bodies) = (Vec::new(), Vec::new());
+            for record in records {
+                if is_newest(layout::record_key(&record.key()))? {
+                    newest.push(record);
+                }
+            }
+            for entry in entries {
+                if is_newest(layout::body_key(&entry.id))? {
+                    bodies.extend(segment.body(&entry).ok());
+                }
+            }
+            if !newest.is_empty() || !bodies.is_empty() {
+                self.submit(Item::Again { bucket: name.bucket, records: newest, bodies });
+            }
         }
         for (_, outcome) in self.commit() {
             if let Outcome::Refused(refusal) = outcome {
@@ -391,73 +412,6 @@ impl Loader<'_> {
     }
 }
 
-/// Takes what a scan finds behind a watermark.
-struct Replay<'a> {
-    name: SegmentName,
-    index: &'a Arc<dyn Index>,
-    state: &'a mut State,
-    settings: &'a Settings,
-    report: &'a mut OpenReport,
-    /// Bodies blocks found whole behind the watermark.
-    bodies: BTreeSet<u32>,
-    start: u64,
-    last: Option<LastCommit>,
-    error: Option<IndexError>,
-}
-
-impl Replay<'_> {
-    fn take(&mut self, found: Found) -> Result<(), BlockError> {
-        match found {
-            Found::Bodies { offset } => {
-                self.bodies.insert(offset);
-            }
-            Found::Damaged { from, to } => {
-                let path = self.name.path();
-                self.report.damaged.push(format!("{}: bytes {from} to {to}", path.display()));
-            }
-            Found::TornTail => self.report.torn_tails += 1,
-            Found::Closing => {}
-            Found::Entries { offset, end, commit, entries } => {
-                self.take_entries(offset, end, commit, entries);
-            }
-        }
-        Ok(())
-    }
-
-    fn take_entries(&mut self, offset: u32, end: u64, commit: u64, entries: Vec<Entry>) {
-        // A body whose block did not survive is not here, whatever its entry says.
-        let survives = |entry: &Entry| match entry {
-            Entry::Body(body) => {
-                u64::from(body.block) < self.start || self.bodies.contains(&body.block)
-            }
-            Entry::Record(_) => true,
-        };
-        let entries: Vec<Entry> = entries.into_iter().filter(survives).collect();
-        let block = Block { segment: self.name, offset, end, entries: &entries };
-        let settings = self.settings;
-        let resend = |record: &Record, arrival: &quar_base::arrival::Arrival| {
-            crate::commit::resend_digest(settings, record, arrival)
-        };
-        let applied = self.state.apply(&block, &**self.index, &resend);
-        if let Err(error) = applied.and_then(|writes| self.index.write(writes)) {
-            self.error.get_or_insert(error);
-        }
-        let last = self.last.get_or_insert_with(|| (commit, Vec::new(), Vec::new()));
-        if last.0 != commit {
-            *last = (commit, Vec::new(), Vec::new());
-        }
-        for entry in entries {
-            match entry {
-                Entry::Record(record) => {
-                    self.report.replayed_records += 1;
-                    last.1.push(record);
-                }
-                Entry::Body(body) => last.2.push(body),
-            }
-        }
-    }
-}
-
 fn is_doubt(error: &IndexError) -> bool {
     error.needs_rebuild()
 }
@@ -476,64 +430,4 @@ fn fatal(doubt: Doubt) -> OpenError {
 fn io_at(path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> OpenError {
     let path = PathBuf::from(path.as_ref());
     |error| OpenError::Io { path, error }
-}
-
-/// Rewrites that a crash interrupted: a closed one unlinks what it replaces. One that was never
-/// closed holds copies of what its old segment still has: it is kept as if it were a log, since a
-/// damaged closing block looks the same.
-fn finish_rewrites(
-    names: Vec<SegmentName>,
-    settings: &Settings,
-    disk: &dyn Disk,
-) -> Result<Vec<SegmentName>, OpenError> {
-    let mut gone = BTreeSet::new();
-    for name in &names {
-        let opened = Segment::open(disk, *name, settings.cluster, &settings.keys);
-        let Ok(segment) = opened else { continue };
-        if segment.role() == SegmentRole::Log {
-            continue;
-        }
-        let path = name.path();
-        let replaced = segment.replaced().map_err(io_at(&path))?.unwrap_or_default();
-        let bucket = name.bucket;
-        gone.extend(replaced.into_iter().map(|number| SegmentName { bucket, number }));
-    }
-    for name in names.iter().filter(|name| gone.contains(name)) {
-        let path = name.path();
-        disk.remove(&path).map_err(io_at(&path))?;
-        let directory = bucket_directory(name.bucket);
-        disk.sync_dir(&directory).map_err(io_at(&directory))?;
-    }
-    Ok(names.into_iter().filter(|name| !gone.contains(name)).collect())
-}
-
-/// All segments above the kept floors; days below them are unlinked on the way.
-fn list_segments(disk: &dyn Disk, floors: &Floors) -> Result<Vec<SegmentName>, OpenError> {
-    let mut names = Vec::new();
-    let list = |path: &Path| disk.list(path).map_err(io_at(path));
-    let root = Path::new(SEGMENTS);
-    disk.create_dir(root).map_err(io_at(root))?;
-    for class in list(root)?.into_iter().filter(|entry| entry.is_dir) {
-        let Ok(class_number) = class.name.parse::<Class>() else {
-            continue;
-        };
-        for day in list(&root.join(&class.name))?.into_iter().filter(|entry| entry.is_dir) {
-            let Ok(day) = day.name.parse::<Day>() else {
-                continue;
-            };
-            let bucket = Bucket { class: class_number, day };
-            let directory = bucket_directory(bucket);
-            if floors.is_below_kept(bucket) {
-                disk.remove_dir(&directory).map_err(io_at(&directory))?;
-                continue;
-            }
-            let numbers = list(&directory)?.into_iter().filter(|entry| !entry.is_dir);
-            names.extend(
-                numbers
-                    .filter_map(|entry| SegmentName::number_of(&entry.name))
-                    .map(|number| SegmentName { bucket, number }),
-            );
-        }
-    }
-    Ok(names)
 }

@@ -169,12 +169,19 @@ impl ReplicaSet {
         self.previous = self.current.clone();
     }
 
-    /// Keys that are here and later than the cutoff, in order of time; arrivals about to leave not.
-    pub(crate) fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
+    /// Keys that are here and later than a cutoff; arrivals about to leave not.
+    pub(crate) fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)> {
         let leaving: BTreeSet<_> =
             self.leaving.iter().map(|(_, bucket, key)| (*bucket, *key)).collect();
-        let waiting = self.waiting.iter().map(|(_, bucket, key)| (*bucket, *key));
-        waiting.filter(|place| !leaving.contains(place)).collect()
+        let mut keys = Vec::new();
+        for (bucket, trie) in &self.current.tries {
+            let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
+            let later = trie.iter_from(from).filter(|key| !key.is_settled(bucket.day, cutoff));
+            keys.extend(later.map(|key| (*bucket, key)));
+        }
+        keys.extend(self.waiting.iter().map(|(_, bucket, key)| (*bucket, *key)));
+        keys.retain(|place| !leaving.contains(place));
+        keys
     }
 
     /// The root over everything known, as if the cutoff lay behind all of it.
@@ -235,7 +242,7 @@ mod tests {
         set.advance(Cutoff(100));
         set.insert(BUCKET, key(105, 1));
         assert_eq!(current(&set), []);
-        assert_eq!(set.waiting().len(), 1);
+        assert_eq!(set.later_than(Cutoff(100)).len(), 1);
         let live = set.live_root();
         set.advance(Cutoff(110));
         assert_eq!(current(&set), [key(105, 1)]);

@@ -135,10 +135,13 @@ impl Store {
         state.set.view(which).clone_where(|bucket| !state.floors.is_below(bucket))
     }
 
-    /// Keys that are here and later than the cutoff in force.
+    /// Keys that are here and later than a cutoff, which is not later than the one in force.
     #[must_use]
-    pub fn waiting(&self) -> Vec<(Bucket, RecordKey)> {
-        self.state().set.waiting()
+    pub fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)> {
+        let state = self.state();
+        let mut keys = state.set.later_than(cutoff);
+        keys.retain(|(bucket, _)| !state.floors.is_below(*bucket));
+        keys
     }
 
     /// The root over everything known, as if the cutoff lay behind all of it.

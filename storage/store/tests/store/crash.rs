@@ -2,11 +2,11 @@
 //! Never waits for luck: each operation of a history is one crash.
 
 use crate::spy::{Image, SpyDisk};
-use crate::support::{assert_same, mail, open_memory, put, see};
+use crate::support::{assert_same, mail, open_memory, put, rounds, see};
 use crate::world::{Known, MESSAGES, Step, World};
 use quar_base::rng::Rng;
 use quar_index::MemoryIndex;
-use quar_store::{MemoryDisk, Outcome, Refusal, Store};
+use quar_store::{Disk, MemoryDisk, Outcome, Refusal, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -61,8 +61,8 @@ fn check_image(world: &World, known: &Known, image: &Image) {
 #[test]
 fn a_power_cut_at_any_operation_loses_nothing_acknowledged_and_brings_nothing_back() {
     let mut images = 0;
-    for number in 0..12 {
-        let rng = &mut Rng::from_seed(seed(number));
+    for number in 0..rounds("QUAR_CRASH_ROUNDS", 20) {
+        let rng = &mut Rng::from_seed(seed(number.into()));
         let mut world = World::new();
         let index = Arc::new(MemoryIndex::new());
         let disk = SpyDisk::new(MemoryDisk::new(), index.clone(), rng.bytes());
@@ -122,6 +122,26 @@ fn after_any_failed_sync_nothing_is_taken_and_what_was_acknowledged_stays() {
             .map(|message| store.body(message.id).unwrap()[0])
             .collect();
         assert!(stored.iter().all(|number| bodies.contains(number)));
+    }
+}
+
+#[test]
+fn restarts_without_a_checkpoint_write_the_last_commit_again_once_each() {
+    let index = Arc::new(MemoryIndex::new());
+    let disk = MemoryDisk::new();
+    let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+    let ids: Vec<_> = (0..3u8).map(|n| put(&store, mail(&[n; 300], 1))).collect();
+    drop(store);
+    let length = |number: usize| disk.read(&disk.paths()[number]).unwrap().unwrap().len();
+    for restarts in 1..12 {
+        let index = Arc::new(index.crash());
+        let (store, report) = open_memory(disk.clone(), index, crate::support::NOW);
+        assert_eq!(report.replayed_records, 2 + restarts as u64);
+        assert_eq!(disk.paths().len(), 1 + restarts);
+        assert_eq!(length(restarts), length(1));
+        for (number, id) in ids.iter().enumerate() {
+            assert_eq!(store.body(*id).unwrap(), [number as u8; 300]);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Random histories: what was lived, what a restart reads and what a rebuild computes are the same.
 //! Never cuts the power within a step; `crash` does.
 
-use crate::support::{assert_same, open_memory, see};
+use crate::support::{assert_same, open_memory, rounds, see};
 use crate::world::{MESSAGES, Step, World};
 use proptest::prelude::{
     Just, ProptestConfig, Strategy, any, prop_assert_eq, prop_oneof, proptest,
@@ -94,7 +94,7 @@ fn live(events: &[Event]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(ProptestConfig::with_cases(rounds("QUAR_HISTORIES", 40)))]
     #[test]
     fn what_was_lived_is_what_is_read_again(events in proptest::collection::vec(event(), 1..60)) {
         live(&events);

@@ -1,6 +1,7 @@
 //! What may become of the index directory: damaged, old, missing in part, another store's.
 //! Never touches a segment: whatever the index says, what the segments hold is what is seen.
 
+use crate::support::rounds;
 use crate::support::{
     DAY_MS, NOW, Seen, assert_same, copy_dir, files_of, mail, mail_bytes, open_dir, see,
     try_open_dir,
@@ -126,19 +127,14 @@ fn check_opens(dir: &Path, expected: &Seen, what: &str) {
     assert_same(&see(&store), expected, &format!("{what}, opened again"));
 }
 
-/// `QUAR_DAMAGE_ROUNDS=2000` looks longer.
-fn rounds() -> usize {
-    std::env::var("QUAR_DAMAGE_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(60)
-}
-
 #[test]
 fn whatever_is_damaged_in_the_index_nothing_is_lost_and_nothing_deleted_comes_back() {
     let root = tempfile::tempdir().unwrap();
     let (originals, expected) = originals(root.path());
     let rng = &mut Rng::from_seed([3; 32]);
     let dir = root.path().join("damaged");
-    for round in 0..rounds() {
-        copy_dir(&originals[round % 2], &dir);
+    for round in 0..rounds("QUAR_DAMAGE_ROUNDS", 60) {
+        copy_dir(&originals[round as usize % 2], &dir);
         let mut what = damage(&dir.join("index"), rng);
         if rng.below(4) == 0 {
             what = format!("{what}, {}", damage(&dir.join("index"), rng));

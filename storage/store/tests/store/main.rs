@@ -4,6 +4,7 @@
 
 mod crash;
 mod expiry;
+mod failures;
 mod history;
 mod index_files;
 mod keys;

@@ -208,7 +208,7 @@ pub fn see(store: &Store) -> Seen {
         live_root: store.live_root(),
         state_root: store.view(Which::Current).state_root(),
         records: counts.records,
-        waiting: store.waiting().into_iter().collect(),
+        waiting: store.later_than(store.view(Which::Current).cutoff()).into_iter().collect(),
         wanted,
         erasable: store.erasable(),
         bodies: messages.iter().map(read).collect(),
@@ -258,4 +258,10 @@ pub fn files_of(dir: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     files
+}
+
+/// How often a test looks: this many times, or as a variable of the environment says.
+pub fn rounds(variable: &str, usual: u32) -> u32 {
+    let asked = std::env::var(variable).ok();
+    asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }

@@ -1,0 +1,78 @@
+//! Replay: what a segment holds behind its watermark goes into index and memory again.
+//! Never takes a body for present whose block did not survive.
+
+use super::{LastCommit, OpenReport};
+use crate::segment::{BlockError, Entry, Found, SegmentName};
+use crate::state::{Block, State};
+use crate::store::Settings;
+use quar_base::record::Record;
+use quar_index::{Index, IndexError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+/// Takes what a scan finds behind a watermark.
+pub(super) struct Replay<'a> {
+    pub(super) name: SegmentName,
+    pub(super) index: &'a Arc<dyn Index>,
+    pub(super) state: &'a mut State,
+    pub(super) settings: &'a Settings,
+    pub(super) report: &'a mut OpenReport,
+    /// Bodies blocks found whole behind the watermark.
+    pub(super) bodies: BTreeSet<u32>,
+    pub(super) start: u64,
+    pub(super) last: Option<LastCommit>,
+    pub(super) error: Option<IndexError>,
+}
+
+impl Replay<'_> {
+    pub(super) fn take(&mut self, found: Found) -> Result<(), BlockError> {
+        match found {
+            Found::Bodies { offset } => {
+                self.bodies.insert(offset);
+            }
+            Found::Damaged { from, to } => {
+                let path = self.name.path();
+                self.report.damaged.push(format!("{}: bytes {from} to {to}", path.display()));
+            }
+            Found::TornTail => self.report.torn_tails += 1,
+            Found::Closing => {}
+            Found::Entries { offset, end, commit, entries } => {
+                self.take_entries(offset, end, commit, entries);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_entries(&mut self, offset: u32, end: u64, commit: u64, entries: Vec<Entry>) {
+        // A body whose block did not survive is not here, whatever its entry says.
+        let survives = |entry: &Entry| match entry {
+            Entry::Body(body) => {
+                u64::from(body.block) < self.start || self.bodies.contains(&body.block)
+            }
+            Entry::Record(_) => true,
+        };
+        let entries: Vec<Entry> = entries.into_iter().filter(survives).collect();
+        let block = Block { segment: self.name, offset, end, entries: &entries };
+        let settings = self.settings;
+        let resend = |record: &Record, arrival: &quar_base::arrival::Arrival| {
+            crate::commit::resend_digest(settings, record, arrival)
+        };
+        let applied = self.state.apply(&block, &**self.index, &resend);
+        if let Err(error) = applied.and_then(|writes| self.index.write(writes)) {
+            self.error.get_or_insert(error);
+        }
+        let last = self.last.get_or_insert_with(|| (commit, Vec::new(), Vec::new()));
+        if last.0 != commit {
+            *last = (commit, Vec::new(), Vec::new());
+        }
+        for entry in entries {
+            match entry {
+                Entry::Record(record) => {
+                    self.report.replayed_records += 1;
+                    last.1.push(record);
+                }
+                Entry::Body(body) => last.2.push(body),
+            }
+        }
+    }
+}

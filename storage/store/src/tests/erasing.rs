@@ -1,0 +1,81 @@
+//! Erasure seen from outside: what is in the files afterwards, and what can still be read.
+
+use super::{NOW, Node, delete, put};
+use crate::MemoryHome;
+use quar_index::MemoryIndex;
+use std::sync::Arc;
+
+/// Whether any file of the node holds these bytes of a stored body's sealed form.
+fn files_with(node: &Node, needle: &[u8]) -> usize {
+    let paths = node.disk.paths();
+    let holds = |path: &&std::path::PathBuf| {
+        let bytes = crate::Disk::read(&node.disk, path).unwrap().unwrap();
+        bytes.windows(needle.len()).any(|window| window == needle)
+    };
+    paths.iter().filter(holds).count()
+}
+
+#[test]
+fn erasing_removes_a_deleted_message_from_every_file_and_keeps_the_rest() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let kept: Vec<_> = (0..20u8).map(|n| put(&store, &[n; 700], 1)).collect();
+    let noise: Vec<u8> =
+        (0..30_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    let secret = put(&store, &noise, 1);
+    let segment = node.disk.paths().pop().unwrap();
+    let bytes = crate::Disk::read(&node.disk, &segment).unwrap().unwrap();
+    let sealed = bytes[bytes.len() - 10_000..bytes.len() - 9_936].to_vec();
+    assert_eq!(files_with(&node, &sealed), 1);
+    delete(&store, secret, 1, &[0]);
+    let root = store.live_root();
+    assert_eq!(store.erasable(), [secret.bucket]);
+    let erased = store.erase(secret.bucket).unwrap();
+    assert_eq!(erased.messages, 1);
+    assert_eq!(files_with(&node, &sealed), 0);
+    assert!(store.erasable().is_empty());
+    let rebuilt = {
+        let mut bare = node.crash();
+        bare.home = MemoryHome(Arc::new(MemoryIndex::default()));
+        bare
+    };
+    for mut after in [node.crash(), rebuilt] {
+        let (store, report) = after.open_at(NOW);
+        assert_eq!(report.damaged, Vec::<String>::new());
+        assert_eq!(store.live_root(), root);
+        for (n, id) in kept.iter().enumerate() {
+            assert_eq!(store.body(*id).unwrap(), [n as u8; 700]);
+        }
+        assert!(store.body(secret).is_err());
+        assert!(store.erasable().is_empty());
+    }
+    drop(store);
+}
+
+#[test]
+fn a_body_that_another_message_shares_survives_the_erasure() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let one = put(&store, &[7; 900], 1);
+    let other = put(&store, &[7; 900], 2);
+    delete(&store, one, 1, &[0]);
+    store.erase(one.bucket).unwrap();
+    assert_eq!(store.body(other).unwrap(), [7; 900]);
+    drop(store);
+    let store = node.crash().open();
+    assert_eq!(store.body(other).unwrap(), [7; 900]);
+}
+
+#[test]
+fn a_put_during_an_erasure_keeps_its_body() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let one = put(&store, &[7; 900], 1);
+    delete(&store, one, 1, &[0]);
+    let doomed = store.begin_erasure(one.bucket).unwrap().unwrap();
+    let late = put(&store, &[7; 900], 2);
+    store.rewrite_without(one.bucket, doomed).unwrap();
+    assert_eq!(store.body(late).unwrap(), [7; 900]);
+    drop(store);
+    assert_eq!(node.crash().open().body(late).unwrap(), [7; 900]);
+}
