@@ -74,6 +74,9 @@ pub enum Event {
     Stop(oneshot::Sender<()>),
 }
 
+/// Makes an adopted roster durable.
+pub type SaveRoster = Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>;
+
 /// One live connection, as the node task knows it.
 struct Peer {
     number: u64,
@@ -98,7 +101,7 @@ pub struct Driver {
     waiters: HashMap<Token, Waiter>,
     next_token: u64,
     offences: BTreeMap<String, u64>,
-    save_roster: Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>,
+    save_roster: SaveRoster,
     ticks: u64,
 }
 
@@ -113,7 +116,7 @@ pub struct Parts {
     /// The clock.
     pub clock: Clock,
     /// Makes an adopted roster durable.
-    pub save_roster: Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>,
+    pub save_roster: SaveRoster,
 }
 
 impl Driver {

@@ -1,5 +1,7 @@
 //! Members in memory that talk until nothing is left to say.
 
+mod hostile;
+
 use crate::{Effect, Engine, Event, Item, ItemName, Offence, SetView, Snapshot, Which};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use quar_base::class::Class;
@@ -347,89 +349,6 @@ fn clocks_on_two_sides_of_a_step_still_compare() {
     pair.connect();
     pair.run();
     assert!(pair.agree());
-}
-
-#[test]
-fn frames_that_no_honest_peer_sends_end_the_connection() {
-    let bogus_ack = vec![99];
-    let cases: [(u8, Vec<u8>, Offence); 6] = [
-        (1, vec![1, 2, 3], Offence::Malformed),
-        (1, vec![9; 64], Offence::Version),
-        (9, bogus_ack, Offence::BogusAck),
-        (8, vec![1, 77], Offence::Malformed),
-        (5, vec![2], Offence::Malformed),
-        (33, vec![], Offence::UnknownKind),
-    ];
-    for (kind, payload, offence) in cases {
-        let mut pair = pair_of(spread(10, |_| false), spread(10, |_| false));
-        pair.connect();
-        pair.run();
-        let peer = pair.members[1].id;
-        let before = pair.members[0].keys();
-        pair.give(0, Event::Frame { peer, kind, payload: &payload });
-        assert_eq!(pair.members[0].offences, [offence], "kind {kind}");
-        assert_eq!(pair.members[0].keys(), before);
-        assert_eq!(pair.members[0].engine.peer_count(), 0);
-    }
-}
-
-/// Gives member 0 frames of a connected peer; returns its offences.
-fn offences_of(frames: &[(u8, Vec<u8>)]) -> Vec<Offence> {
-    let mut pair = pair_of(spread(500, |_| false), spread(500, |_| false));
-    pair.connect();
-    pair.run();
-    let peer = pair.members[1].id;
-    for (kind, payload) in frames {
-        pair.give(0, Event::Frame { peer, kind: *kind, payload });
-    }
-    pair.members[0].offences.clone()
-}
-
-#[test]
-fn floods_of_honest_looking_frames_end_the_connection() {
-    let hello = crate::frame::Hello {
-        clock_ms: NOW.0,
-        cutoff_steps: 7,
-        current_root: [0; 16],
-        previous_root: [0; 16],
-        digest: [0; 8],
-        records: 0,
-        wanted: 0,
-    };
-    assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
-    assert_eq!(offences_of(&[(7, vec![0; 4])]), [Offence::OutOfTurn], "fresh is told once");
-    assert_eq!(offences_of(&[(8, vec![5])]), [Offence::OutOfTurn], "batches are numbered");
-    let wants = |n: u8| (10, [[1, 1].as_slice(), &[n; 32]].concat().repeat(1000));
-    let many: Vec<_> = (0..40).map(wants).collect();
-    assert!(offences_of(&many).len() <= 1);
-}
-
-#[test]
-fn a_place_that_is_told_of_twice_ends_the_connection() {
-    let mut pair = pair_of(spread(2000, |_| false), spread(2000, |n| n % 7 == 0));
-    pair.connect();
-    let peer = pair.members[1].id;
-    // Member 0 begins a round when it hears that the roots differ.
-    let at = pair.wire.iter().position(|(to, kind, _)| (*to, *kind) == (0, 1)).unwrap();
-    let (_, _, hello) = pair.wire.remove(at).unwrap();
-    pair.give(0, Event::Frame { peer, kind: 1, payload: &hello });
-    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
-    let told = vec![crate::frame::Told::Empty(bucket, quar_merkle::Prefix::ROOT); 1000];
-    for payload in crate::frame::FlightFrame::encode_all(&told) {
-        pair.give(0, Event::Frame { peer, kind: 5, payload: &payload });
-    }
-    assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
-}
-
-#[test]
-fn frames_before_the_greeting_are_out_of_turn_and_unknown_late_kinds_are_passed_over() {
-    let mut pair = pair_of(Vec::new(), Vec::new());
-    let peer = pair.members[1].id;
-    pair.give(0, Event::Connected { peer, session_key: [9; 32] });
-    pair.give(0, Event::Frame { peer, kind: 200, payload: b"anything" });
-    assert_eq!(pair.members[0].offences, []);
-    pair.give(0, Event::Frame { peer, kind: 7, payload: b"" });
-    assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
 }
 
 fn any_records(numbers: Vec<(u8, u32, u32)>) -> Vec<Record> {

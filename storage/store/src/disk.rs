@@ -46,7 +46,7 @@ pub trait File: Send + Sync {
     ///
     /// # Errors
     /// As the operating system reports.
-    fn len(&self) -> io::Result<u64>;
+    fn length(&self) -> io::Result<u64>;
 }
 
 /// A data directory.

@@ -228,7 +228,10 @@ struct Loader<'a> {
     progress: &'a mut dyn FnMut(OpenProgress),
 }
 
-type Loaded = (State, BTreeMap<SegmentName, LastCommit>);
+type LastCommits = BTreeMap<SegmentName, LastCommit>;
+type Loaded = (State, LastCommits);
+/// An index that the segments bear out, and what was loaded with it.
+type Good = (Arc<dyn Index>, State, LastCommits);
 
 impl Loader<'_> {
     /// Opens the index that is there; the inner error says why it must be built again.
@@ -237,8 +240,7 @@ impl Loader<'_> {
         home: &mut dyn IndexHome,
         floors: &Floors,
         report: &mut OpenReport,
-    ) -> Result<Result<(Arc<dyn Index>, State, BTreeMap<SegmentName, LastCommit>), String>, OpenError>
-    {
+    ) -> Result<Result<Good, String>, OpenError> {
         let index = match home.open() {
             Ok(index) => index,
             Err(error) if is_doubt(&error) => return Ok(Err(error.to_string())),
@@ -344,7 +346,7 @@ impl Loader<'_> {
             Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
         };
         segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        let length = segment.len().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
+        let length = segment.length().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         if mark.end > 0 && mark.salt != segment.salt() {
             let why = format!("the index is of another store's {}", path.display());
             return Err(Doubt::Mismatch(why));

@@ -11,10 +11,13 @@ use std::path::PathBuf;
 
 /// Looks after a quarantine: lists, opens, releases and deletes messages, on any node for all nodes.
 #[derive(Parser, Debug)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 A message is named by its id, or by the first digits of its id's last part as `ls` shows them.
 Without a running daemon, put, import, ls, show, cat and rm work on the store directly.
-Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings.")]
+Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings."
+)]
 pub struct Arguments {
     /// Directory below which all paths lie, instead of /
     #[arg(long, global = true, value_name = "DIR")]

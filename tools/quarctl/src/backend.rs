@@ -48,7 +48,9 @@ impl Backend {
         }
         if !paths.data_dir().exists() {
             let data = paths.data_dir();
-            return Err(error.context(format!("no daemon runs, and {} is not there", data.display())));
+            return Err(
+                error.context(format!("no daemon runs, and {} is not there", data.display()))
+            );
         }
         let offline = Offline::open(&paths).with_context(|| {
             let socket = socket.display();

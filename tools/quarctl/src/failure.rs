@@ -42,10 +42,7 @@ pub struct Refused {
 impl Refused {
     /// A refusal of one of the kinds that [`ErrorReply`] lists.
     pub fn new(kind: &str, error: impl ToString) -> Self {
-        Self {
-            kind: kind.to_owned(),
-            error: error.to_string(),
-        }
+        Self { kind: kind.to_owned(), error: error.to_string() }
     }
 }
 
@@ -86,10 +83,7 @@ mod tests {
     use quard::client;
 
     fn refused(kind: &str) -> anyhow::Error {
-        let reply = ErrorReply {
-            kind: kind.into(),
-            error: "why".into(),
-        };
+        let reply = ErrorReply { kind: kind.into(), error: "why".into() };
         let status = 400;
         from_client(client::Refused { status, reply }.into())
     }

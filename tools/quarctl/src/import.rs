@@ -35,31 +35,26 @@ const PAUSE: Duration = Duration::from_millis(100);
 const PROOF: &str = "no holder of this lock panics";
 
 /// Imports everything below a path.
-pub fn import(
-    backend: &Backend,
-    import: &Import,
-    output: &mut Output,
-) -> anyhow::Result<Ending> {
+pub fn import(backend: &Backend, import: &Import, output: &mut Output) -> anyhow::Result<Ending> {
     let walked = walk::walk(&import.path, import.format)?;
     let bar = progress_bar(walked.bytes(), output);
-    let run = Run {
-        tally: Mutex::new(Tally::new(walked.skipped)),
-        is_over: AtomicBool::new(false),
-        bar,
-    };
+    let run =
+        Run { tally: Mutex::new(Tally::new(walked.skipped)), is_over: AtomicBool::new(false), bar };
     let workers = (0..WORKERS).map(|_| backend.another());
     let workers = workers.collect::<anyhow::Result<Vec<_>>>()?;
     let (queue, taken) = sync_channel(WORKERS);
     let taken = Mutex::new(taken);
     let result = std::thread::scope(|scope| {
-        let running: Vec<_> = workers
-            .into_iter()
-            .map(|worker| scope.spawn(|| run.work(worker, &taken)))
-            .collect();
+        let running: Vec<_> =
+            workers.into_iter().map(|worker| scope.spawn(|| run.work(worker, &taken))).collect();
         for source in &walked.sources {
             let read = read::messages(source, &import.cover, &mut |found| {
+                match found {
+                    Ok(found) => drop(queue.send(found)),
+                    Err(unfit) => run.count(&unfit.shown, Outcome::Failed(unfit.error)),
+                }
                 // Workers that gave up have said why.
-                !run.is_over.load(Ordering::Relaxed) && queue.send(found).is_ok()
+                !run.is_over.load(Ordering::Relaxed)
             });
             if let Err(error) = read {
                 run.count(&source.shown(), Outcome::Failed(format!("{error:#}")));
@@ -70,8 +65,8 @@ pub fn import(
             }
         }
         drop(queue);
-        let ended = running.into_iter().map(|worker| worker.join());
-        ended.map(|end| end.expect("a worker does not panic")).collect::<anyhow::Result<()>>()
+        let mut ended = running.into_iter().map(|worker| worker.join());
+        ended.try_for_each(|end| end.expect("a worker does not panic"))
     });
     run.bar.finish_and_clear();
     let tally = run.tally.into_inner().expect(PROOF);
@@ -90,10 +85,11 @@ struct Run {
 
 impl Run {
     fn work(&self, mut backend: Backend, queue: &Mutex<Receiver<Found>>) -> anyhow::Result<()> {
+        let mut result = Ok(());
         loop {
             let next = queue.lock().expect(PROOF).recv();
             let Ok(found) = next else {
-                return Ok(());
+                return result;
             };
             if self.is_over.load(Ordering::Relaxed) {
                 // The queue is emptied, so that the reader does not wait for room in it.
@@ -104,7 +100,7 @@ impl Run {
                 Err(error) => {
                     self.is_over.store(true, Ordering::Relaxed);
                     let advice = "the import was broken off; start it again to go on";
-                    return Err(error.context(advice));
+                    result = Err(error.context(advice));
                 }
             }
         }

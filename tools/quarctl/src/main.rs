@@ -14,6 +14,8 @@ mod commands;
 mod failure;
 mod import;
 mod output;
+#[cfg(test)]
+mod testing;
 
 use arguments::Arguments;
 use clap::Parser;

@@ -21,11 +21,7 @@ impl Output {
     pub fn standard(is_json: bool) -> Self {
         let out = io::stdout();
         let is_terminal = out.is_terminal();
-        Self {
-            out: Box::new(io::BufWriter::new(out)),
-            is_json,
-            is_terminal,
-        }
+        Self { out: Box::new(io::BufWriter::new(out)), is_json, is_terminal }
     }
 
     /// Whether JSON was asked for.
@@ -175,11 +171,7 @@ pub mod tests {
 
     impl Written {
         pub fn output(&self, is_json: bool, is_terminal: bool) -> Output {
-            Output {
-                out: Box::new(self.clone()),
-                is_json,
-                is_terminal,
-            }
+            Output { out: Box::new(self.clone()), is_json, is_terminal }
         }
 
         pub fn text(&self) -> String {
@@ -207,10 +199,7 @@ pub mod tests {
         ];
         let mut output = written.output(false, false);
         output.table(&["ID", "SIZE", "SUBJECT"], rows, &[1]).unwrap();
-        assert_eq!(
-            written.text(),
-            "ID     SIZE  SUBJECT\na    1.0 kB  x\nbcd     9 B\n"
-        );
+        assert_eq!(written.text(), "ID     SIZE  SUBJECT\na    1.0 kB  x\nbcd     9 B\n");
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn check_contract(disk: &dyn Disk) {
     assert_eq!(disk.open(path).unwrap().read_at(&mut buffer, 0).unwrap(), 8);
     assert_eq!(&buffer, b"\0\0\0hello\x09\x09");
     assert_eq!(file.read_at(&mut buffer, 100).unwrap(), 0);
-    assert_eq!(file.len().unwrap(), 8);
+    assert_eq!(file.length().unwrap(), 8);
     disk.replace(Path::new("a/small"), b"1").unwrap();
     disk.replace(Path::new("a/small"), b"22").unwrap();
     assert_eq!(disk.read(Path::new("a/small")).unwrap(), Some(b"22".to_vec()));

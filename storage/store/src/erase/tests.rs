@@ -54,8 +54,8 @@ impl File for TrapFile {
         self.inner.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+    fn length(&self) -> io::Result<u64> {
+        self.inner.length()
     }
 }
 

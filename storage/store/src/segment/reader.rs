@@ -79,7 +79,7 @@ impl Segment {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         file.read_at(&mut bytes, 0)?;
         let header = match SegmentHeader::decode(&bytes) {
-            Err(HeaderError::Damaged) if file.len()? <= Self::FIRST_BLOCK => {
+            Err(HeaderError::Damaged) if file.length()? <= Self::FIRST_BLOCK => {
                 return Err(HeaderError::Unfinished.into());
             }
             decoded => decoded?,
@@ -104,8 +104,8 @@ impl Segment {
     }
 
     /// Length of the file in bytes.
-    pub(crate) fn len(&self) -> io::Result<u64> {
-        self.file.len()
+    pub(crate) fn length(&self) -> io::Result<u64> {
+        self.file.length()
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -168,7 +168,7 @@ impl Segment {
         start: u64,
         visit: &mut dyn FnMut(Found) -> Result<(), BlockError>,
     ) -> Result<u64, BlockError> {
-        let length = self.file.len()?;
+        let length = self.file.length()?;
         let mut at = start;
         while at < length {
             match self.block_at(at)? {
@@ -223,7 +223,7 @@ impl Segment {
 
     fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
         let start = header.offset + BLOCK_HEADER_BYTES as u64;
-        let available = self.file.len()?.saturating_sub(start);
+        let available = self.file.length()?.saturating_sub(start);
         if u64::from(header.sealed_bytes) > available {
             return Err(BlockError::Damaged);
         }

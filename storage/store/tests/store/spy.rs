@@ -153,8 +153,8 @@ impl File for SpyFile {
         self.inner.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
+    fn length(&self) -> io::Result<u64> {
+        self.inner.length()
     }
 }
 

@@ -28,11 +28,7 @@ impl Daemon {
     pub fn connect(socket: &Path) -> anyhow::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let client = runtime.block_on(Client::connect(socket))?;
-        Ok(Self {
-            runtime,
-            client,
-            socket: socket.to_owned(),
-        })
+        Ok(Self { runtime, client, socket: socket.to_owned() })
     }
 
     /// Connects once more.
@@ -162,10 +158,7 @@ mod tests {
     #[test]
     fn values_cannot_break_out_of_the_query() {
         let pairs = [("sender", "a+b&c=d#%@\u{fc} \r\n".to_owned()), ("x", String::new())];
-        assert_eq!(
-            query_string(&pairs),
-            "sender=a%2Bb%26c%3Dd%23%25%40%C3%BC%20%0D%0A&x="
-        );
+        assert_eq!(query_string(&pairs), "sender=a%2Bb%26c%3Dd%23%25%40%C3%BC%20%0D%0A&x=");
     }
 
     #[test]

@@ -74,12 +74,7 @@ impl Offline {
             progress: &mut |_| {},
         })
         .with_context(|| format!("cannot open the store in {}", data.display()))?;
-        Ok(Self {
-            store,
-            clock,
-            outcomes: Mutex::default(),
-            _lock: lock,
-        })
+        Ok(Self { store, clock, outcomes: Mutex::default(), _lock: lock })
     }
 
     pub(super) fn put(&self, mail: Mail, arrived: Arrived) -> anyhow::Result<PutReply> {
@@ -193,7 +188,9 @@ impl Offline {
         match found[..] {
             [id] => Ok(id),
             [] => {
-                let error = format!("no message {text} here: it never came, was deleted, or is no longer kept");
+                let error = format!(
+                    "no message {text} here: it never came, was deleted, or is no longer kept"
+                );
                 Err(Refused::new("not_found", error).into())
             }
             _ => {
@@ -205,10 +202,7 @@ impl Offline {
 }
 
 fn put_reply(id: MessageId, duplicate: bool) -> PutReply {
-    PutReply {
-        id: id.to_string(),
-        duplicate,
-    }
+    PutReply { id: id.to_string(), duplicate }
 }
 
 /// Files that another user than the daemon's makes are files that the daemon cannot write.

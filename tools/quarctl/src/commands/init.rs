@@ -66,9 +66,7 @@ fn extend(init: &Init, plan: &StaticPlan, output: &mut Output) -> anyhow::Result
 }
 
 fn members(all: &[CreatedMember]) -> Vec<serde_json::Value> {
-    let value = |member: &CreatedMember| {
-        json!({ "name": member.name, "id": member.id.to_string(), "root": member.root })
-    };
+    let value = |member: &CreatedMember| json!({ "name": member.name, "id": member.id.to_string(), "root": member.root });
     all.iter().map(value).collect()
 }
 

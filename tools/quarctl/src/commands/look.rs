@@ -60,8 +60,7 @@ fn show_page(page: &MessagePage, ls: &Ls, output: &mut Output) -> anyhow::Result
         ]
     };
     let rows = page.messages.iter().map(row).collect();
-    let headings =
-        ["ID", "RECEIVED (UTC)", "CLASS", "SIZE", "", "SENDER", "RECIPIENTS", "SUBJECT"];
+    let headings = ["ID", "RECEIVED (UTC)", "CLASS", "SIZE", "", "SENDER", "RECIPIENTS", "SUBJECT"];
     if page.messages.is_empty() {
         output.remark("no messages");
     } else {
@@ -72,7 +71,8 @@ fn show_page(page: &MessagePage, ls: &Ls, output: &mut Output) -> anyhow::Result
     }
     if page.damaged > 0 {
         let damaged = page.damaged;
-        output.remark(format!("{damaged} messages cannot be listed: their records are damaged here"));
+        output
+            .remark(format!("{damaged} messages cannot be listed: their records are damaged here"));
     }
     Ok(())
 }
@@ -225,11 +225,7 @@ mod tests {
     fn a_listing_shows_short_ids_null_senders_and_marks() {
         let written = Written::default();
         let mut output = written.output(false, false);
-        let page = MessagePage {
-            messages: vec![summary()],
-            next: None,
-            damaged: 0,
-        };
+        let page = MessagePage { messages: vec![summary()], next: None, damaged: 0 };
         show_page(&page, &ls("ls"), &mut output).unwrap();
         let text = written.text();
         let row: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();

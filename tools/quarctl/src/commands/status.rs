@@ -6,11 +6,7 @@ use crate::output::{Output, count, plain, size};
 use quard::api::{MemberStatus, NodeStatus};
 
 /// Shows a node's state; ends with warnings when it has any.
-pub fn show(
-    status: &NodeStatus,
-    is_cluster: bool,
-    output: &mut Output,
-) -> anyhow::Result<Ending> {
+pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
     if output.is_json() {
         output.json(status)?;
     } else {

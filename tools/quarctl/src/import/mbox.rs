@@ -33,12 +33,7 @@ pub struct Mbox<R> {
 impl<R: BufRead> Mbox<R> {
     /// Reads from `source`.
     pub fn new(source: R) -> Self {
-        Self {
-            source,
-            bytes_max: MESSAGE_BYTES_MAX,
-            next: None,
-            is_begun: false,
-        }
+        Self { source, bytes_max: MESSAGE_BYTES_MAX, next: None, is_begun: false }
     }
 
     fn read_item(&mut self) -> io::Result<Option<Item>> {

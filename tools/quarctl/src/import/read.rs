@@ -5,8 +5,7 @@ use super::mbox::{self, Mbox};
 use super::walk::{Kind, Source};
 use crate::arguments::Cover;
 use crate::commands::store::{mail, read_message};
-use anyhow::Context;
-use quar_base::limits::FIELD_BYTES_MAX;
+use quar_base::limits::{FIELD_BYTES_MAX, MESSAGE_BYTES_MAX};
 use quar_base::time::UnixMillis;
 use quard::intake::Mail;
 use quard::intake::lmtp::address::is_mailbox;
@@ -24,6 +23,14 @@ pub struct Found {
     pub received: UnixMillis,
 }
 
+/// A message that cannot be imported, with its place and the reason.
+pub struct Unfit {
+    /// Where it was, for people.
+    pub shown: String,
+    /// What is wrong with it.
+    pub error: String,
+}
+
 /// Reads a file's messages and hands each to `take`, which says whether to go on.
 ///
 /// # Errors
@@ -32,7 +39,7 @@ pub struct Found {
 pub fn messages(
     source: &Source,
     cover: &Cover,
-    take: &mut dyn FnMut(Found) -> bool,
+    take: &mut dyn FnMut(Result<Found, Unfit>) -> bool,
 ) -> anyhow::Result<()> {
     let file = File::open(&source.path)?;
     let received = mtime(&file)?;
@@ -40,17 +47,17 @@ pub fn messages(
         let mut mail = mail(cover, read_message(file)?);
         mail.envelope.queue_id = queue_id(&source.name);
         let shown = source.shown();
-        take(Found {
-            shown,
-            mail,
-            received,
-        });
+        take(Ok(Found { shown, mail, received }));
         return Ok(());
     }
     for (number, item) in Mbox::new(BufReader::with_capacity(256 << 10, file)).enumerate() {
         let mbox::Item { from_line, body } = item?;
         let shown = format!("{}, message {}", source.shown(), number + 1);
-        let body = body.with_context(|| format!("message {} is too large", number + 1))?;
+        let Some(body) = body else {
+            let error = format!("it is beyond the limit of {MESSAGE_BYTES_MAX} bytes");
+            take(Err(Unfit { shown, error }));
+            continue;
+        };
         // The number would change when a message before it is removed from the file.
         let mut hasher = blake3::Hasher::new();
         hasher.update(&from_line).update(b"\n").update(&body);
@@ -62,11 +69,7 @@ pub fn messages(
             mail.envelope.sender = sender.unwrap_or_default();
         }
         let received = mbox::instant(&from_line).unwrap_or(received);
-        let goes_on = take(Found {
-            shown,
-            mail,
-            received,
-        });
+        let goes_on = take(Ok(Found { shown, mail, received }));
         if !goes_on {
             break;
         }
@@ -118,7 +121,7 @@ mod tests {
         let mut all = Vec::new();
         for source in walk(path, Format::Auto).unwrap().sources {
             let taken = messages(&source, cover, &mut |found| {
-                all.push(found);
+                all.extend(found.ok());
                 true
             });
             taken.unwrap();

@@ -47,10 +47,7 @@ pub struct Tally {
 
 impl Tally {
     pub fn new(skipped: u64) -> Self {
-        Self {
-            skipped,
-            ..Self::default()
-        }
+        Self { skipped, ..Self::default() }
     }
 
     pub fn count(&mut self, shown: &str, outcome: Outcome) {
@@ -143,8 +140,8 @@ mod tests {
             (&[Outcome::Stored, Outcome::Duplicate, Outcome::Deleted], Ending::Done),
             (&[Outcome::TooOld], Ending::Warnings),
             (&[Outcome::Stored, failed.clone()], Ending::Warnings),
-            (&[failed.clone()], Ending::Failed),
-            (&[failed, Outcome::TooOld], Ending::Failed),
+            (std::slice::from_ref(&failed), Ending::Failed),
+            (&[failed.clone(), Outcome::TooOld], Ending::Failed),
         ];
         for (outcomes, ending) in cases {
             assert_eq!(tally(outcomes).ending(), ending, "{outcomes:?}");

@@ -13,16 +13,13 @@ fn bodies(text: &str) -> Vec<String> {
 
 #[test]
 fn messages_are_taken_apart_at_from_lines_after_empty_ones() {
-    let text = "From a@x Thu Nov 23 08:15:12 2026\nSubject: 1\n\nFrom here on\n\nbye\n\n\
+    let text = "From a@x Thu Nov 23 08:15:12 2026\nSubject: 1\n\nFrom here on\n\nbye\n\n\n\
                 From b@x Thu Nov 23 08:15:12 2026\nSubject: 2\n\nno From line: From b\nFrom b\n\n";
     // The first "From here on" follows an empty line, so writers of mboxrd would have quoted it.
     let quoted = text.replace("\nFrom here", "\n>From here");
     assert_eq!(
         bodies(&quoted),
-        [
-            "Subject: 1\n\nFrom here on\n\nbye\n",
-            "Subject: 2\n\nno From line: From b\nFrom b\n"
-        ]
+        ["Subject: 1\n\nFrom here on\n\nbye\n\n", "Subject: 2\n\nno From line: From b\nFrom b\n"]
     );
     assert_eq!(bodies(text).len(), 3);
 }
@@ -30,10 +27,7 @@ fn messages_are_taken_apart_at_from_lines_after_empty_ones() {
 #[test]
 fn one_quote_is_taken_away_and_line_endings_stay() {
     let text = "From a@x\r\nA: b\r\n\r\n>From x\r\n>>From y\r\n> From z\r\n>Fromage\r\n\r\n\r\n";
-    assert_eq!(
-        bodies(text),
-        ["A: b\r\n\r\nFrom x\r\n>From y\r\n> From z\r\n>Fromage\r\n\r\n"]
-    );
+    assert_eq!(bodies(text), ["A: b\r\n\r\nFrom x\r\n>From y\r\n> From z\r\n>Fromage\r\n\r\n"]);
 }
 
 #[test]
@@ -122,9 +116,14 @@ fn from_lines_tell_sender_and_time() {
     let minutes = instant(b"From Nov Mon Nov 3 08:00 2026").unwrap();
     assert_eq!(minutes.second_of(minutes.day()), 8 * 3600);
     assert_eq!(sender(b"From MAILER-DAEMON Mon Nov 23 08:00:12 2026"), None);
-    for line in ["From a@x", "From a@x Mon Nov 23", "From a Mon Foo 23 08:00:12 2026",
-        "From a Mon Nov 32 08:00:12 2026", "From a Mon Nov 23 25:00:12 2026",
-        "From a Mon Nov 23 08:00:12 26"] {
+    for line in [
+        "From a@x",
+        "From a@x Mon Nov 23",
+        "From a Mon Foo 23 08:00:12 2026",
+        "From a Mon Nov 32 08:00:12 2026",
+        "From a Mon Nov 23 25:00:12 2026",
+        "From a Mon Nov 23 08:00:12 26",
+    ] {
         assert_eq!(instant(line.as_bytes()), None, "{line}");
     }
 }

@@ -1,0 +1,87 @@
+use crate::failure::{Ending, ending_of, kind};
+use crate::testing::Nodes;
+use quar_base::class::Class;
+use quard::daemon::handle::Arrived;
+use quard::intake::Mail;
+use quard::lock::DataLock;
+
+fn mail(text: &[u8]) -> Mail {
+    let mut mail = Mail {
+        class: Class::VIRUS,
+        envelope: quar_base::arrival::Envelope::default(),
+        body: text.to_vec().into(),
+        score_milli: 1500,
+        reason: "Eicar".into(),
+    };
+    mail.envelope.recipients = vec!["a@x".into(), "b@x".into()];
+    mail
+}
+
+#[test]
+fn a_stopped_node_takes_lists_opens_and_deletes_messages() {
+    let nodes = Nodes::create();
+    let text = b"From: me\r\nSubject: Gr\xfc\xdfe\r\n\r\n\0bare\rand\n.\r\nno end";
+    let id = nodes.open(1).unwrap().put(mail(text), Arrived::Now).unwrap().id;
+    // Each open is another one: what was put is durable.
+    let mut backend = nodes.open(1).unwrap();
+    assert_eq!(&backend.body(&id).unwrap()[..], text);
+    let short = crate::output::short_id(&id);
+    let detail = backend.show(&short).unwrap();
+    assert_eq!((detail.summary.id.as_str(), detail.summary.score), (id.as_str(), 1.5));
+    assert_eq!(detail.summary.node, "n1");
+    let unknown = backend.delete(&short, &["c@x".into()]).expect_err("no recipient");
+    assert_eq!(kind(&unknown), Some("invalid"));
+    let half = backend.delete(&short, &["A@X".into()]).unwrap();
+    assert_eq!((half.gone, &half.recipients[..]), (false, &["a@x".to_owned()][..]));
+    assert!(backend.delete(&short, &["b@x".into()]).unwrap().gone);
+    assert_eq!(ending_of(&backend.show(&id).expect_err("deleted")), Ending::NotFound);
+    backend.finish().unwrap();
+    let mut backend = nodes.open(1).unwrap();
+    assert_eq!(kind(&backend.body(&id).expect_err("deleted")), Some("not_found"));
+}
+
+#[test]
+fn what_is_running_is_not_opened() {
+    let nodes = Nodes::create();
+    let _daemon = DataLock::acquire(&nodes.root(1).join("var/lib/quard")).unwrap();
+    for line in [&["ls"][..], &["--offline", "ls"]] {
+        let error = nodes.run(1, line).expect_err("the lock is held");
+        let text = format!("{error:#}");
+        assert!(text.contains("the daemon runs"), "{text}");
+        assert!(text.contains(&std::process::id().to_string()), "{text}");
+    }
+}
+
+#[test]
+fn what_needs_a_daemon_says_so() {
+    let nodes = Nodes::create();
+    for line in [&["status"][..], &["release", "4f"], &["--offline", "status"]] {
+        assert!(nodes.run(1, line).is_err(), "{line:?}");
+    }
+    let error = nodes.run(1, &["--socket", "/nowhere/s", "ls"]).expect_err("named");
+    assert!(format!("{error:#}").contains("/nowhere/s"));
+}
+
+#[test]
+fn commands_work_on_a_stopped_node() {
+    let nodes = Nodes::create();
+    let file = nodes.scratch().join("mail.eml");
+    std::fs::write(&file, "Subject: one two\r\n\r\nx").unwrap();
+    let put = ["put", file.to_str().unwrap(), "--recipient", "a@x", "--queue-id", "4ABC"];
+    let (id, ending) = nodes.run(1, &put).unwrap();
+    let id = id.trim();
+    assert_eq!(ending, Ending::Done);
+    assert_eq!(nodes.run(1, &put).unwrap().0.trim(), id, "a resend is one message");
+    let page = nodes.json(1, &["ls", "--subject", "two ONE"]);
+    assert_eq!(page["messages"][0]["id"], id);
+    assert_eq!(nodes.json(1, &["ls", "--class", "virus"])["messages"], serde_json::json!([]));
+    let out = nodes.scratch().join("out.eml");
+    nodes.run(1, &["cat", id, "-o", out.to_str().unwrap()]).unwrap();
+    assert_eq!(std::fs::read(&out).unwrap(), std::fs::read(&file).unwrap());
+    assert_eq!(nodes.run(1, &["cat", id]).unwrap().0, "Subject: one two\r\n\r\nx");
+    let (text, ending) = nodes.run(1, &["rm", id, "ffff"]).unwrap();
+    assert!(text.ends_with("deleted\n"), "{text}");
+    assert_eq!(ending, Ending::NotFound);
+    let error = nodes.run(1, &["show", id]).expect_err("deleted");
+    assert_eq!(ending_of(&error), Ending::NotFound);
+}

@@ -1,0 +1,253 @@
+//! `quarctl` as operators run it: its own process against real daemons, and against what they leave.
+//! Never looks inside: exit codes, standard output and standard error are all there is.
+#![allow(clippy::unwrap_used)]
+
+use quard::api::NodeStatus;
+use quard::demo::cluster::{Cluster, ClusterOptions, Ports};
+use quard::demo::sink::Sink;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime};
+use tempfile::TempDir;
+
+/// Set in processes of this program that are to be a daemon.
+const DAEMON_ROOT: &str = "QUARCTL_TEST_DAEMON_ROOT";
+
+/// Three real daemons. They are this very program, started again with [`DAEMON_ROOT`] set.
+struct Running {
+    cluster: Cluster,
+    sink: Sink,
+    directory: TempDir,
+}
+
+/// What a run of `quarctl` came to.
+#[derive(Debug)]
+struct Ran {
+    code: i32,
+    out: Vec<u8>,
+    err: String,
+}
+
+impl Running {
+    async fn start(sync_lines: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let sink = Sink::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let options = ClusterOptions {
+            directory: directory.path().join("cluster"),
+            daemon: daemon_script(directory.path()),
+            ports: Ports::Free,
+            copies: 2,
+            delivery_host: sink.address.to_string(),
+            sync_lines: sync_lines.to_owned(),
+        };
+        let now = quard::daemon::clock::Clock::start().now();
+        let seed = quard::daemon::clock::entropy().unwrap();
+        let mut cluster = Cluster::create(&options, seed, now).unwrap();
+        cluster.start().await.unwrap();
+        Self { cluster, sink, directory }
+    }
+
+    fn root(&self, node: usize) -> PathBuf {
+        self.cluster.nodes[node - 1].root.clone()
+    }
+
+    fn quarctl(&self, node: usize, line: &[&str]) -> Ran {
+        quarctl(&self.root(node), line)
+    }
+
+    fn json(&self, node: usize, line: &[&str]) -> Value {
+        let ran = self.quarctl(node, &[&["--json"], line].concat());
+        serde_json::from_slice(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"))
+    }
+
+    fn ids(&self, node: usize) -> Vec<Value> {
+        let page = self.json(node, &["ls", "--all"]);
+        let messages = page["messages"].as_array().unwrap().iter();
+        messages.map(|message| message["id"].clone()).collect()
+    }
+
+    fn file(&self, name: &str, text: &[u8]) -> PathBuf {
+        let path = self.directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+fn daemon_script(directory: &Path) -> PathBuf {
+    let path = directory.join("daemon");
+    let own = std::env::current_exe().unwrap();
+    let text = format!(
+        "#!/bin/sh\n{DAEMON_ROOT}=\"$2\" exec {} --exact --nocapture is_a_daemon_when_asked_to\n",
+        own.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn is_a_daemon_when_asked_to() {
+    if let Some(root) = std::env::var_os(DAEMON_ROOT) {
+        let paths = quard::config::Paths::under(Some(root.as_ref()));
+        quard::daemon::run::run_until_stopped(&paths).unwrap();
+    }
+}
+
+fn quarctl(root: &Path, line: &[&str]) -> Ran {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_quarctl"));
+    command.arg("--root").arg(root).args(line).stdin(Stdio::null());
+    let output = command.output().unwrap();
+    Ran {
+        code: output.status.code().unwrap(),
+        out: output.stdout,
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+impl Ran {
+    /// Standard output of a run that ended well.
+    fn text(&self) -> &str {
+        assert_eq!(self.code, 0, "{self:?}");
+        std::str::from_utf8(&self.out).unwrap().trim()
+    }
+}
+
+const MAIL: &[u8] = b"From: me@x\r\nSubject: Gr\xfc\xdfe one\r\n\r\n\0bare\rand\n.\r\nno end";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_works_on_one_node_with_what_another_caught() {
+    let mut running = Running::start("").await;
+    let file = running.file("mail.eml", MAIL);
+    let put = ["put", file.to_str().unwrap(), "--sender", "s@x", "--recipient", "a@x"];
+    let id = running.quarctl(1, &put).text().to_owned();
+    running.cluster.wait_for_equal_roots().await.unwrap();
+
+    let listed = running.quarctl(2, &["ls"]);
+    let short = listed.text().lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
+    assert!(id.contains(&short), "{listed:?}");
+    assert!(!listed.out.contains(&0x1b), "colour without a terminal");
+    assert_eq!(running.quarctl(2, &["cat", &short]).out, MAIL);
+    assert!(running.quarctl(3, &["show", &short]).text().contains("sender      s@x"));
+
+    let released = running.quarctl(3, &["release", &short]);
+    assert!(released.text().starts_with("a@x: delivered"), "{released:?}");
+    assert_eq!(running.sink.received()[0].sender, "s@x");
+    let again = running.quarctl(3, &["release", &short]);
+    assert_eq!(again.code, 1, "{again:?}");
+    assert!(again.err.contains("--again"), "{again:?}");
+    assert_eq!(running.quarctl(3, &["release", &short, "--again"]).code, 0);
+    let elsewhere = running.quarctl(2, &["release", &short, "--to", "b@x"]);
+    assert!(elsewhere.text().starts_with("b@x: delivered"), "{elsewhere:?}");
+
+    assert!(running.quarctl(2, &["rm", &short]).text().ends_with("deleted"));
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let gone = running.quarctl(1, &["cat", &id]);
+    assert_eq!((gone.code, gone.out.len()), (3, 0), "{gone:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_that_import_one_tree_make_one_copy() {
+    let mut running = Running::start("").await;
+    let mut tree = PathBuf::new();
+    for number in 0..30 {
+        let text = format!("Subject: {number}\r\n\r\nbody\r\n");
+        let path = running.file(&format!("tree/{}/{number}.eml", number % 4), text.as_bytes());
+        let age = Duration::from_secs(number * 20_000);
+        let file = std::fs::File::options().write(true).open(&path).unwrap();
+        file.set_modified(SystemTime::now() - age).unwrap();
+        tree = path.parent().unwrap().parent().unwrap().to_owned();
+    }
+    let line = ["import", tree.to_str().unwrap(), "--recipient", "a@x"];
+    let first = running.json(1, &line);
+    assert_eq!(first["stored"], 30, "{first}");
+    running.json(2, &line);
+    running.json(3, &line);
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let ids = running.ids(1);
+    assert_eq!(ids.len(), 30);
+    assert_eq!((running.ids(2), running.ids(3)), (ids.clone(), ids));
+    let again = running.json(2, &line);
+    assert_eq!((&again["stored"], &again["duplicates"]), (&0.into(), &30.into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_node_is_worked_on_directly_and_a_running_one_never() {
+    // Over TCP the peers notice a death at once.
+    let mut running = Running::start("quic = false").await;
+    let file = running.file("mail.eml", MAIL);
+    let id = running.quarctl(1, &["put", file.to_str().unwrap()]).text().to_owned();
+
+    let held = running.quarctl(1, &["--offline", "ls"]);
+    let pid = running.cluster.nodes[0].pid().unwrap().to_string();
+    assert_eq!(held.code, 1);
+    assert!(held.err.contains("the daemon runs") && held.err.contains(&pid), "{held:?}");
+    let status = running.quarctl(1, &["status", "--cluster"]);
+    assert!([0, 4].contains(&status.code), "{status:?}");
+
+    running.cluster.nodes[0].kill().unwrap();
+    let is_missed = |status: &NodeStatus| status.members.iter().any(|one| one.state == "down");
+    let all_miss = |statuses: &[NodeStatus]| statuses.iter().all(is_missed);
+    running.cluster.wait("node 1 is missed", all_miss).await.unwrap();
+    let status = running.quarctl(2, &["status"]);
+    assert_eq!(status.code, 4, "{status:?}");
+    assert_eq!(running.quarctl(1, &["status"]).code, 1);
+    let opened = running.quarctl(1, &["cat", &id]);
+    assert_eq!(opened.out, MAIL, "{opened:?}");
+    assert!(opened.err.contains("working on the store directly"));
+    running.quarctl(1, &["rm", &id]).text();
+    let other = running.quarctl(1, &["put", file.to_str().unwrap(), "--class", "virus"]);
+    let other = other.text().to_owned();
+
+    running.cluster.nodes[0].start().unwrap();
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    for node in 1..=3 {
+        assert_eq!(running.ids(node), [Value::from(other.as_str())], "node {node}");
+        assert_eq!(running.quarctl(node, &["show", &id]).code, 3);
+    }
+}
+
+#[test]
+fn a_cluster_is_made_from_a_plan_once() {
+    let directory = tempfile::tempdir().unwrap();
+    let plan = directory.path().join("cluster.toml");
+    let member = |number: u16| {
+        format!(
+            "[[member]]\nname = \"mx{number}\"\nnode_number = {number}\n\
+             addresses = \"mx{number}.example:1027\"\n"
+        )
+    };
+    std::fs::write(&plan, format!("{}{}", member(1), member(2))).unwrap();
+    let out = directory.path().join("out");
+    let line = ["init", "--static", plan.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    let made = quarctl(directory.path(), &line);
+    assert!(made.text().contains("mx2"), "{made:?}");
+    assert!(!made.text().contains("QCEK"), "a key is on the screen");
+    assert!(out.join("mx1/etc/quard/member.key").exists());
+    let twice = quarctl(directory.path(), &line);
+    assert_eq!(twice.code, 1);
+    std::fs::write(&plan, format!("{}{}", member(1), member(3))).unwrap();
+    let extended = quarctl(directory.path(), &[&line[..], &["--extend"]].concat());
+    assert!(extended.text().contains("epoch 2"), "{extended:?}");
+    assert!(out.join("mx3/etc/quard/member.key").exists());
+    std::fs::write(&plan, "[[member]]\nname = \"mx1\"\n").unwrap();
+    let wrong = quarctl(directory.path(), &line);
+    assert_eq!(wrong.code, 1);
+    assert!(wrong.err.contains("node_number"), "{wrong:?}");
+}
+
+#[test]
+fn usage_and_completions_need_no_node() {
+    let nowhere = Path::new("/nowhere");
+    assert_eq!(quarctl(nowhere, &["ls", "--day", "yesterday"]).code, 2);
+    assert_eq!(quarctl(nowhere, &["explode"]).code, 2);
+    assert_eq!(quarctl(nowhere, &["import", "--help"]).code, 0);
+    let script = quarctl(nowhere, &["completions", "bash"]);
+    assert!(script.text().contains("release"), "{script:?}");
+    let absent = quarctl(nowhere, &["--json", "ls"]);
+    assert_eq!(absent.code, 1);
+    let error: Value = serde_json::from_str(&absent.err).unwrap();
+    assert!(error["error"].as_str().unwrap().contains("/nowhere"), "{error}");
+}
