@@ -1,8 +1,8 @@
 //! Who asks, and what they may do: the peer's uid on the control socket, a token on HTTP.
 //! Never compares a token in a time that tells how much of it fits, and never logs one.
 //!
-//! *Source*: RFC 6750 (bearer), RFC 7617 (basic; for clients that know nothing else, Rspamd among them:
-//! user is the token's name, password the token).
+//! *Source*: RFC 6750 (bearer), RFC 7617 (basic; for clients that know nothing else,
+//! Rspamd among them: user is the token's name, password the token).
 
 use super::Surface;
 use super::audit;

@@ -1,8 +1,8 @@
 //! Imports: the id that a message gets from what it is, whoever imports it.
-//! Never looks at a clock or at the node's own name: three nodes that import one tree make one copy.
+//! Never looks at a clock or at the node's name: three nodes that import one tree make one copy.
 //!
-//! The arrival of an import is a pure function of class, envelope, score, reason, instant and bytes: its
-//! author is [`MemberId::IMPORT`] and its node number 0.
+//! The arrival of an import is a pure function of class, envelope, score, reason, instant and
+//! bytes: its author is [`MemberId::IMPORT`] and its node number 0.
 
 use crate::daemon::view;
 use crate::intake::Mail;

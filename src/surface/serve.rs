@@ -80,7 +80,7 @@ impl Accepted {
     }
 }
 
-/// Serves until `stopping` is true or its sender is gone, and then until what was asked is answered.
+/// Serves until `stopping` is true or its sender is gone, then until what was asked is answered.
 pub(crate) async fn serve(
     listener: Listener,
     surface: Surface,

@@ -1,3 +1,8 @@
+//! Envelopes from queries and headers, the right ones and the wrong.
+
+//! What comes with a message, from each of the three places, and what is refused.
+//! Never a connection.
+
 use super::{Cover, SCORE_MAX, read};
 use crate::daemon::handle::Arrived;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri};
@@ -28,7 +33,8 @@ fn without_anything_it_is_spam_of_nobody_that_came_now() {
 
 #[test]
 fn takes_everything_from_the_query() {
-    let query = "class=virus&sender=%3C%3E&recipient=a%2Bb@example.org&recipient=%3Cc@example.org%3E\
+    let query = "class=virus&sender=%3C%3E&recipient=a%2Bb@example.org\
+                 &recipient=%3Cc@example.org%3E\
                  &queue_id=4ABC.1&client_address=192.0.2.1&helo=mx&reason=Eicar&score=-1.2345";
     let cover = cover(query, &[]).unwrap();
     assert_eq!(cover.class, Class::VIRUS);
@@ -70,7 +76,10 @@ fn takes_what_rspamds_metadata_exporter_sends() {
         ("x-rspamd-from", "=?UTF-8?Q?gr=C3=BC=C3=9Fe=40example.org?="),
         (
             "x-rspamd-symbols",
-            r#"[{"name":"R_LOW","score":0.5,"options":["a@example.org"]},{"name":"R_NONE","score":0.0},{"name":"R_HIGH","score":8.1}]"#,
+            concat!(
+                r#"[{"name":"R_LOW","score":0.5,"options":["a@example.org"]},"#,
+                r#"{"name":"R_NONE","score":0.0},{"name":"R_HIGH","score":8.1}]"#
+            ),
         ),
         ("x-rspamd-fuzzy", "[]"),
         ("x-rspamd-scan-time", "5"),

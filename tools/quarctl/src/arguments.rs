@@ -9,7 +9,7 @@ use quar_base::time::Day;
 use quard::intake::lmtp::address::is_mailbox;
 use std::path::PathBuf;
 
-/// Looks after a quarantine: lists, opens, releases and deletes messages, on any node for all nodes.
+/// Looks after a quarantine: lists, opens, releases and deletes messages, on any node for all.
 #[derive(Parser, Debug)]
 #[command(
     version,
@@ -72,9 +72,9 @@ FILE lists the members:
   location = \"Cape Town\"
 
 Examples:
-  quarctl init --static cluster.toml --out /root/quard-cluster
-      then copy /root/quard-cluster/mx1/* to / of mx1, and so on; keep authority/ safe and offline
-  quarctl init --static cluster.toml --out /root/quard-cluster --extend
+  quarctl init --static cluster.toml --out /srv/quard-cluster
+      then copy /srv/quard-cluster/mx1/* to / of mx1, and so on; keep authority/ safe and offline
+  quarctl init --static cluster.toml --out /srv/quard-cluster --extend
       after cluster.toml was changed: the next roster, and files for new members")]
 pub struct Init {
     /// File that lists the members
@@ -142,7 +142,8 @@ listed and left out; --class archive keeps them longer.
 
 With --format auto, a directory with cur/ and new/ is a maildir; of other directories and those
 below, *.eml and *.mbox are taken, all else is counted as skipped; a single file is an mbox if it
-begins with \"From \". An mbox is read as mboxrd: one > of \">From \", \">>From \" ... is taken away.
+begins with \"From \". An mbox is read as mboxrd: of \">From \", \">>From \" ... one > is taken
+away.
 
 Examples:
   quarctl import /var/spool/old-quarantine --format eml --class spam

@@ -112,7 +112,9 @@ impl Output {
 pub fn plain(text: &str) -> String {
     let is_steering = |c: char| {
         (c.is_control() && c != '\n')
-            || matches!(c, '\u{200e}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+            || ('\u{200e}'..='\u{200f}').contains(&c)
+            || ('\u{202a}'..='\u{202e}').contains(&c)
+            || ('\u{2066}'..='\u{2069}').contains(&c)
     };
     let shown = |c| if is_steering(c) { '\u{fffd}' } else { c };
     text.chars().map(shown).collect()

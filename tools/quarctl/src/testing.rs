@@ -1,4 +1,4 @@
-//! A cluster on disk for tests: two stopped nodes with real keys, and a way to run commands on them.
+//! A cluster on disk for tests: two stopped nodes with real keys, and commands run on them.
 //! Never a daemon.
 
 use crate::arguments::Arguments;

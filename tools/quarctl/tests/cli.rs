@@ -1,4 +1,4 @@
-//! `quarctl` as operators run it: its own process against real daemons, and against what they leave.
+//! `quarctl` as operators run it: its own process, against real daemons and what they leave.
 //! Never looks inside: exit codes, standard output and standard error are all there is.
 #![allow(clippy::unwrap_used)]
 

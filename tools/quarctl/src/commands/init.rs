@@ -66,7 +66,10 @@ fn extend(init: &Init, plan: &StaticPlan, output: &mut Output) -> anyhow::Result
 }
 
 fn members(all: &[CreatedMember]) -> Vec<serde_json::Value> {
-    let value = |member: &CreatedMember| json!({ "name": member.name, "id": member.id.to_string(), "root": member.root });
+    let value = |member: &CreatedMember| {
+        let (name, id, root) = (&member.name, member.id.to_string(), &member.root);
+        json!({ "name": name, "id": id, "root": root })
+    };
     all.iter().map(value).collect()
 }
 

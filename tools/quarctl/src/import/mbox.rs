@@ -1,9 +1,9 @@
 //! Mboxes: many messages in one file, taken apart at their From lines.
 //! Never keeps more than one message in memory, and of one that is too large nothing.
 //!
-//! The dialect is mboxrd: a message begins at a line `From ` at the start of the file or after an empty
-//! line, and ends before the empty line in front of the next; of lines `>From `, `>>From ` ... one `>` is
-//! taken away. mboxo differs only in that a `>From ` of the message itself loses its `>`.
+//! The dialect is mboxrd: a message begins at a line `From ` at the start of the file or after an
+//! empty line, and ends before the empty line in front of the next; of lines `>From `, `>>From `
+//! ... one `>` is taken away. mboxo differs only in that a `>From ` of the message itself loses its `>`.
 
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::time::{Day, Millis, UnixMillis};

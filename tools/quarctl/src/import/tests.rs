@@ -1,3 +1,8 @@
+//! Imports from end to end: counted, resumed, the same on every node.
+
+//! Imports into the stores of stopped nodes, from trees with known times.
+//! Never a daemon.
+
 use crate::failure::Ending;
 use crate::testing::Nodes;
 use std::fs::File;

@@ -1,3 +1,8 @@
+//! A stopped node, worked on through its own files.
+
+//! Commands on a stopped node's store, opened and closed between them.
+//! Never a daemon.
+
 use crate::failure::{Ending, ending_of, kind};
 use crate::testing::Nodes;
 use quar_base::class::Class;

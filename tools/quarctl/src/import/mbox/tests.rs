@@ -1,3 +1,8 @@
+//! Mailboxes cut into messages, byte for byte.
+
+//! Mboxes of every kind that people have, taken apart.
+//! Never a file.
+
 use super::{Item, Mbox, instant, sender};
 use proptest::prelude::{Strategy, prop_assert_eq, proptest};
 use quar_base::time::UnixMillis;
