@@ -27,7 +27,7 @@ impl Trail {
     pub(crate) fn end<T>(self, result: Result<T, Failure>) -> Result<T, Failure> {
         let Self { who, action, message } = self;
         let outcome = result.as_ref().map_or_else(Failure::kind, |_| "done");
-        tracing::info!(target: "audit", %who, action, message, outcome);
+        tracing::info!(target: "audit", %who, action, message_id = message, outcome);
         result
     }
 }
