@@ -78,8 +78,8 @@ impl SetView for StoreView<'_> {
 /// What was made durable, as the protocol pushes it.
 pub(crate) fn item_of(stored: &Stored) -> Option<Item> {
     match (&stored.record, &stored.body) {
-        (Some(record), body) => Some(Item::Record(record.clone(), body.as_ref().map(to_wire))),
-        (None, Some(body)) => Some(Item::Body(stored.bucket, to_wire(body))),
+        (Some(record), body) => Some(Item::Record(record.clone(), body.as_ref().and_then(to_wire))),
+        (None, Some(body)) => to_wire(body).map(|body| Item::Body(stored.bucket, body)),
         (None, None) => None,
     }
 }
@@ -104,11 +104,11 @@ fn load(store: &Store, name: ItemName) -> Option<Item> {
     match name {
         ItemName::Record(bucket, key) => {
             let (record, body) = store.item(bucket, &key).ok()??;
-            Some(Item::Record(record, body.as_ref().map(to_wire)))
+            Some(Item::Record(record, body.as_ref().and_then(to_wire)))
         }
         ItemName::Body(bucket, id) => {
             let body = store.body_for_peer(bucket, id).ok()??;
-            Some(Item::Body(bucket, to_wire(&body)))
+            Some(Item::Body(bucket, to_wire(&body)?))
         }
     }
 }
@@ -137,13 +137,14 @@ pub(crate) fn admit(
     admitted.map(|admitted| admitted.ticket)
 }
 
-fn to_wire(body: &CodedBody) -> quar_sync::CodedBody {
-    let CodedBody { id, raw_bytes, codec, bytes } = body.clone();
-    quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, bytes }
+/// A body as it travels: without a dictionary, which the peer may not have.
+fn to_wire(body: &CodedBody) -> Option<quar_sync::CodedBody> {
+    let CodedBody { id, raw_bytes, codec, bytes, .. } = body.without_dictionary().ok()?;
+    Some(quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, bytes })
 }
 
 fn from_wire(body: quar_sync::CodedBody) -> Result<CodedBody, Refusal> {
     let quar_sync::CodedBody { id, raw_bytes, codec, bytes } = body;
     let codec = Codec::from_number(codec).ok_or(Refusal::WrongBody)?;
-    Ok(CodedBody { id, raw_bytes, codec, bytes })
+    Ok(CodedBody { id, raw_bytes, codec, dictionary: None, bytes })
 }

@@ -23,3 +23,5 @@ pub const ROSTER_BYTES_MAX: usize = 256 << 10;
 pub const STAMP_AHEAD_MS_MAX: u64 = 48 * 3600 * 1000;
 /// Largest segment file, in bytes.
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
+/// Largest dictionary that bodies are coded with, in bytes.
+pub const DICTIONARY_BYTES_MAX: usize = 128 << 10;

@@ -8,6 +8,7 @@
 //! ```
 
 use crate::codec::{CodecError, CodedBody};
+use crate::dictionary::{Dictionary, DictionaryError, DictionaryId};
 use crate::error::Refusal;
 use crate::store::Store;
 use quar_base::action::Action;
@@ -18,6 +19,7 @@ use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::{MESSAGE_BYTES_MAX, STAMP_AHEAD_MS_MAX};
 use quar_base::record::{ActionHead, Head, Kind, Record};
 use quar_base::time::{DAY_SECONDS, UnixMillis};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Names one admitted item until its outcome is known.
@@ -109,7 +111,25 @@ impl Store {
     /// # Errors
     /// [`Refusal::TooLarge`].
     pub fn encode_body(&self, body: &[u8]) -> Result<CodedBody, Refusal> {
-        CodedBody::encode(body, &self.settings.id_key).map_err(too_large)
+        let dictionary = self.dictionaries.current();
+        let coded =
+            CodedBody::encode(body, dictionary, &self.settings.id_key).map_err(too_large)?;
+        self.dictionaries.learn(coded.id, body);
+        Ok(coded)
+    }
+
+    /// The dictionary of a peer, for the bodies that come with it.
+    ///
+    /// *Limits*: [`quar_base::limits::DICTIONARY_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// [`DictionaryError`] when the bytes are too many or do not hash to the id.
+    pub fn dictionary(
+        &self,
+        id: DictionaryId,
+        bytes: &Arc<[u8]>,
+    ) -> Result<Arc<Dictionary>, DictionaryError> {
+        self.dictionaries.take(id, bytes)
     }
 
     /// Takes a message that came in here.

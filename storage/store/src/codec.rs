@@ -1,23 +1,28 @@
 //! Coded bodies: one zstd frame each, or the plain bytes where that is shorter.
 //! Never trusts a stated length: decoding is bounded by it and the result must hash to the body's id.
 //!
-//! A body is coded once, by the node that caught it; disks and wires carry the same coded bytes.
+//! A body is coded once, by the node that caught it; disks and wires carry the same coded bytes,
+//! together with the dictionary that they need.
 
+use crate::dictionary::Dictionary;
 use crate::seal::IdKey;
 use quar_base::ids::BodyId;
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use std::cell::RefCell;
 use std::sync::Arc;
+use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 /// zstd's level for bodies as they come in; measured in docs/benchmarks.md, "Compression".
-const LEVEL: i32 = 3;
+pub(crate) const LEVEL: i32 = 3;
+/// Longer bodies are coded without a dictionary: they have context enough of their own.
+const DICTIONARY_BODY_BYTES_MAX: usize = 128 << 10;
 
 /// How a body's bytes are coded. Numbers are part of the formats.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Codec {
     /// The bytes themselves.
     Plain = 0,
-    /// One zstd frame.
+    /// One zstd frame, against a dictionary if there is one.
     Zstd = 1,
 }
 
@@ -42,6 +47,8 @@ pub struct CodedBody {
     pub raw_bytes: u32,
     /// How `bytes` are coded.
     pub codec: Codec,
+    /// What the frame was coded against.
+    pub dictionary: Option<Arc<Dictionary>>,
     /// The coded bytes.
     pub bytes: Arc<[u8]>,
 }
@@ -61,22 +68,44 @@ pub enum CodecError {
 }
 
 impl CodedBody {
-    /// Codes a body and computes its id.
+    /// Codes a body, against a dictionary if that helps, and computes its id.
     ///
     /// # Errors
     /// [`CodecError::TooLarge`] beyond [`MESSAGE_BYTES_MAX`].
-    pub fn encode(body: &[u8], id_key: &IdKey) -> Result<Self, CodecError> {
+    pub fn encode(
+        body: &[u8],
+        dictionary: Option<Arc<Dictionary>>,
+        id_key: &IdKey,
+    ) -> Result<Self, CodecError> {
         if body.len() > MESSAGE_BYTES_MAX {
             return Err(CodecError::TooLarge(body.len() as u64));
         }
+        Ok(Self::encode_with_id(body, id_key.body_id(body), dictionary))
+    }
+
+    fn encode_with_id(body: &[u8], id: BodyId, dictionary: Option<Arc<Dictionary>>) -> Self {
         let raw_bytes = u32::try_from(body.len()).expect("the limit fits 32 bits");
-        let id = id_key.body_id(body);
-        let packed = compress(body);
-        let (codec, bytes) = match packed {
-            Some(packed) if packed.len() < body.len() => (Codec::Zstd, packed.into()),
-            _ => (Codec::Plain, body.into()),
-        };
-        Ok(Self { id, raw_bytes, codec, bytes })
+        let dictionary = dictionary.filter(|_| body.len() <= DICTIONARY_BODY_BYTES_MAX);
+        let packed = compress(body, dictionary.as_deref());
+        match packed.filter(|packed| packed.len() < body.len()) {
+            Some(packed) => {
+                Self { id, raw_bytes, codec: Codec::Zstd, dictionary, bytes: packed.into() }
+            }
+            None => {
+                Self { id, raw_bytes, codec: Codec::Plain, dictionary: None, bytes: body.into() }
+            }
+        }
+    }
+
+    /// The same body, coded without a dictionary.
+    ///
+    /// # Errors
+    /// [`CodecError::Undecodable`].
+    pub fn without_dictionary(&self) -> Result<Self, CodecError> {
+        if self.dictionary.is_none() {
+            return Ok(self.clone());
+        }
+        Ok(Self::encode_with_id(&self.plain_bytes()?, self.id, None))
     }
 
     /// Decodes and checks the id.
@@ -89,38 +118,61 @@ impl CodedBody {
         if self.raw_bytes as usize > MESSAGE_BYTES_MAX {
             return Err(CodecError::TooLarge(self.raw_bytes.into()));
         }
-        let body = match self.codec {
-            Codec::Plain => self.bytes.to_vec(),
-            Codec::Zstd => decompress(&self.bytes, self.raw_bytes as usize)?,
-        };
-        if body.len() != self.raw_bytes as usize {
-            return Err(CodecError::Undecodable);
-        }
+        let body = self.plain_bytes()?;
         if id_key.body_id(&body) != self.id {
             return Err(CodecError::WrongId);
         }
         Ok(body)
     }
+
+    fn plain_bytes(&self) -> Result<Vec<u8>, CodecError> {
+        let length = self.raw_bytes as usize;
+        let body = match self.codec {
+            Codec::Plain => self.bytes.to_vec(),
+            Codec::Zstd => decompress(&self.bytes, length, self.dictionary.as_deref())?,
+        };
+        if body.len() == length { Ok(body) } else { Err(CodecError::Undecodable) }
+    }
 }
 
 thread_local! {
-    static COMPRESSOR: RefCell<Option<zstd::bulk::Compressor<'static>>> =
-        RefCell::new(zstd::bulk::Compressor::new(LEVEL).ok());
-    static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
-        RefCell::new(zstd::bulk::Decompressor::new().ok());
+    static COMPRESSOR: RefCell<Option<CCtx<'static>>> = RefCell::new(CCtx::try_create());
+    static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = RefCell::new(DCtx::try_create());
 }
 
 /// One zstd frame of the bytes; `None` when the library cannot allocate.
-pub(crate) fn compress(bytes: &[u8]) -> Option<Vec<u8>> {
-    COMPRESSOR.with_borrow_mut(|compressor| compressor.as_mut()?.compress(bytes).ok())
+pub(crate) fn compress(bytes: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
+    COMPRESSOR.with_borrow_mut(|context| {
+        let context = context.as_mut()?;
+        let mut frame = Vec::with_capacity(compress_bound(bytes.len()));
+        match dictionary {
+            Some(known) => context.compress_using_cdict(&mut frame, bytes, known.encoder()?),
+            None => context.compress(&mut frame, bytes, LEVEL),
+        }
+        .ok()?;
+        Some(frame)
+    })
 }
 
 /// The bytes of one zstd frame, at most `limit` of them.
-pub(crate) fn decompress(frame: &[u8], limit: usize) -> Result<Vec<u8>, CodecError> {
-    DECOMPRESSOR.with_borrow_mut(|decompressor| {
-        let decompressor = decompressor.as_mut().ok_or(CodecError::Undecodable)?;
-        decompressor.decompress(frame, limit).map_err(|_| CodecError::Undecodable)
-    })
+pub(crate) fn decompress(
+    frame: &[u8],
+    limit: usize,
+    dictionary: Option<&Dictionary>,
+) -> Result<Vec<u8>, CodecError> {
+    let decode = |context: &mut DCtx<'static>| {
+        let mut bytes = Vec::with_capacity(limit);
+        match dictionary {
+            Some(known) => {
+                context.decompress_using_ddict(&mut bytes, frame, known.decoder()?).ok()?
+            }
+            None => context.decompress(&mut bytes, frame).ok()?,
+        };
+        Some(bytes)
+    };
+    DECOMPRESSOR
+        .with_borrow_mut(|context| context.as_mut().and_then(decode))
+        .ok_or(CodecError::Undecodable)
 }
 
 #[cfg(test)]
@@ -136,13 +188,13 @@ mod tests {
     #[test]
     fn text_is_compressed_and_noise_is_not() {
         let text = b"Subject: buy now\r\n".repeat(50);
-        assert_eq!(CodedBody::encode(&text, &key()).unwrap().codec, Codec::Zstd);
-        assert_eq!(CodedBody::encode(b"x", &key()).unwrap().codec, Codec::Plain);
+        assert_eq!(CodedBody::encode(&text, None, &key()).unwrap().codec, Codec::Zstd);
+        assert_eq!(CodedBody::encode(b"x", None, &key()).unwrap().codec, Codec::Plain);
     }
 
     #[test]
     fn refuses_another_id_another_length_and_a_bomb() {
-        let good = CodedBody::encode(&b"a mail\r\n".repeat(30), &key()).unwrap();
+        let good = CodedBody::encode(&b"a mail\r\n".repeat(30), None, &key()).unwrap();
         let wrong_id = CodedBody { id: Default::default(), ..good.clone() };
         assert_eq!(wrong_id.decode(&key()), Err(CodecError::WrongId));
         let shorter = CodedBody { raw_bytes: good.raw_bytes - 1, ..good.clone() };
@@ -155,13 +207,13 @@ mod tests {
         #[test]
         fn every_body_decodes_byte_exact(body: Vec<u8>, repeat in 1usize..20) {
             let body = body.repeat(repeat);
-            let coded = CodedBody::encode(&body, &key()).unwrap();
+            let coded = CodedBody::encode(&body, None, &key()).unwrap();
             prop_assert_eq!(coded.decode(&key()), Ok(body));
         }
 
         #[test]
         fn no_changed_byte_decodes(at: usize, flip in 1u8..) {
-            let coded = CodedBody::encode(&b"Received: from mx\r\n".repeat(30), &key()).unwrap();
+            let coded = CodedBody::encode(&b"Received: from mx\r\n".repeat(30), None, &key()).unwrap();
             let mut bytes = coded.bytes.to_vec();
             let at = at % bytes.len();
             bytes[at] ^= flip;

@@ -229,7 +229,7 @@ impl Store {
                     }
                     Entry::Body(body) if kept.keeps_body(&body.id, &body)? => {
                         gathered += body.coded_bytes as usize;
-                        bodies.push(segment.body(&body)?);
+                        bodies.push(segment.body(&body, &self.dictionaries)?);
                     }
                     Entry::Record(_) | Entry::Body(_) => {}
                 }
@@ -385,7 +385,7 @@ fn visit_blocks(
 ) -> Result<(), BlockError> {
     segment.scan(Segment::FIRST_BLOCK, &mut |found| match found {
         Found::Entries { offset, entries, .. } => visit(offset, entries),
-        Found::Bodies { .. } | Found::Closing | Found::Damaged { .. } | Found::TornTail => Ok(()),
+        _ => Ok(()),
     })?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! bucket tree   'a' message key, action key   kind, and for deletes whom     12..
-//!               'b' body id (16 bytes)        place of the coded body        21
+//!               'b' body id (16 bytes)        place of the coded body        25
 //!               'd' digest (12 bytes)         resend guard: record key's     12 first bytes
 //!               'r' record key                place of the record            12
 //!               'w' body id, arrival's key    nothing: the arrival needs it  0
@@ -48,6 +48,8 @@ pub(crate) struct BodyPlace {
     pub(crate) start: u32,
     pub(crate) coded_bytes: u32,
     pub(crate) raw_bytes: u32,
+    /// Offset of its dictionary in the segment; 0 without one.
+    pub(crate) dictionary: u32,
     pub(crate) codec: Codec,
 }
 
@@ -190,6 +192,7 @@ impl BodyPlace {
             start: entry.start,
             coded_bytes: entry.coded_bytes,
             raw_bytes: entry.raw_bytes,
+            dictionary: entry.dictionary,
             codec: entry.codec,
         }
     }
@@ -202,14 +205,16 @@ impl BodyPlace {
             coded_bytes: self.coded_bytes,
             block: self.block.offset,
             start: self.start,
+            dictionary: self.dictionary,
             codec: self.codec,
         }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut value = Vec::with_capacity(21);
+        let mut value = Vec::with_capacity(25);
         let BlockPlace { segment, offset } = self.block;
-        for number in [segment, offset, self.start, self.coded_bytes, self.raw_bytes] {
+        let Self { start, coded_bytes, raw_bytes, dictionary, .. } = *self;
+        for number in [segment, offset, start, coded_bytes, raw_bytes, dictionary] {
             value.extend_from_slice(&number.to_le_bytes());
         }
         value.push(self.codec as u8);
@@ -220,9 +225,11 @@ impl BodyPlace {
         let mut numbers = Numbers(value);
         let block = BlockPlace { segment: numbers.u32()?, offset: numbers.u32()? };
         let (start, coded_bytes, raw_bytes) = (numbers.u32()?, numbers.u32()?, numbers.u32()?);
+        let dictionary = numbers.u32()?;
         let [codec] = numbers.take()?;
         let codec = Codec::from_number(codec)?;
-        numbers.0.is_empty().then_some(Self { block, start, coded_bytes, raw_bytes, codec })
+        let place = Self { block, start, coded_bytes, raw_bytes, dictionary, codec };
+        numbers.0.is_empty().then_some(place)
     }
 }
 
@@ -302,8 +309,9 @@ mod tests {
     #[test]
     fn values_decode_to_what_was_encoded_and_nothing_shorter_or_longer() {
         let record = RecordPlace { block: BLOCK, number: 4, kind: Kind::DELETED };
-        let body =
-            BodyPlace { block: BLOCK, start: 1, coded_bytes: 2, raw_bytes: 3, codec: Codec::Zstd };
+        let (start, coded_bytes, raw_bytes, dictionary) = (1, 2, 3, 4);
+        let codec = Codec::Zstd;
+        let body = BodyPlace { block: BLOCK, start, coded_bytes, raw_bytes, dictionary, codec };
         let mark = Watermark { end: 1 << 33, keys: 5, digest: u64::MAX, salt: [6; 8] };
         assert_eq!(RecordPlace::decode(&record.encode()), Some(record));
         assert_eq!(BodyPlace::decode(&body.encode()), Some(body));

@@ -12,6 +12,7 @@
 mod admit;
 mod codec;
 mod commit;
+mod dictionary;
 mod disk;
 mod erase;
 mod error;
@@ -34,6 +35,7 @@ mod wanted;
 pub use admit::{Admitted, Mail, Origin, Ticket};
 pub use codec::{Codec, CodecError, CodedBody};
 pub use commit::{Outcome, Stored};
+pub use dictionary::{Dictionary, DictionaryError, DictionaryId};
 pub use disk::{Disk, Entry, File, MemoryDisk, RealDisk};
 pub use erase::Erased;
 pub use error::{OpenError, ReadError, Refusal};

@@ -16,7 +16,9 @@ mod replay;
 use self::files::{finish_rewrites, list_segments};
 use self::replay::Replay;
 use crate::admit::Item;
+use crate::codec;
 use crate::commit::Outcome;
+use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::{Floors, FloorsDamaged};
@@ -140,6 +142,7 @@ impl Store {
             }),
             state: RwLock::new(state),
             readers: Mutex::new(HashMap::new()),
+            dictionaries: Dictionaries::new(settings.id_key.clone(), codec::LEVEL),
             has_failed: AtomicBool::new(false),
             tickets: AtomicU64::new(1),
             settings,
@@ -172,7 +175,7 @@ impl Store {
             }
             for entry in entries {
                 if is_newest(layout::body_key(&entry.id))? {
-                    bodies.extend(segment.body(&entry).ok());
+                    bodies.extend(segment.body(&entry, &self.dictionaries).ok());
                 }
             }
             if !newest.is_empty() || !bodies.is_empty() {
@@ -366,6 +369,7 @@ impl Loader<'_> {
             settings: self.settings,
             report,
             bodies: BTreeSet::new(),
+            dictionaries: BTreeSet::new(),
             start: mark.end.max(Segment::FIRST_BLOCK),
             last: None,
             error: None,

@@ -152,7 +152,7 @@ impl Store {
         let Some(segment) = self.segment(name)? else {
             return Ok(Err(BlockError::Damaged));
         };
-        Ok(segment.body(&place.entry(id)).map(Some))
+        Ok(segment.body(&place.entry(id), &self.dictionaries).map(Some))
     }
 
     /// An open segment; `None` when its file is gone or its header is damaged.

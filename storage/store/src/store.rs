@@ -2,6 +2,7 @@
 //! Never holds two locks at once but in the order in which they stand in [`Store`].
 
 use crate::admit::Submission;
+use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
 use crate::seal::{EncryptionKey, IdKey};
@@ -51,6 +52,7 @@ pub struct Store {
     pub(crate) committer: Mutex<Committer>,
     pub(crate) state: RwLock<State>,
     pub(crate) readers: Mutex<HashMap<SegmentName, Arc<Segment>>>,
+    pub(crate) dictionaries: Dictionaries,
     pub(crate) has_failed: AtomicBool,
     pub(crate) tickets: AtomicU64,
 }

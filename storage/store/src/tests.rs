@@ -1,5 +1,6 @@
 //! The store as a whole: what is acknowledged stays, what is deleted does not come back.
 
+mod dictionaries;
 mod erasing;
 
 use crate::{
@@ -114,7 +115,7 @@ pub(crate) fn mail(body: &[u8], recipients: usize) -> Mail {
             ..Envelope::default()
         },
         headers: Headers { subject: "Cheap Offer".into(), ..Headers::default() },
-        body: crate::CodedBody::encode(body, &IdKey::new([8; 32])).unwrap(),
+        body: crate::CodedBody::encode(body, None, &IdKey::new([8; 32])).unwrap(),
         score_milli: 9000,
         reason: "test".into(),
         origin: Origin::Caught,

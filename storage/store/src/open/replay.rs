@@ -19,6 +19,8 @@ pub(super) struct Replay<'a> {
     pub(super) report: &'a mut OpenReport,
     /// Bodies blocks found whole behind the watermark.
     pub(super) bodies: BTreeSet<u32>,
+    /// Dictionaries of which a copy was found whole behind the watermark.
+    pub(super) dictionaries: BTreeSet<u32>,
     pub(super) start: u64,
     pub(super) last: Option<LastCommit>,
     pub(super) error: Option<IndexError>,
@@ -29,6 +31,9 @@ impl Replay<'_> {
         match found {
             Found::Bodies { offset } => {
                 self.bodies.insert(offset);
+            }
+            Found::Dictionary { of } => {
+                self.dictionaries.insert(of);
             }
             Found::Damaged { from, to } => {
                 let path = self.name.path();
@@ -44,10 +49,13 @@ impl Replay<'_> {
     }
 
     fn take_entries(&mut self, offset: u32, end: u64, commit: u64, entries: Vec<Entry>) {
-        // A body whose block did not survive is not here, whatever its entry says.
+        // A body whose block or dictionary did not survive is not here, whatever its entry says.
+        let is_whole = |offset: u32, found: &BTreeSet<u32>| {
+            u64::from(offset) < self.start || found.contains(&offset)
+        };
         let survives = |entry: &Entry| match entry {
             Entry::Body(body) => {
-                u64::from(body.block) < self.start || self.bodies.contains(&body.block)
+                is_whole(body.block, &self.bodies) && is_whole(body.dictionary, &self.dictionaries)
             }
             Entry::Record(_) => true,
         };

@@ -8,7 +8,7 @@ use quar_base::record::Record;
 
 const TAG_RECORD: u8 = 1;
 const TAG_BODY: u8 = 2;
-const BODY_ENTRY_BYTES: usize = 32 + 4 * 4 + 1;
+const BODY_ENTRY_BYTES: usize = 32 + 5 * 4 + 1;
 
 /// Where one coded body lies: inside of a bodies block of the same segment.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct BodyEntry {
     pub(crate) block: u32,
     /// Offset of the coded bytes in the block's payload.
     pub(crate) start: u32,
+    /// Offset of the first copy of its dictionary in the file; 0 without one.
+    pub(crate) dictionary: u32,
     pub(crate) codec: Codec,
 }
 
@@ -60,7 +62,8 @@ impl Entry {
             Self::Body(body) => {
                 payload.push(TAG_BODY);
                 payload.extend_from_slice(&body.id.0);
-                for number in [body.raw_bytes, body.coded_bytes, body.block, body.start] {
+                let BodyEntry { raw_bytes, coded_bytes, block, start, dictionary, .. } = body;
+                for number in [raw_bytes, coded_bytes, block, start, dictionary] {
                     payload.extend_from_slice(&number.to_le_bytes());
                 }
                 payload.push(body.codec as u8);
@@ -107,6 +110,7 @@ fn decode_body(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
         coded_bytes: number(1),
         block: number(2),
         start: number(3),
+        dictionary: number(4),
         codec: Codec::from_number(fields[BODY_ENTRY_BYTES - 1]).ok_or(EntriesError)?,
     };
     let is_bounded = entry.raw_bytes as usize <= MESSAGE_BYTES_MAX

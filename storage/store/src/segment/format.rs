@@ -70,6 +70,8 @@ pub(crate) enum BlockKind {
     Bodies = 2,
     /// Numbers of the segments that this one replaces: the last block of a rewrite.
     Closing = 3,
+    /// A dictionary, after the offset of its first copy.
+    Dictionary = 4,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -186,6 +188,7 @@ impl BlockHeader {
             1 => BlockKind::Records,
             2 => BlockKind::Bodies,
             3 => BlockKind::Closing,
+            4 => BlockKind::Dictionary,
             _ => return None,
         };
         let header = Self {

@@ -8,6 +8,7 @@ use super::format::{
 };
 use super::{BodyEntry, SegmentName};
 use crate::codec::{CodedBody, decompress};
+use crate::dictionary::{Dictionaries, Dictionary};
 use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, KeyError};
 use quar_base::ids::ClusterId;
@@ -18,6 +19,7 @@ use std::sync::Arc;
 const SEARCH_BYTES: usize = 1 << 20;
 
 pub(crate) struct Segment {
+    name: SegmentName,
     file: Arc<dyn File>,
     header: SegmentHeader,
     cipher: BlockCipher,
@@ -60,6 +62,8 @@ pub(crate) enum Found {
     Entries { offset: u32, end: u64, commit: u64, entries: Vec<Entry> },
     /// A whole bodies block.
     Bodies { offset: u32 },
+    /// A copy of the dictionary whose first copy was written at `of`.
+    Dictionary { of: u32 },
     /// The last block of a rewrite.
     Closing,
     /// Bytes that are no valid block, with a valid block behind them.
@@ -91,7 +95,7 @@ impl Segment {
             return Err(OpenSegmentError::Misplaced);
         }
         let key = unwrap_key(&header, keys)?;
-        Ok(Self { file, header, cipher: BlockCipher::new(&key) })
+        Ok(Self { name, file, header, cipher: BlockCipher::new(&key) })
     }
 
     pub(crate) fn role(&self) -> SegmentRole {
@@ -125,7 +129,11 @@ impl Segment {
     }
 
     /// One coded body out of its bodies block. Its id is not checked here but when it is decoded.
-    pub(crate) fn body(&self, entry: &BodyEntry) -> Result<CodedBody, BlockError> {
+    pub(crate) fn body(
+        &self,
+        entry: &BodyEntry,
+        dictionaries: &Dictionaries,
+    ) -> Result<CodedBody, BlockError> {
         let header = self.header_at(entry.block.into())?.ok_or(BlockError::Damaged)?;
         let payload = self.payload(&header)?;
         let start = entry.start as usize;
@@ -133,12 +141,49 @@ impl Segment {
             .get(start..start.saturating_add(entry.coded_bytes as usize))
             .filter(|_| header.kind == BlockKind::Bodies)
             .ok_or(BlockError::Damaged)?;
+        let dictionary = match entry.dictionary {
+            0 => None,
+            offset => Some(self.dictionary(offset, dictionaries)?),
+        };
         Ok(CodedBody {
             id: entry.id,
             raw_bytes: entry.raw_bytes,
             codec: entry.codec,
+            dictionary,
             bytes: coded.into(),
         })
+    }
+
+    fn dictionary(
+        &self,
+        offset: u32,
+        dictionaries: &Dictionaries,
+    ) -> Result<Arc<Dictionary>, BlockError> {
+        let place = (self.name, offset);
+        if let Some(loaded) = dictionaries.at(place) {
+            return Ok(loaded);
+        }
+        let bytes = match self.dictionary_at(offset.into(), offset) {
+            Err(BlockError::Damaged) => {
+                let second = self.next_valid(u64::from(offset) + BLOCK_ALIGNMENT)?;
+                self.dictionary_at(second.ok_or(BlockError::Damaged)?, offset)
+            }
+            first => first,
+        }?;
+        Ok(dictionaries.keep_at(place, bytes))
+    }
+
+    /// The copy at `at` of the dictionary whose first copy was written at `of`.
+    fn dictionary_at(&self, at: u64, of: u32) -> Result<Vec<u8>, BlockError> {
+        let header = self.header_at(at)?.ok_or(BlockError::Damaged)?;
+        if header.kind != BlockKind::Dictionary {
+            return Err(BlockError::Damaged);
+        }
+        let payload = self.payload(&header)?;
+        match payload.split_first_chunk::<4>() {
+            Some((first, bytes)) if *first == of.to_le_bytes() => Ok(bytes.to_vec()),
+            _ => Err(BlockError::Damaged),
+        }
     }
 
     /// Numbers of the segments that a rewrite replaces; `None` when it was never closed.
@@ -176,7 +221,7 @@ impl Segment {
                     visit(found)?;
                     at = next;
                 }
-                None => match self.next_valid(at + BLOCK_ALIGNMENT, length)? {
+                None => match self.next_valid(at + BLOCK_ALIGNMENT)? {
                     Some(next) => {
                         visit(Found::Damaged { from: at, to: next })?;
                         at = next;
@@ -207,6 +252,10 @@ impl Segment {
         let found = match header.kind {
             BlockKind::Bodies => Found::Bodies { offset },
             BlockKind::Closing => Found::Closing,
+            BlockKind::Dictionary => match payload.first_chunk() {
+                Some(of) => Found::Dictionary { of: u32::from_le_bytes(*of) },
+                None => return Ok(None),
+            },
             BlockKind::Records => match Entry::decode_all(&payload) {
                 Ok(entries) => Found::Entries { offset, end, commit, entries },
                 Err(EntriesError) => return Ok(None),
@@ -233,7 +282,7 @@ impl Segment {
         let head = header.encode(&self.header.salt);
         self.cipher.open(header.offset, &head, &mut payload).map_err(|_| BlockError::Damaged)?;
         if header.is_compressed {
-            payload = decompress(&payload, header.plain_bytes as usize)
+            payload = decompress(&payload, header.plain_bytes as usize, None)
                 .map_err(|_| BlockError::Damaged)?;
         }
         if payload.len() == header.plain_bytes as usize {
@@ -244,7 +293,8 @@ impl Segment {
     }
 
     /// The first offset from `from` on where a block header is valid.
-    fn next_valid(&self, from: u64, length: u64) -> Result<Option<u64>, BlockError> {
+    fn next_valid(&self, from: u64) -> Result<Option<u64>, BlockError> {
+        let length = self.file.length()?;
         let mut window = vec![0; SEARCH_BYTES];
         let mut at = from.next_multiple_of(BLOCK_ALIGNMENT);
         while at < length {

@@ -3,6 +3,7 @@
 
 mod damage;
 mod headers;
+mod shared;
 
 use super::format::{
     BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BlockHeader, BlockKind, HeaderError, KeySlot,
@@ -12,6 +13,7 @@ use super::{
     BodyEntry, Entry, Found, Maker, OpenSegmentError, Segment, SegmentName, SegmentWriter,
 };
 use crate::codec::{Codec, CodedBody};
+use crate::dictionary::Dictionaries;
 use crate::disk::{Disk, MemoryDisk};
 use crate::seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -34,6 +36,10 @@ fn key(epoch: u32) -> EncryptionKey {
 
 fn id_key() -> IdKey {
     IdKey::new([8; 32])
+}
+
+fn dictionaries() -> Dictionaries {
+    Dictionaries::new(id_key(), 3)
 }
 
 fn writer_under(
@@ -91,7 +97,7 @@ fn body(rng: &mut Rng, length: usize) -> CodedBody {
     } else {
         noise(rng, length)
     };
-    CodedBody::encode(&plain, &id_key()).unwrap()
+    CodedBody::encode(&plain, None, &id_key()).unwrap()
 }
 
 /// What one append wrote, as a scan must give it back.
@@ -142,6 +148,7 @@ enum Seen {
     Entries(u32, u64, Vec<Entry>),
     Bodies(u32),
     Closing,
+    Dictionary(u32),
     Damaged(u64, u64),
     TornTail,
 }
@@ -156,6 +163,7 @@ fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
                 }
                 Found::Bodies { offset } => Seen::Bodies(offset),
                 Found::Closing => Seen::Closing,
+                Found::Dictionary { of } => Seen::Dictionary(of),
                 Found::Damaged { from, to } => Seen::Damaged(from, to),
                 Found::TornTail => Seen::TornTail,
             });
@@ -245,11 +253,12 @@ fn golden_bytes_of_entries() {
         coded_bytes: 0x0304,
         block: 0x0506,
         start: 0x0708,
+        dictionary: 0x090a,
         codec: Codec::Zstd,
     };
     let mut payload = Vec::new();
     Entry::Body(entry).encode(&mut payload);
-    let digits = format!("02{}0201000004030000060500000807000001", "b1".repeat(32));
+    let digits = format!("02{}020100000403000006050000080700000a09000001", "b1".repeat(32));
     assert_eq!(hex(&payload), digits);
     let record = arrival(&mut Rng::from_seed([1; 32]), 3);
     let mut payload = Vec::new();
@@ -268,6 +277,7 @@ fn golden_bytes_of_a_small_segment() {
         id: id_key().body_id(&noise),
         raw_bytes: 100,
         codec: Codec::Plain,
+        dictionary: None,
         bytes: noise.into(),
     };
     let [one, two] = [arrival(rng, 64), action(rng)];
@@ -278,7 +288,7 @@ fn golden_bytes_of_a_small_segment() {
     assert_eq!(bytes.len(), 872);
     assert_eq!(
         blake3::hash(&bytes).to_hex().as_str(),
-        "fba1a21123cff8ae3450a8875807aebb01e024d0e9488066897ca3874f31221f"
+        "f70924222ef088f738cf98813bec501eb8539a3d2c8fcc8cee15b2a0538a0640"
     );
 }
 

@@ -8,11 +8,13 @@ use super::format::{
 };
 use super::{BodyEntry, SegmentName, bucket_directory};
 use crate::codec::{CodedBody, compress};
+use crate::dictionary::{Dictionary, DictionaryId};
 use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, TAG_BYTES};
 use quar_base::ids::{ClusterId, MemberId};
 use quar_base::record::Record;
 use quar_base::rng::Rng;
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 
@@ -22,6 +24,9 @@ const BODIES_BLOCK_BYTES: usize = 256 << 10;
 const RECORDS_BLOCK_ENTRIES: usize = 4096;
 /// Plain bytes after which a records block is closed.
 const RECORDS_BLOCK_BYTES: usize = 1 << 20;
+/// Coded bytes of bodies that a segment takes in before it takes a dictionary, and before each
+/// further one: what a dictionary costs stays small beside what it is for.
+pub(crate) const DICTIONARY_AFTER_BYTES: usize = 512 << 10;
 
 pub(crate) struct SegmentWriter {
     name: SegmentName,
@@ -29,6 +34,10 @@ pub(crate) struct SegmentWriter {
     header: SegmentHeader,
     cipher: BlockCipher,
     end: u64,
+    /// Dictionaries that the segment holds, with the offset of their first copies.
+    dictionaries: Vec<(DictionaryId, u32)>,
+    /// Coded bytes of bodies since the last dictionary.
+    bytes_since_dictionary: usize,
 }
 
 /// A records block that was appended: its offset and its entries.
@@ -73,7 +82,9 @@ impl SegmentWriter {
         file.sync_data()?;
         disk.sync_dir(&directory)?;
         let end = bytes.len() as u64;
-        Ok(Self { name, file, header, cipher: BlockCipher::new(&key), end })
+        let cipher = BlockCipher::new(&key);
+        let (dictionaries, bytes_since_dictionary) = (Vec::new(), 0);
+        Ok(Self { name, file, header, cipher, end, dictionaries, bytes_since_dictionary })
     }
 
     pub(crate) fn name(&self) -> SegmentName {
@@ -91,6 +102,9 @@ impl SegmentWriter {
 
     /// Writes bodies, then the records block that says where they lie, in one write.
     ///
+    /// Bodies whose dictionary the segment does not hold, and is too small to take, are coded
+    /// without one.
+    ///
     /// After an error the segment's tail is undefined: the caller starts another segment.
     pub(crate) fn append(
         &mut self,
@@ -99,7 +113,8 @@ impl SegmentWriter {
         bodies: &[&CodedBody],
     ) -> io::Result<Vec<RecordsBlock>> {
         let mut draft = Draft { writer: self, commit, bytes: Vec::new() };
-        let bodies = draft.push_bodies(bodies);
+        let bodies = draft.settle_dictionaries(bodies)?;
+        let bodies = draft.push_bodies(&bodies);
         let blocks = draft.push_records(&bodies, records);
         let bytes = draft.bytes;
         self.file.write_at(&bytes, self.end)?;
@@ -125,7 +140,7 @@ impl SegmentWriter {
 
 /// The bytes of one append, while they are put together.
 struct Draft<'a> {
-    writer: &'a SegmentWriter,
+    writer: &'a mut SegmentWriter,
     commit: u64,
     bytes: Vec<u8>,
 }
@@ -135,14 +150,52 @@ impl Draft<'_> {
         self.writer.end + self.bytes.len() as u64
     }
 
-    fn push_bodies(&mut self, bodies: &[&CodedBody]) -> Vec<BodyEntry> {
+    /// The bodies as they are to be written, each with the place of its dictionary or 0.
+    fn settle_dictionaries<'b>(
+        &mut self,
+        bodies: &[&'b CodedBody],
+    ) -> io::Result<Vec<(Cow<'b, CodedBody>, u32)>> {
+        let mut settled = Vec::with_capacity(bodies.len());
+        for &body in bodies {
+            let place = body.dictionary.as_deref().and_then(|needed| self.dictionary(needed));
+            let body = match (&body.dictionary, place) {
+                (Some(_), None) => Cow::Owned(body.without_dictionary().map_err(io::Error::other)?),
+                _ => Cow::Borrowed(body),
+            };
+            self.writer.bytes_since_dictionary += body.bytes.len();
+            settled.push((body, place.unwrap_or(0)));
+        }
+        Ok(settled)
+    }
+
+    /// Where a dictionary lies in this segment; `None` when it does not and should not yet.
+    fn dictionary(&mut self, needed: &Dictionary) -> Option<u32> {
+        let held = self.writer.dictionaries.iter().find(|(id, _)| *id == needed.id());
+        if let Some((_, offset)) = held {
+            return Some(*offset);
+        }
+        if self.writer.bytes_since_dictionary < DICTIONARY_AFTER_BYTES {
+            return None;
+        }
+        let offset = offset_in_file(self.next_offset());
+        // All bodies that are coded with it hang on it: it is there twice.
+        for _ in 0..2 {
+            let payload = [&offset.to_le_bytes()[..], needed.bytes()].concat();
+            self.push_block(BlockKind::Dictionary, 1, payload);
+        }
+        self.writer.dictionaries.push((needed.id(), offset));
+        self.writer.bytes_since_dictionary = 0;
+        Some(offset)
+    }
+
+    fn push_bodies(&mut self, bodies: &[(Cow<'_, CodedBody>, u32)]) -> Vec<BodyEntry> {
         let mut entries = Vec::with_capacity(bodies.len());
         let mut rest = bodies;
         while !rest.is_empty() {
             let block = offset_in_file(self.next_offset());
             let mut payload = Vec::new();
             let mut taken = 0;
-            while let Some(body) = rest.get(taken) {
+            while let Some((body, dictionary)) = rest.get(taken) {
                 if taken > 0 && payload.len() + body.bytes.len() > BODIES_BLOCK_BYTES {
                     break;
                 }
@@ -152,6 +205,7 @@ impl Draft<'_> {
                     coded_bytes: offset_in_file(body.bytes.len() as u64),
                     block,
                     start: offset_in_file(payload.len() as u64),
+                    dictionary: *dictionary,
                     codec: body.codec,
                 });
                 payload.extend_from_slice(&body.bytes);
@@ -186,7 +240,10 @@ impl Draft<'_> {
     fn push_block(&mut self, kind: BlockKind, items: usize, plain: Vec<u8>) {
         let offset = self.next_offset();
         let plain_bytes = offset_in_file(plain.len() as u64);
-        let packed = if kind == BlockKind::Records { compress(&plain) } else { None };
+        let packed = match kind {
+            BlockKind::Records | BlockKind::Dictionary => compress(&plain, None),
+            BlockKind::Bodies | BlockKind::Closing => None,
+        };
         let is_compressed = packed.as_ref().is_some_and(|packed| packed.len() < plain.len());
         let mut payload = if is_compressed { packed.unwrap_or_default() } else { plain };
         let header = BlockHeader {

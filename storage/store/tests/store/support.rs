@@ -127,7 +127,7 @@ pub fn mail(body: &[u8], recipients: usize) -> Mail {
             ..Envelope::default()
         },
         headers: Headers { subject: "Cheap Offer".into(), ..Headers::default() },
-        body: CodedBody::encode(body, &id_key()).unwrap(),
+        body: CodedBody::encode(body, None, &id_key()).unwrap(),
         score_milli: 9000,
         reason: "test".into(),
         origin: Origin::Caught,

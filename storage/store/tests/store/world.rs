@@ -313,7 +313,7 @@ impl Item {
         Self {
             id: record.message(),
             record,
-            coded: CodedBody::encode(&bytes, &id_key()).unwrap(),
+            coded: CodedBody::encode(&bytes, None, &id_key()).unwrap(),
             bytes,
             recipients,
             mail: is_own.then_some(mail),

@@ -3,7 +3,7 @@
 
 use super::{
     BUCKET, CLUSTER, Entry, NAME, Seen, Written, append, append_random, arrival, blocks_of, body,
-    entries_of, key, noise, open, scan, writer, writer_under,
+    dictionaries, entries_of, key, noise, open, scan, writer, writer_under,
 };
 use crate::disk::{Disk, MemoryDisk};
 use crate::segment::format::BlockHeader;
@@ -242,7 +242,7 @@ fn check_bodies(segment: &Segment, written: &[Written]) {
             Entry::Record(_) => None,
         });
         for (place, body) in places.zip(&one.bodies) {
-            if let Ok(read) = segment.body(place) {
+            if let Ok(read) = segment.body(place, &dictionaries()) {
                 assert_eq!(read, *body);
             }
         }

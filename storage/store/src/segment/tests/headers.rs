@@ -88,7 +88,7 @@ fn a_body_that_fills_no_block_gets_one_of_its_own() {
     let rng = &mut Rng::from_seed([7; 32]);
     let mut writer = writer(&disk, rng);
     let bodies: Vec<_> = [10, 300_000, 10, 250_000, 20_000]
-        .map(|length| CodedBody::encode(&noise(rng, length), &id_key()).unwrap())
+        .map(|length| CodedBody::encode(&noise(rng, length), None, &id_key()).unwrap())
         .into();
     let written = append(&mut writer, 1, Vec::new(), bodies);
     let blocks = scan(&open(&disk)).iter().filter(|one| matches!(one, Seen::Bodies(_))).count();
@@ -106,7 +106,7 @@ fn check_bodies(segment: &Segment, written: &Written) {
         .collect();
     assert_eq!(places.len(), written.bodies.len());
     for (place, body) in places.iter().zip(&written.bodies) {
-        assert_eq!(segment.body(place).unwrap(), *body);
+        assert_eq!(segment.body(place, &dictionaries()).unwrap(), *body);
     }
 }
 
@@ -235,6 +235,7 @@ proptest! {
             coded_bytes: 6,
             block: 7,
             start: 8,
+            dictionary: 9,
             codec: Codec::Plain,
         };
         let mut payload = Vec::new();
@@ -254,7 +255,7 @@ proptest! {
             }
         }
         let cut = cut % whole.len();
-        let ends = [0, 50, 50 + 5 + 57];
+        let ends = [0, 54, 54 + 5 + 57];
         prop_assert_eq!(Entry::decode_all(&whole[..cut]).is_ok(), ends.contains(&cut));
     }
 }

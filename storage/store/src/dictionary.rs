@@ -1,0 +1,183 @@
+//! Dictionaries: text that many mails share, against which small bodies are coded.
+//! Never holds a line that fewer than three different mails had in common.
+//!
+//! ```text
+//! bodies that come in ─► samples ─► shared lines ─► trained ─► current: new bodies are coded with it
+//! segments, peers ─► known: the newest few, each loaded once
+//! ```
+//! A segment holds every dictionary that its bodies need (docs/formats.md, "Dictionary").
+
+mod train;
+
+use crate::seal::IdKey;
+use crate::segment::SegmentName;
+use quar_base::ids::BodyId;
+use quar_base::limits::DICTIONARY_BYTES_MAX;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock};
+use train::Samples;
+use zstd::zstd_safe::{CDict, DDict};
+
+/// Keyed hash of a dictionary's bytes.
+pub type DictionaryId = [u8; 16];
+
+/// Dictionaries kept in memory: at most so many, the last used longest.
+const LOADED_MAX: usize = 32;
+
+/// One dictionary.
+pub struct Dictionary {
+    id: DictionaryId,
+    bytes: Arc<[u8]>,
+    level: i32,
+    encoder: OnceLock<Option<CDict<'static>>>,
+    decoder: OnceLock<Option<DDict<'static>>>,
+}
+
+impl Dictionary {
+    /// Keyed hash of the bytes.
+    #[must_use]
+    pub fn id(&self) -> DictionaryId {
+        self.id
+    }
+
+    /// What the dictionary is made of.
+    #[must_use]
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
+    /// `None` when the library cannot use the bytes, or cannot allocate.
+    pub(crate) fn encoder(&self) -> Option<&CDict<'static>> {
+        self.encoder.get_or_init(|| CDict::try_create(&self.bytes, self.level)).as_ref()
+    }
+
+    /// `None` when the library cannot use the bytes, or cannot allocate.
+    pub(crate) fn decoder(&self) -> Option<&DDict<'static>> {
+        self.decoder.get_or_init(|| DDict::try_create(&self.bytes)).as_ref()
+    }
+}
+
+impl PartialEq for Dictionary {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for Dictionary {}
+
+impl std::fmt::Debug for Dictionary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Dictionary of {} bytes", self.bytes.len())
+    }
+}
+
+/// Bytes that are no dictionary of the stated id.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("dictionary is longer than {DICTIONARY_BYTES_MAX} bytes, or does not hash to its id")]
+pub struct DictionaryError;
+
+/// All dictionaries that a store works with.
+pub(crate) struct Dictionaries {
+    key: IdKey,
+    level: i32,
+    current: RwLock<Option<Arc<Dictionary>>>,
+    samples: Mutex<Samples>,
+    /// The newest last; those of a segment with their place.
+    loaded: Mutex<VecDeque<Loaded>>,
+}
+
+struct Loaded {
+    place: Option<(SegmentName, u32)>,
+    dictionary: Arc<Dictionary>,
+}
+
+const PROOF: &str = "no holder of this lock panics";
+
+impl Dictionaries {
+    /// Of a cluster with this key of body ids; bodies are coded at a level of zstd.
+    pub(crate) fn new(key: IdKey, level: i32) -> Self {
+        Self {
+            key,
+            level,
+            current: RwLock::new(None),
+            samples: Mutex::new(Samples::default()),
+            loaded: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// What a new body is coded with.
+    pub(crate) fn current(&self) -> Option<Arc<Dictionary>> {
+        self.current.read().expect(PROOF).clone()
+    }
+
+    /// Learns from a body that came in; now and then that makes a new dictionary, in this thread.
+    pub(crate) fn learn(&self, id: BodyId, body: &[u8]) {
+        let gathered = self.samples.lock().expect(PROOF).add(id, body);
+        let trained = gathered.and_then(|samples| train::train(&samples));
+        if let Some(bytes) = trained {
+            let dictionary = Arc::new(self.make(bytes.into()));
+            tracing::debug!(bytes = dictionary.bytes.len(), "trained a dictionary");
+            *self.current.write().expect(PROOF) = Some(dictionary);
+        }
+    }
+
+    /// The dictionary with these bytes, which may come from a peer.
+    pub(crate) fn take(
+        &self,
+        id: DictionaryId,
+        bytes: &Arc<[u8]>,
+    ) -> Result<Arc<Dictionary>, DictionaryError> {
+        if let Some(known) = self.find(|loaded| loaded.dictionary.id == id) {
+            return Ok(known);
+        }
+        if bytes.len() > DICTIONARY_BYTES_MAX {
+            return Err(DictionaryError);
+        }
+        let dictionary = self.make(bytes.clone());
+        if dictionary.id != id {
+            return Err(DictionaryError);
+        }
+        Ok(self.keep(None, dictionary))
+    }
+
+    /// The dictionary at a place in a segment, if it is in memory.
+    pub(crate) fn at(&self, place: (SegmentName, u32)) -> Option<Arc<Dictionary>> {
+        self.find(|loaded| loaded.place == Some(place))
+    }
+
+    /// Keeps the dictionary that was read at a place.
+    pub(crate) fn keep_at(&self, place: (SegmentName, u32), bytes: Vec<u8>) -> Arc<Dictionary> {
+        let dictionary = self.make(bytes.into());
+        self.keep(Some(place), dictionary)
+    }
+
+    fn make(&self, bytes: Arc<[u8]>) -> Dictionary {
+        let id = self.key.digest("dictionary", &bytes);
+        let (encoder, decoder) = (OnceLock::new(), OnceLock::new());
+        Dictionary { id, bytes, level: self.level, encoder, decoder }
+    }
+
+    fn find(&self, wanted: impl Fn(&Loaded) -> bool) -> Option<Arc<Dictionary>> {
+        let mut loaded = self.loaded();
+        let at = loaded.iter().position(wanted)?;
+        let found = loaded.remove(at)?;
+        let dictionary = found.dictionary.clone();
+        loaded.push_back(found);
+        Some(dictionary)
+    }
+
+    fn keep(&self, place: Option<(SegmentName, u32)>, dictionary: Dictionary) -> Arc<Dictionary> {
+        let mut loaded = self.loaded();
+        let same = loaded.iter().find(|known| known.dictionary.id == dictionary.id);
+        let dictionary = same.map_or_else(|| Arc::new(dictionary), |same| same.dictionary.clone());
+        loaded.push_back(Loaded { place, dictionary: dictionary.clone() });
+        if loaded.len() > LOADED_MAX {
+            loaded.pop_front();
+        }
+        dictionary
+    }
+
+    fn loaded(&self) -> MutexGuard<'_, VecDeque<Loaded>> {
+        self.loaded.lock().expect(PROOF)
+    }
+}

@@ -1,0 +1,113 @@
+//! Training: samples of what comes in, and the lines that they share.
+//! Never remembers a sample longer than until the next training.
+
+use quar_base::ids::BodyId;
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+/// Bytes of a trained dictionary; larger ones gain under 2% (docs/benchmarks.md, "Compression").
+const TRAINED_BYTES: usize = 64 << 10;
+/// First bytes of a body that are kept as its sample.
+const SAMPLE_BYTES: usize = 16 << 10;
+/// Different bodies in the first training, so that a day's mail soon profits, and in all later ones.
+const FIRST_SAMPLES: usize = 300;
+const LATER_SAMPLES: usize = 1200;
+/// After the second training one body in so many is a sample.
+const LATER_EVERY: u64 = 16;
+/// A line is shared when so many different bodies have it.
+const SHARED_BY: usize = 3;
+
+/// Bodies gathered for the next training.
+#[derive(Default)]
+pub(super) struct Samples {
+    bodies: Vec<Vec<u8>>,
+    ids: BTreeSet<BodyId>,
+    trainings: u32,
+    seen: u64,
+}
+
+impl Samples {
+    /// Takes a body into account; returns all samples when there are enough.
+    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) -> Option<Vec<Vec<u8>>> {
+        self.seen += 1;
+        let is_sampled = self.trainings < 2 || self.seen.is_multiple_of(LATER_EVERY);
+        if !is_sampled || !self.ids.insert(id) {
+            return None;
+        }
+        self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
+        let enough = if self.trainings == 0 { FIRST_SAMPLES } else { LATER_SAMPLES };
+        if self.bodies.len() < enough {
+            return None;
+        }
+        self.trainings = self.trainings.saturating_add(1);
+        self.ids.clear();
+        Some(std::mem::take(&mut self.bodies))
+    }
+}
+
+/// A dictionary of what the samples share; `None` when that is too little.
+pub(super) fn train(samples: &[Vec<u8>]) -> Option<Vec<u8>> {
+    let shared = shared_lines(samples);
+    zstd::dict::from_samples(&shared, TRAINED_BYTES).ok()
+}
+
+/// The samples without the lines that fewer than [`SHARED_BY`] of them have.
+fn shared_lines(samples: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let mut counts: HashMap<&[u8], usize> = HashMap::new();
+    for sample in samples {
+        let lines: HashSet<&[u8]> = lines(sample).collect();
+        lines.into_iter().for_each(|line| *counts.entry(line).or_default() += 1);
+    }
+    let is_shared = |line: &&[u8]| counts.get(*line).is_some_and(|count| *count >= SHARED_BY);
+    let kept = samples.iter().map(|sample| lines(sample).filter(is_shared).collect::<Vec<_>>());
+    kept.map(|lines| lines.concat()).filter(|kept| !kept.is_empty()).collect()
+}
+
+fn lines(sample: &[u8]) -> impl Iterator<Item = &[u8]> {
+    sample.split_inclusive(|byte| *byte == b'\n')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_SAMPLES, LATER_EVERY, LATER_SAMPLES, Samples, shared_lines, train};
+    use quar_base::ids::BodyId;
+
+    fn id(number: usize) -> BodyId {
+        let mut id = [0; 32];
+        id[..8].copy_from_slice(&number.to_le_bytes());
+        BodyId(id)
+    }
+
+    #[test]
+    fn a_line_of_one_or_two_mails_is_in_no_dictionary() {
+        let mail = |secret: &str| format!("From: x\r\n{secret}\r\nBuy now\r\n").into_bytes();
+        let samples = [mail("pin 1234"), mail("pin 1234"), mail("pin 99")];
+        let shared = shared_lines(&samples).concat();
+        assert_eq!(shared, b"From: x\r\nBuy now\r\n".repeat(3));
+    }
+
+    #[test]
+    fn a_body_that_comes_three_times_shares_nothing_with_itself() {
+        let mut samples = Samples::default();
+        for number in 0..FIRST_SAMPLES - 1 {
+            assert!(samples.add(id(number), b"x").is_none());
+            assert!(samples.add(id(number), b"x").is_none());
+        }
+        assert_eq!(samples.add(id(FIRST_SAMPLES), b"x").unwrap().len(), FIRST_SAMPLES);
+    }
+
+    #[test]
+    fn later_trainings_sample_sparsely() {
+        let mut samples = Samples::default();
+        let trained: Vec<usize> =
+            (0..30_000).filter(|number| samples.add(id(*number), b"x").is_some()).collect();
+        let second = FIRST_SAMPLES + LATER_SAMPLES;
+        let between = LATER_EVERY as usize * LATER_SAMPLES;
+        assert_eq!(trained[..2], [FIRST_SAMPLES - 1, second - 1]);
+        assert!(trained[2].abs_diff(second + between) <= LATER_EVERY as usize);
+    }
+
+    #[test]
+    fn too_little_to_share_makes_no_dictionary() {
+        assert_eq!(train(&[b"one\n".to_vec(), b"two\n".to_vec()]), None);
+    }
+}

@@ -1,0 +1,99 @@
+//! Dictionaries in a segment: when it takes one, and what is left when a copy is damaged.
+
+use super::{NAME, dictionaries, id_key, noise, open, scan, writer};
+use crate::codec::CodedBody;
+use crate::dictionary::{Dictionaries, Dictionary};
+use crate::disk::MemoryDisk;
+use crate::segment::tests::Seen;
+use crate::segment::writer::DICTIONARY_AFTER_BYTES;
+use crate::segment::{BlockError, BodyEntry, Entry, SegmentWriter};
+use quar_base::rng::Rng;
+use std::sync::Arc;
+
+const COMMON: &[u8] =
+    b"X-Spam-Status: yes, score=9 required=5 tests=BAYES_99\r\nBuy now, dear friend\r\n";
+
+fn dictionary(known: &Dictionaries, text: &[u8]) -> Arc<Dictionary> {
+    let bytes: Arc<[u8]> = text.into();
+    known.take(id_key().digest("dictionary", &bytes), &bytes).unwrap()
+}
+
+fn coded(number: u32, dictionary: &Arc<Dictionary>) -> (Vec<u8>, CodedBody) {
+    let body = [COMMON, &number.to_le_bytes()].concat();
+    let coded = CodedBody::encode(&body, Some(dictionary.clone()), &id_key()).unwrap();
+    assert!(coded.dictionary.is_some());
+    (body, coded)
+}
+
+fn append(writer: &mut SegmentWriter, body: &CodedBody) -> BodyEntry {
+    let blocks = writer.append(1, &[], &[body]).unwrap();
+    match blocks[0].entries[0] {
+        Entry::Body(place) => place,
+        Entry::Record(_) => panic!("a body was appended"),
+    }
+}
+
+/// Fills a segment until it may take a dictionary.
+fn fill(writer: &mut SegmentWriter, rng: &mut Rng) {
+    let filler = CodedBody::encode(&noise(rng, DICTIONARY_AFTER_BYTES), None, &id_key()).unwrap();
+    append(writer, &filler);
+}
+
+#[test]
+fn a_small_segment_takes_no_dictionary_and_codes_without() {
+    let (disk, rng) = (MemoryDisk::new(), &mut Rng::from_seed([1; 32]));
+    let (body, coded) = coded(1, &dictionary(&dictionaries(), COMMON));
+    let place = append(&mut writer(&disk, rng), &coded);
+    assert_eq!(place.dictionary, 0);
+    let read = open(&disk).body(&place, &dictionaries()).unwrap();
+    assert_eq!(read.decode(&id_key()), Ok(body));
+}
+
+#[test]
+fn a_larger_segment_takes_each_dictionary_once_and_spaced_out() {
+    let (disk, rng) = (MemoryDisk::new(), &mut Rng::from_seed([2; 32]));
+    let mut writer = writer(&disk, rng);
+    let known = dictionaries();
+    let (one, two) = (dictionary(&known, COMMON), dictionary(&known, &COMMON[20..]));
+    fill(&mut writer, rng);
+    let bodies = [coded(1, &one), coded(2, &two), coded(3, &one)];
+    let mut places: Vec<_> = bodies.iter().map(|(_, body)| append(&mut writer, body)).collect();
+    assert_eq!(places[0].dictionary, places[2].dictionary);
+    assert_eq!(places[1].dictionary, 0, "the second one must wait for as many bytes again");
+    fill(&mut writer, rng);
+    places.push(append(&mut writer, &bodies[1].1));
+    assert_ne!(places[3].dictionary, places[0].dictionary);
+    let segment = open(&disk);
+    let fresh = dictionaries();
+    for (place, (body, _)) in places.iter().zip(bodies.iter().chain([&bodies[1]])) {
+        assert_eq!(segment.body(place, &fresh).unwrap().decode(&id_key()).as_ref(), Ok(body));
+    }
+    let copies = scan(&segment).into_iter().filter(|one| matches!(one, Seen::Dictionary(_)));
+    assert_eq!(copies.count(), 4);
+}
+
+#[test]
+fn a_damaged_copy_is_replaced_by_the_other_and_two_are_damage() {
+    let (disk, rng) = (MemoryDisk::new(), &mut Rng::from_seed([3; 32]));
+    let mut writer = writer(&disk, rng);
+    fill(&mut writer, rng);
+    let (body, coded) = coded(1, &dictionary(&dictionaries(), COMMON));
+    let place = append(&mut writer, &coded);
+    let first = place.dictionary as usize;
+    let path = NAME.path();
+    // In the header and in the payload: a length that cannot be trusted, and a seal that fails.
+    for at in [first + 9, first + 60] {
+        let flip = |at: usize| disk.damage(&path, |bytes| bytes[at] ^= 1);
+        flip(at);
+        let read = open(&disk).body(&place, &dictionaries()).unwrap();
+        assert_eq!(read.decode(&id_key()).as_ref(), Ok(&body));
+        assert!(scan(&open(&disk)).contains(&Seen::Dictionary(place.dictionary)));
+        let second = first + (place.block as usize - first) / 2;
+        flip(second + 60);
+        let read = open(&disk).body(&place, &dictionaries());
+        assert!(matches!(read, Err(BlockError::Damaged)));
+        assert!(!scan(&open(&disk)).contains(&Seen::Dictionary(place.dictionary)));
+        flip(at);
+        flip(second + 60);
+    }
+}
