@@ -78,8 +78,8 @@ impl SetView for StoreView<'_> {
 /// What was made durable, as the protocol pushes it.
 pub(crate) fn item_of(stored: &Stored) -> Option<Item> {
     match (&stored.record, &stored.body) {
-        (Some(record), body) => Some(Item::Record(record.clone(), body.as_ref().and_then(to_wire))),
-        (None, Some(body)) => to_wire(body).map(|body| Item::Body(stored.bucket, body)),
+        (Some(record), body) => Some(Item::Record(record.clone(), body.as_ref().map(to_wire))),
+        (None, Some(body)) => Some(Item::Body(stored.bucket, to_wire(body))),
         (None, None) => None,
     }
 }
@@ -104,11 +104,11 @@ fn load(store: &Store, name: ItemName) -> Option<Item> {
     match name {
         ItemName::Record(bucket, key) => {
             let (record, body) = store.item(bucket, &key).ok()??;
-            Some(Item::Record(record, body.as_ref().and_then(to_wire)))
+            Some(Item::Record(record, body.as_ref().map(to_wire)))
         }
         ItemName::Body(bucket, id) => {
             let body = store.body_for_peer(bucket, id).ok()??;
-            Some(Item::Body(bucket, to_wire(&body)?))
+            Some(Item::Body(bucket, to_wire(&body)))
         }
     }
 }
@@ -125,26 +125,33 @@ pub(crate) fn admit(
             let body = match body {
                 Some(body) if record.head().kind == Kind::ARRIVAL => {
                     let id = Arrival::decode(record.payload())?.body();
-                    Some(from_wire(quar_sync::CodedBody { id, ..body })?)
+                    Some(from_wire(store, quar_sync::CodedBody { id, ..body })?)
                 }
                 Some(_) => return Err(Refusal::Invalid("an action has no body".into())),
                 None => None,
             };
             store.admit_record(record, body, now)
         }
-        Item::Body(bucket, body) => store.admit_body(bucket, from_wire(body)?),
+        Item::Body(bucket, body) => store.admit_body(bucket, from_wire(store, body)?),
     };
     admitted.map(|admitted| admitted.ticket)
 }
 
-/// A body as it travels: without a dictionary, which the peer may not have.
-fn to_wire(body: &CodedBody) -> Option<quar_sync::CodedBody> {
-    let CodedBody { id, raw_bytes, codec, bytes, .. } = body.without_dictionary().ok()?;
-    Some(quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, bytes })
+fn to_wire(body: &CodedBody) -> quar_sync::CodedBody {
+    let CodedBody { id, raw_bytes, codec, dictionary, bytes } = body.clone();
+    let dictionary = dictionary.map(|dictionary| quar_sync::Dictionary {
+        id: dictionary.id(),
+        bytes: dictionary.bytes().clone(),
+    });
+    quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, dictionary, bytes }
 }
 
-fn from_wire(body: quar_sync::CodedBody) -> Result<CodedBody, Refusal> {
-    let quar_sync::CodedBody { id, raw_bytes, codec, bytes } = body;
+fn from_wire(store: &Store, body: quar_sync::CodedBody) -> Result<CodedBody, Refusal> {
+    let quar_sync::CodedBody { id, raw_bytes, codec, dictionary, bytes } = body;
     let codec = Codec::from_number(codec).ok_or(Refusal::WrongBody)?;
-    Ok(CodedBody { id, raw_bytes, codec, dictionary: None, bytes })
+    let take = |dictionary: quar_sync::Dictionary| {
+        store.dictionary(dictionary.id, &dictionary.bytes).map_err(|_| Refusal::WrongBody)
+    };
+    let dictionary = dictionary.map(take).transpose()?;
+    Ok(CodedBody { id, raw_bytes, codec, dictionary, bytes })
 }

@@ -4,6 +4,7 @@
 //! Byte tables: docs/formats.md, "Frames".
 
 use crate::codec::{Malformed, Reader, put_bucket, put_varint};
+use crate::dictionaries::Dictionaries;
 use crate::event::{CodedBody, Item};
 use crate::limits;
 use quar_base::ids::BodyId;
@@ -13,6 +14,8 @@ use quar_base::record::Record;
 const ITEM_RECORD: u8 = 1;
 const ITEM_WITH_BODY: u8 = 2;
 const ITEM_BODY: u8 = 3;
+/// Set in a body's codec when a dictionary's id follows.
+const HAS_DICTIONARY: u8 = 0x80;
 
 /// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
 /// length is written, and its bytes must have been sent before.
@@ -38,17 +41,25 @@ pub(crate) fn encode_item(out: &mut Vec<u8>, item: &Item) {
 
 fn encode_body(out: &mut Vec<u8>, body: &CodedBody) {
     put_varint(out, body.raw_bytes.into());
-    out.push(body.codec);
+    match &body.dictionary {
+        Some(dictionary) => {
+            out.push(body.codec | HAS_DICTIONARY);
+            out.extend_from_slice(&dictionary.id);
+        }
+        None => out.push(body.codec),
+    }
     put_varint(out, body.bytes.len() as u64);
     if body.bytes.len() <= limits::PART_BYTES {
         out.extend_from_slice(&body.bytes);
     }
 }
 
-/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts.
+/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts,
+/// `known` the dictionaries that the peer sent.
 pub(crate) fn decode_batch(
     payload: &[u8],
     assembled: &mut Vec<u8>,
+    known: &Dictionaries,
 ) -> Result<(u64, Vec<Item>), Malformed> {
     let mut fields = Reader(payload);
     let sequence = fields.varint()?;
@@ -57,12 +68,16 @@ pub(crate) fn decode_batch(
         if items.len() >= limits::BATCH_ITEMS {
             return Err(Malformed);
         }
-        items.push(decode_item(&mut fields, assembled)?);
+        items.push(decode_item(&mut fields, assembled, known)?);
     }
     Ok((sequence, items))
 }
 
-fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item, Malformed> {
+fn decode_item(
+    fields: &mut Reader<'_>,
+    assembled: &mut Vec<u8>,
+    known: &Dictionaries,
+) -> Result<Item, Malformed> {
     match fields.u8()? {
         tag @ (ITEM_RECORD | ITEM_WITH_BODY) => {
             let length = fields.count(1)?;
@@ -72,7 +87,7 @@ fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item,
             let record = Record::parse(fields.bytes(length)?.to_vec()).map_err(|_| Malformed)?;
             let body = if tag == ITEM_WITH_BODY {
                 // Whoever admits the item sets the id from the record.
-                Some(decode_body(fields, BodyId::default(), assembled)?)
+                Some(decode_body(fields, BodyId::default(), assembled, known)?)
             } else {
                 None
             };
@@ -81,7 +96,7 @@ fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item,
         ITEM_BODY => {
             let bucket = fields.bucket()?;
             let id = fields.body_id()?;
-            Ok(Item::Body(bucket, decode_body(fields, id, assembled)?))
+            Ok(Item::Body(bucket, decode_body(fields, id, assembled, known)?))
         }
         _ => Err(Malformed),
     }
@@ -91,9 +106,15 @@ fn decode_body(
     fields: &mut Reader<'_>,
     id: BodyId,
     assembled: &mut Vec<u8>,
+    known: &Dictionaries,
 ) -> Result<CodedBody, Malformed> {
     let raw_bytes = u32::try_from(fields.varint()?).map_err(|_| Malformed)?;
     let codec = fields.u8()?;
+    let dictionary = match codec & HAS_DICTIONARY {
+        0 => None,
+        _ => Some(known.get(&fields.array()?).ok_or(Malformed)?.clone()),
+    };
+    let codec = codec & !HAS_DICTIONARY;
     let length = usize::try_from(fields.varint()?).map_err(|_| Malformed)?;
     if length > MESSAGE_BYTES_MAX || raw_bytes as usize > MESSAGE_BYTES_MAX {
         return Err(Malformed);
@@ -106,5 +127,5 @@ fn decode_body(
         }
         std::mem::take(assembled).into()
     };
-    Ok(CodedBody { id, raw_bytes, codec, bytes })
+    Ok(CodedBody { id, raw_bytes, codec, dictionary, bytes })
 }

@@ -10,7 +10,7 @@
 
 use crate::batch;
 use crate::codec::{Reader, put_bucket, put_varint};
-use crate::event::{Effect, Event, ItemName, SetView, Which};
+use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
 use crate::limits;
 use crate::offence::Offence;
@@ -193,7 +193,8 @@ impl Engine {
             }
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
-                let (sequence, items) = batch::decode_batch(payload, &mut peer.assembled)?;
+                let (sequence, items) =
+                    batch::decode_batch(payload, &mut peer.assembled, &peer.dictionaries)?;
                 peer.count_batch(sequence)?;
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
@@ -209,6 +210,7 @@ impl Engine {
                 peer.transfer.bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
             }
             kind::BODY_PART => peer.assemble(payload)?,
+            kind::DICTIONARY => peer.dictionaries.add(Dictionary::decode(payload)?),
             kind::PASSED_OVER.. => {}
             _ => return Err(Offence::UnknownKind),
         }

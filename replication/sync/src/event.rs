@@ -11,6 +11,15 @@ use quar_merkle::{Hash, Trie};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// What bodies are coded against.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dictionary {
+    /// Keyed hash of the bytes.
+    pub id: [u8; 16],
+    /// The bytes.
+    pub bytes: Arc<[u8]>,
+}
+
 /// A body as it travels: coded, with the length it decodes to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CodedBody {
@@ -20,6 +29,8 @@ pub struct CodedBody {
     pub raw_bytes: u32,
     /// Number of the codec (docs/formats.md, "Coded bodies").
     pub codec: u8,
+    /// What the body was coded against.
+    pub dictionary: Option<Dictionary>,
     /// The coded bytes.
     pub bytes: Arc<[u8]>,
 }
@@ -43,6 +54,15 @@ pub enum ItemName {
 }
 
 impl Item {
+    /// The body in it.
+    #[must_use]
+    pub fn body(&self) -> Option<&CodedBody> {
+        match self {
+            Self::Record(_, body) => body.as_ref(),
+            Self::Body(_, body) => Some(body),
+        }
+    }
+
     /// The item's name.
     #[must_use]
     pub fn name(&self) -> ItemName {
@@ -55,7 +75,7 @@ impl Item {
     /// Bytes that the item takes in a batch, a little more than less.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
-        let body = |body: &CodedBody| body.bytes.len() + 48;
+        let body = |body: &CodedBody| body.bytes.len() + 64;
         match self {
             Self::Record(record, coded) => {
                 record.bytes().len() + 8 + coded.as_ref().map_or(0, body)

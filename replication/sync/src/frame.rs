@@ -27,6 +27,7 @@ pub(crate) mod kind {
     pub(crate) const ACK: u8 = 9;
     pub(crate) const WANT_BODIES: u8 = 10;
     pub(crate) const BODY_PART: u8 = 11;
+    pub(crate) const DICTIONARY: u8 = 13;
     pub(crate) const PASSED_OVER: u8 = 64;
 }
 

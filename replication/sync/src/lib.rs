@@ -13,6 +13,7 @@
 mod batch;
 mod codec;
 mod descent;
+mod dictionaries;
 mod engine;
 mod event;
 mod frame;
@@ -23,7 +24,7 @@ mod rounds;
 mod transfer;
 
 pub use engine::Engine;
-pub use event::{CodedBody, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
+pub use event::{CodedBody, Dictionary, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
 pub use peer::PeerStatus;
 

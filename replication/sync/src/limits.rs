@@ -33,6 +33,8 @@ pub const WANT_BODIES: usize = 1000;
 pub const WANT_KEYS: usize = 64;
 /// A body part's bytes.
 pub const PART_BYTES: usize = 512 << 10;
+/// Dictionaries that both sides remember of what one of them sent, the newest.
+pub const DICTIONARIES: usize = 16;
 /// A round without an answer for so long is given up, in milliseconds.
 pub const ROUND_PATIENCE_MS: u64 = 30_000;
 /// A wanted body is asked for again after so long, in milliseconds.

@@ -2,6 +2,7 @@
 //! Never outlives it: a new connection begins anew.
 
 use crate::descent::Descent;
+use crate::dictionaries::Dictionaries;
 use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
 use crate::limits;
 use crate::offence::Offence;
@@ -58,6 +59,8 @@ pub(crate) struct Peer {
     pub(crate) undecided: BTreeSet<u64>,
     /// A long body that comes in parts.
     pub(crate) assembled: Vec<u8>,
+    /// Dictionaries that the peer sent.
+    pub(crate) dictionaries: Dictionaries,
     /// Bodies asked of this peer, and when.
     pub(crate) asked: BTreeMap<BodyId, UnixMillis>,
     pub(crate) status: PeerStatus,
@@ -87,6 +90,7 @@ impl Peer {
             last_sequence: 0,
             undecided: BTreeSet::new(),
             assembled: Vec::new(),
+            dictionaries: Dictionaries::default(),
             asked: BTreeMap::new(),
             status: PeerStatus::default(),
         }

@@ -1,5 +1,6 @@
 //! Members in memory that talk until nothing is left to say.
 
+mod dictionaries;
 mod hostile;
 
 use crate::{Effect, Engine, Event, Item, ItemName, Offence, SetView, Snapshot, Which};
@@ -408,12 +409,17 @@ proptest! {
     #[test]
     fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
-        let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, bytes: bytes.clone().into() };
+        let mut known = crate::dictionaries::Dictionaries::default();
+        let dictionary = crate::Dictionary { id: [3; 16], bytes: b"shared lines"[..].into() };
+        known.add(dictionary.clone());
+        let dictionary = Some(dictionary).filter(|_| bytes.len() > 200);
+        let id = BodyId([7; 32]);
+        let body = crate::CodedBody { id, raw_bytes: 9, codec: 1, dictionary, bytes: bytes.clone().into() };
         let mut payload = Vec::new();
         crate::batch::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
         let mut frame = vec![1];
         frame.extend_from_slice(&payload);
-        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new()).unwrap();
+        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new(), &known).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };
         prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);

@@ -7,6 +7,7 @@
 //! ```
 
 use crate::batch;
+use crate::dictionaries::Dictionaries;
 use crate::event::{Effect, Item, ItemName};
 use crate::frame::kind;
 use crate::limits;
@@ -34,6 +35,8 @@ pub(crate) struct Transfer {
     sent: BTreeMap<u64, Sent>,
     sent_bytes: usize,
     next_sequence: u64,
+    /// Dictionaries that the peer was sent and still remembers.
+    dictionaries: Dictionaries,
     push_bytes_max: usize,
 }
 
@@ -50,6 +53,7 @@ impl Transfer {
             sent: BTreeMap::new(),
             sent_bytes: 0,
             next_sequence: 1,
+            dictionaries: Dictionaries::default(),
             push_bytes_max,
         }
     }
@@ -95,13 +99,13 @@ impl Transfer {
     /// Sends what the window allows: fresh items first.
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
-            let items = take_batch(&mut self.push);
+            let items = take_batch(&mut self.push, &self.dictionaries);
             let bytes: usize = items.iter().map(Item::wire_bytes).sum();
             self.push_bytes = self.push_bytes.saturating_sub(bytes);
             self.send(&items, effects);
         }
         while self.has_room() && !self.loaded.is_empty() {
-            let items = take_batch(&mut self.loaded);
+            let items = take_batch(&mut self.loaded, &self.dictionaries);
             self.send(&items, effects);
         }
         let wants_more = self.has_room() && self.loaded.is_empty() && !self.bulk.is_empty();
@@ -153,6 +157,7 @@ impl Transfer {
         crate::codec::put_varint(&mut payload, sequence);
         let mut bytes = 0;
         for item in items {
+            self.send_dictionary(item, effects);
             self.send_parts(item, effects);
             batch::encode_item(&mut payload, item);
             bytes += item.wire_bytes();
@@ -163,12 +168,19 @@ impl Transfer {
         effects.push(Effect::Send { peer: self.peer, kind: kind::BATCH, payload });
     }
 
+    /// A dictionary that the peer does not know travels ahead of the batch.
+    fn send_dictionary(&mut self, item: &Item, effects: &mut Vec<Effect>) {
+        let needed = item.body().and_then(|body| body.dictionary.as_ref());
+        if let Some(needed) = needed.filter(|needed| self.dictionaries.get(&needed.id).is_none()) {
+            self.dictionaries.add(needed.clone());
+            let payload = needed.encode();
+            effects.push(Effect::Send { peer: self.peer, kind: kind::DICTIONARY, payload });
+        }
+    }
+
     /// A body that is too long for a frame travels ahead of its batch.
     fn send_parts(&self, item: &Item, effects: &mut Vec<Effect>) {
-        let body = match item {
-            Item::Record(_, Some(body)) | Item::Body(_, body) => body,
-            Item::Record(_, None) => return,
-        };
+        let Some(body) = item.body() else { return };
         if body.bytes.len() > limits::PART_BYTES {
             for part in body.bytes.chunks(limits::PART_BYTES) {
                 let payload = part.to_vec();
@@ -179,27 +191,31 @@ impl Transfer {
 }
 
 /// The next items that fit one frame. A long body goes in a batch of its own: its parts precede it.
-fn take_batch(queue: &mut VecDeque<Item>) -> Vec<Item> {
+/// An item whose dictionary the peer does not know begins a batch: the dictionary precedes that.
+fn take_batch(queue: &mut VecDeque<Item>, known: &Dictionaries) -> Vec<Item> {
     let mut items = Vec::new();
     let mut bytes = 0;
     while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
         let next_is_long = queue.front().is_some_and(has_long_body);
-        if next_is_long && !items.is_empty() {
+        let next_is_known = queue.front().is_none_or(|item| has_known_dictionary(item, known));
+        if (next_is_long || !next_is_known) && !items.is_empty() {
             break;
         }
         let Some(item) = queue.pop_front() else { break };
         bytes += item.wire_bytes();
         items.push(item);
-        if next_is_long {
+        if next_is_long || !next_is_known {
             break;
         }
     }
     items
 }
 
+fn has_known_dictionary(item: &Item, known: &Dictionaries) -> bool {
+    let needed = item.body().and_then(|body| body.dictionary.as_ref());
+    needed.is_none_or(|needed| known.get(&needed.id).is_some())
+}
+
 fn has_long_body(item: &Item) -> bool {
-    match item {
-        Item::Record(_, Some(body)) | Item::Body(_, body) => body.bytes.len() > limits::PART_BYTES,
-        Item::Record(_, None) => false,
-    }
+    item.body().is_some_and(|body| body.bytes.len() > limits::PART_BYTES)
 }

@@ -101,7 +101,7 @@ impl CodedBody {
     ///
     /// # Errors
     /// [`CodecError::Undecodable`].
-    pub fn without_dictionary(&self) -> Result<Self, CodecError> {
+    pub(crate) fn without_dictionary(&self) -> Result<Self, CodecError> {
         if self.dictionary.is_none() {
             return Ok(self.clone());
         }

@@ -1,0 +1,43 @@
+//! The dictionaries that one side of a connection has sent: both sides remember the same few.
+//! Never tells whether a dictionary's id is right: the store that uses it does.
+
+use crate::codec::{Malformed, Reader};
+use crate::event::Dictionary;
+use crate::limits;
+use quar_base::limits::DICTIONARY_BYTES_MAX;
+use std::collections::VecDeque;
+
+/// The newest last.
+#[derive(Default)]
+pub(crate) struct Dictionaries(VecDeque<Dictionary>);
+
+impl Dictionaries {
+    pub(crate) fn get(&self, id: &[u8; 16]) -> Option<&Dictionary> {
+        self.0.iter().find(|dictionary| dictionary.id == *id)
+    }
+
+    /// Remembers one more, and forgets the oldest beyond the limit.
+    pub(crate) fn add(&mut self, dictionary: Dictionary) {
+        self.0.push_back(dictionary);
+        if self.0.len() > limits::DICTIONARIES {
+            self.0.pop_front();
+        }
+    }
+}
+
+impl Dictionary {
+    /// A dictionary frame: id, then the bytes.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        [&self.id[..], &self.bytes].concat()
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader(payload);
+        let id = fields.array()?;
+        let bytes = fields.0;
+        if bytes.is_empty() || bytes.len() > DICTIONARY_BYTES_MAX {
+            return Err(Malformed);
+        }
+        Ok(Self { id, bytes: bytes.into() })
+    }
+}
