@@ -115,6 +115,7 @@ impl Store {
         let coded =
             CodedBody::encode(body, dictionary, &self.settings.id_key).map_err(too_large)?;
         self.dictionaries.learn(coded.id, body);
+        self.dictionaries.train();
         Ok(coded)
     }
 
@@ -234,7 +235,7 @@ impl Store {
         if !is_wanted {
             return Err(Refusal::UnwantedBody(body.id));
         }
-        body.decode(&self.settings.id_key).map_err(wrong_body)?;
+        self.check_body(&body)?;
         Ok(self.submit(Item::Body { bucket, body }))
     }
 
@@ -250,9 +251,15 @@ impl Store {
             if body.id != arrival.body() || u64::from(body.raw_bytes) != arrival.body_bytes {
                 return Err(Refusal::WrongBody);
             }
-            body.decode(&self.settings.id_key).map_err(wrong_body)?;
+            self.check_body(body)?;
         }
         Ok(self.submit(Item::Arrival { record, arrival, body, is_own: false }))
+    }
+
+    fn check_body(&self, body: &CodedBody) -> Result<(), Refusal> {
+        let plain = body.decode(&self.settings.id_key).map_err(wrong_body)?;
+        self.dictionaries.learn(body.id, &plain);
+        Ok(())
     }
 
     fn check_author(&self, author: MemberId) -> Result<(), Refusal> {

@@ -1,9 +1,9 @@
 //! Dictionaries: text that many mails share, against which small bodies are coded.
-//! Never holds a line that fewer than three different mails had in common.
+//! Never holds a line that only one mail had.
 //!
 //! ```text
-//! bodies that come in ─► samples ─► shared lines ─► trained ─► current: new bodies are coded with it
-//! segments, peers ─► known: the newest few, each loaded once
+//! bodies, caught here or elsewhere ─► samples ─► shared lines ─► current: what codes new bodies
+//! segments, peers ─► loaded: the few used last, each read once
 //! ```
 //! A segment holds every dictionary that its bodies need (docs/formats.md, "Dictionary").
 
@@ -110,18 +110,23 @@ impl Dictionaries {
         self.current.read().expect(PROOF).clone()
     }
 
-    /// Learns from a body that came in; now and then that makes a new dictionary, in this thread.
+    /// Learns from a body that is about to be stored.
     pub(crate) fn learn(&self, id: BodyId, body: &[u8]) {
-        let gathered = self.samples.lock().expect(PROOF).add(id, body);
+        self.samples.lock().expect(PROOF).add(id, body);
+    }
+
+    /// Makes a new dictionary when enough was learned: now and then, some 100 ms of work.
+    pub(crate) fn train(&self) {
+        let gathered = self.samples.lock().expect(PROOF).take();
         let trained = gathered.and_then(|samples| train::train(&samples));
         if let Some(bytes) = trained {
-            let dictionary = Arc::new(self.make(bytes.into()));
+            let dictionary = self.keep(None, self.make(bytes.into()));
             tracing::debug!(bytes = dictionary.bytes.len(), "trained a dictionary");
             *self.current.write().expect(PROOF) = Some(dictionary);
         }
     }
 
-    /// The dictionary with these bytes, which may come from a peer.
+    /// The dictionary of a peer.
     pub(crate) fn take(
         &self,
         id: DictionaryId,

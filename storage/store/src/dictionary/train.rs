@@ -14,7 +14,7 @@ const LATER_SAMPLES: usize = 1200;
 /// After the second training one body in so many is a sample.
 const LATER_EVERY: u64 = 16;
 /// A line is shared when so many different bodies have it.
-const SHARED_BY: usize = 3;
+const SHARED_BY: usize = 2;
 
 /// Bodies gathered for the next training.
 #[derive(Default)]
@@ -26,21 +26,27 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Takes a body into account; returns all samples when there are enough.
-    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) -> Option<Vec<Vec<u8>>> {
+    /// Takes a body into account, unless there are enough.
+    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) {
         self.seen += 1;
         let is_sampled = self.trainings < 2 || self.seen.is_multiple_of(LATER_EVERY);
-        if !is_sampled || !self.ids.insert(id) {
-            return None;
+        if is_sampled && self.bodies.len() < self.enough() && self.ids.insert(id) {
+            self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
         }
-        self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
-        let enough = if self.trainings == 0 { FIRST_SAMPLES } else { LATER_SAMPLES };
-        if self.bodies.len() < enough {
+    }
+
+    /// All samples, when there are enough; those of the next training are gathered anew.
+    pub(super) fn take(&mut self) -> Option<Vec<Vec<u8>>> {
+        if self.bodies.len() < self.enough() {
             return None;
         }
         self.trainings = self.trainings.saturating_add(1);
         self.ids.clear();
         Some(std::mem::take(&mut self.bodies))
+    }
+
+    fn enough(&self) -> usize {
+        if self.trainings == 0 { FIRST_SAMPLES } else { LATER_SAMPLES }
     }
 }
 
@@ -78,28 +84,33 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_one_or_two_mails_is_in_no_dictionary() {
+    fn a_line_that_only_one_mail_has_is_in_no_dictionary() {
         let mail = |secret: &str| format!("From: x\r\n{secret}\r\nBuy now\r\n").into_bytes();
-        let samples = [mail("pin 1234"), mail("pin 1234"), mail("pin 99")];
+        let samples = [mail("pin 1234\r\npin 1234"), mail("pin 99")];
         let shared = shared_lines(&samples).concat();
-        assert_eq!(shared, b"From: x\r\nBuy now\r\n".repeat(3));
+        assert_eq!(shared, b"From: x\r\nBuy now\r\n".repeat(2));
     }
 
     #[test]
-    fn a_body_that_comes_three_times_shares_nothing_with_itself() {
+    fn a_body_that_comes_again_shares_nothing_with_itself() {
         let mut samples = Samples::default();
         for number in 0..FIRST_SAMPLES - 1 {
-            assert!(samples.add(id(number), b"x").is_none());
-            assert!(samples.add(id(number), b"x").is_none());
+            samples.add(id(number), b"x");
+            samples.add(id(number), b"x");
         }
-        assert_eq!(samples.add(id(FIRST_SAMPLES), b"x").unwrap().len(), FIRST_SAMPLES);
+        assert!(samples.take().is_none());
+        samples.add(id(FIRST_SAMPLES), b"x");
+        assert_eq!(samples.take().unwrap().len(), FIRST_SAMPLES);
     }
 
     #[test]
     fn later_trainings_sample_sparsely() {
         let mut samples = Samples::default();
-        let trained: Vec<usize> =
-            (0..30_000).filter(|number| samples.add(id(*number), b"x").is_some()).collect();
+        let is_last_sample = |number: &usize| {
+            samples.add(id(*number), b"x");
+            samples.take().is_some()
+        };
+        let trained: Vec<usize> = (0..30_000).filter(is_last_sample).collect();
         let second = FIRST_SAMPLES + LATER_SAMPLES;
         let between = LATER_EVERY as usize * LATER_SAMPLES;
         assert_eq!(trained[..2], [FIRST_SAMPLES - 1, second - 1]);

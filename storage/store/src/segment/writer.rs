@@ -26,7 +26,7 @@ const RECORDS_BLOCK_ENTRIES: usize = 4096;
 const RECORDS_BLOCK_BYTES: usize = 1 << 20;
 /// Coded bytes of bodies that a segment takes in before it takes a dictionary, and before each
 /// further one: what a dictionary costs stays small beside what it is for.
-pub(crate) const DICTIONARY_AFTER_BYTES: usize = 512 << 10;
+pub(crate) const DICTIONARY_AFTER_BYTES: usize = 256 << 10;
 
 pub(crate) struct SegmentWriter {
     name: SegmentName,
