@@ -34,6 +34,10 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
+    pub(crate) fn new(id: DictionaryId, bytes: Arc<[u8]>, level: i32) -> Self {
+        Self { id, bytes, level, encoder: OnceLock::new(), decoder: OnceLock::new() }
+    }
+
     /// Keyed hash of the bytes.
     #[must_use]
     pub fn id(&self) -> DictionaryId {
@@ -158,8 +162,7 @@ impl Dictionaries {
 
     fn make(&self, bytes: Arc<[u8]>) -> Dictionary {
         let id = self.key.digest("dictionary", &bytes);
-        let (encoder, decoder) = (OnceLock::new(), OnceLock::new());
-        Dictionary { id, bytes, level: self.level, encoder, decoder }
+        Dictionary::new(id, bytes, self.level)
     }
 
     fn find(&self, wanted: impl Fn(&Loaded) -> bool) -> Option<Arc<Dictionary>> {

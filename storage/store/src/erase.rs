@@ -229,7 +229,7 @@ impl Store {
                     }
                     Entry::Body(body) if kept.keeps_body(&body.id, &body)? => {
                         gathered += body.coded_bytes as usize;
-                        bodies.push(segment.body(&body, &self.dictionaries)?);
+                        bodies.push(segment.body(&body)?);
                     }
                     Entry::Record(_) | Entry::Body(_) => {}
                 }

@@ -116,8 +116,16 @@ impl Store {
             Err(FloorsDamaged) => return Err(OpenError::Floors),
         }
         let names = list_segments(&*disk, &floors)?;
-        let names = finish_rewrites(names, &settings, &*disk)?;
-        let mut loader = Loader { settings: &settings, disk: &*disk, names: &names, now, progress };
+        let dictionaries = Arc::new(Dictionaries::new(settings.id_key.clone(), codec::LEVEL));
+        let names = finish_rewrites(names, &settings, &*disk, &dictionaries)?;
+        let mut loader = Loader {
+            settings: &settings,
+            disk: &*disk,
+            dictionaries: &dictionaries,
+            names: &names,
+            now,
+            progress,
+        };
         let (opened, state, last) = match loader.load_good_index(index, &floors, &mut report)? {
             Ok(loaded) => loaded,
             Err(why) => {
@@ -142,7 +150,7 @@ impl Store {
             }),
             state: RwLock::new(state),
             readers: Mutex::new(HashMap::new()),
-            dictionaries: Dictionaries::new(settings.id_key.clone(), codec::LEVEL),
+            dictionaries,
             has_failed: AtomicBool::new(false),
             tickets: AtomicU64::new(1),
             settings,
@@ -175,7 +183,7 @@ impl Store {
             }
             for entry in entries {
                 if is_newest(layout::body_key(&entry.id))? {
-                    bodies.extend(segment.body(&entry, &self.dictionaries).ok());
+                    bodies.extend(segment.body(&entry).ok());
                 }
             }
             if !newest.is_empty() || !bodies.is_empty() {
@@ -226,6 +234,7 @@ impl Store {
 struct Loader<'a> {
     settings: &'a Settings,
     disk: &'a dyn Disk,
+    dictionaries: &'a Arc<Dictionaries>,
     names: &'a [SegmentName],
     now: UnixMillis,
     progress: &'a mut dyn FnMut(OpenProgress),
@@ -344,10 +353,11 @@ impl Loader<'_> {
         let segments = &mut state.buckets.entry(name.bucket).or_default().segments;
         let mark = segments.entry(name.number).or_default().mark;
         let keys = &self.settings.keys;
-        let segment = match Segment::open(self.disk, name, self.settings.cluster, keys) {
-            Ok(segment) => segment,
-            Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
-        };
+        let segment =
+            match Segment::open(self.disk, name, self.settings.cluster, keys, self.dictionaries) {
+                Ok(segment) => segment,
+                Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
+            };
         segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         let length = segment.length().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         if mark.end > 0 && mark.salt != segment.salt() {

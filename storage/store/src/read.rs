@@ -152,7 +152,7 @@ impl Store {
         let Some(segment) = self.segment(name)? else {
             return Ok(Err(BlockError::Damaged));
         };
-        Ok(segment.body(&place.entry(id), &self.dictionaries).map(Some))
+        Ok(segment.body(&place.entry(id)).map(Some))
     }
 
     /// An open segment; `None` when its file is gone or its header is damaged.
@@ -160,7 +160,13 @@ impl Store {
         if let Some(segment) = self.readers().get(&name) {
             return Ok(Some(segment.clone()));
         }
-        let opened = Segment::open(&*self.disk, name, self.settings.cluster, &self.settings.keys);
+        let opened = Segment::open(
+            &*self.disk,
+            name,
+            self.settings.cluster,
+            &self.settings.keys,
+            &self.dictionaries,
+        );
         match opened {
             Ok(segment) => {
                 let segment = Arc::new(segment);

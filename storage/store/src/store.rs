@@ -52,7 +52,7 @@ pub struct Store {
     pub(crate) committer: Mutex<Committer>,
     pub(crate) state: RwLock<State>,
     pub(crate) readers: Mutex<HashMap<SegmentName, Arc<Segment>>>,
-    pub(crate) dictionaries: Dictionaries,
+    pub(crate) dictionaries: Arc<Dictionaries>,
     pub(crate) has_failed: AtomicBool,
     pub(crate) tickets: AtomicU64,
 }

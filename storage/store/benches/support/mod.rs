@@ -110,13 +110,3 @@ pub fn open(directory: &Path) -> Store {
     };
     Store::open(opening).expect("an empty directory can be opened").0
 }
-
-/// Bytes of all files below a directory.
-pub fn size_of(directory: &Path) -> usize {
-    let entries = std::fs::read_dir(directory).expect("the store can be read").flatten();
-    let sizes = entries.map(|entry| match entry.path() {
-        path if path.is_dir() => size_of(&path),
-        path => path.metadata().map_or(0, |metadata| metadata.len() as usize),
-    });
-    sizes.sum()
-}

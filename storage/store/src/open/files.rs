@@ -2,6 +2,7 @@
 //! Never unlinks a file that is not below a kept floor or replaced by a closed rewrite.
 
 use super::io_at;
+use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::Floors;
@@ -12,6 +13,7 @@ use quar_base::key::Bucket;
 use quar_base::time::Day;
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 /// Rewrites that a crash interrupted: a closed one unlinks what it replaces. One that was never
 /// closed holds copies of what its old segment still has: it is kept as if it were a log, since a
@@ -20,10 +22,11 @@ pub(super) fn finish_rewrites(
     names: Vec<SegmentName>,
     settings: &Settings,
     disk: &dyn Disk,
+    dictionaries: &Arc<Dictionaries>,
 ) -> Result<Vec<SegmentName>, OpenError> {
     let mut gone = BTreeSet::new();
     for name in &names {
-        let opened = Segment::open(disk, *name, settings.cluster, &settings.keys);
+        let opened = Segment::open(disk, *name, settings.cluster, &settings.keys, dictionaries);
         let Ok(segment) = opened else { continue };
         if segment.role() == SegmentRole::Log {
             continue;

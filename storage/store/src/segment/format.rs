@@ -74,11 +74,21 @@ pub(crate) enum BlockKind {
     Dictionary = 4,
 }
 
+/// What the payload is, once opened.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Compression {
+    /// Plain bytes.
+    None = 0,
+    /// One zstd frame.
+    Zstd = 1,
+    /// Offset of a dictionary in the segment, then one zstd frame against it.
+    Shared = 2,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct BlockHeader {
     pub(crate) kind: BlockKind,
-    /// Whether the payload, once opened, is one zstd frame.
-    pub(crate) is_compressed: bool,
+    pub(crate) compression: Compression,
     pub(crate) items: u16,
     /// Bytes on disk behind the header, tag included.
     pub(crate) sealed_bytes: u32,
@@ -167,7 +177,7 @@ impl BlockHeader {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         bytes[..4].copy_from_slice(&BLOCK_MAGIC);
         bytes[4] = self.kind as u8;
-        bytes[5] = u8::from(self.is_compressed);
+        bytes[5] = self.compression as u8;
         bytes[6..8].copy_from_slice(&self.items.to_le_bytes());
         bytes[8..12].copy_from_slice(&self.sealed_bytes.to_le_bytes());
         bytes[12..16].copy_from_slice(&self.plain_bytes.to_le_bytes());
@@ -191,9 +201,15 @@ impl BlockHeader {
             4 => BlockKind::Dictionary,
             _ => return None,
         };
+        let compression = match bytes[5] {
+            0 => Compression::None,
+            1 => Compression::Zstd,
+            2 if kind == BlockKind::Records => Compression::Shared,
+            _ => return None,
+        };
         let header = Self {
             kind,
-            is_compressed: bytes[5] == 1,
+            compression,
             items: u16::from_le_bytes(field(bytes, 6)),
             sealed_bytes: u32::from_le_bytes(field(bytes, 8)),
             plain_bytes: u32::from_le_bytes(field(bytes, 12)),
@@ -202,7 +218,7 @@ impl BlockHeader {
         };
         let is_bounded = header.sealed_bytes as usize <= BLOCK_PAYLOAD_BYTES_MAX
             && header.plain_bytes as usize <= BLOCK_PAYLOAD_BYTES_MAX;
-        (header.offset == offset && is_bounded && bytes[5] <= 1).then_some(header)
+        (header.offset == offset && is_bounded).then_some(header)
     }
 }
 

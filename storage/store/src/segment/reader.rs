@@ -3,8 +3,8 @@
 
 use super::entries::{EntriesError, Entry};
 use super::format::{
-    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, BlockKind, HeaderError,
-    SEGMENT_HEADER_BYTES, SegmentHeader, SegmentRole,
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, BlockKind, Compression,
+    HeaderError, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentRole,
 };
 use super::{BodyEntry, SegmentName};
 use crate::codec::{CodedBody, decompress};
@@ -23,6 +23,7 @@ pub(crate) struct Segment {
     file: Arc<dyn File>,
     header: SegmentHeader,
     cipher: BlockCipher,
+    dictionaries: Arc<Dictionaries>,
 }
 
 /// Why a segment cannot be opened.
@@ -78,6 +79,7 @@ impl Segment {
         name: SegmentName,
         cluster: ClusterId,
         keys: &[EncryptionKey],
+        dictionaries: &Arc<Dictionaries>,
     ) -> Result<Self, OpenSegmentError> {
         let file = disk.open(&name.path())?;
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
@@ -95,7 +97,8 @@ impl Segment {
             return Err(OpenSegmentError::Misplaced);
         }
         let key = unwrap_key(&header, keys)?;
-        Ok(Self { name, file, header, cipher: BlockCipher::new(&key) })
+        let dictionaries = dictionaries.clone();
+        Ok(Self { name, file, header, cipher: BlockCipher::new(&key), dictionaries })
     }
 
     pub(crate) fn role(&self) -> SegmentRole {
@@ -129,11 +132,7 @@ impl Segment {
     }
 
     /// One coded body out of its bodies block. Its id is not checked here but when it is decoded.
-    pub(crate) fn body(
-        &self,
-        entry: &BodyEntry,
-        dictionaries: &Dictionaries,
-    ) -> Result<CodedBody, BlockError> {
+    pub(crate) fn body(&self, entry: &BodyEntry) -> Result<CodedBody, BlockError> {
         let header = self.header_at(entry.block.into())?.ok_or(BlockError::Damaged)?;
         let payload = self.payload(&header)?;
         let start = entry.start as usize;
@@ -143,7 +142,7 @@ impl Segment {
             .ok_or(BlockError::Damaged)?;
         let dictionary = match entry.dictionary {
             0 => None,
-            offset => Some(self.dictionary(offset, dictionaries)?),
+            offset => Some(self.dictionary(offset)?),
         };
         Ok(CodedBody {
             id: entry.id,
@@ -154,13 +153,9 @@ impl Segment {
         })
     }
 
-    fn dictionary(
-        &self,
-        offset: u32,
-        dictionaries: &Dictionaries,
-    ) -> Result<Arc<Dictionary>, BlockError> {
+    fn dictionary(&self, offset: u32) -> Result<Arc<Dictionary>, BlockError> {
         let place = (self.name, offset);
-        if let Some(loaded) = dictionaries.at(place) {
+        if let Some(loaded) = self.dictionaries.at(place) {
             return Ok(loaded);
         }
         let bytes = match self.dictionary_at(offset.into(), offset) {
@@ -170,7 +165,7 @@ impl Segment {
             }
             first => first,
         }?;
-        Ok(dictionaries.keep_at(place, bytes))
+        Ok(self.dictionaries.keep_at(place, bytes))
     }
 
     /// The copy at `at` of the dictionary whose first copy was written at `of`.
@@ -281,9 +276,16 @@ impl Segment {
         payload.truncate(count);
         let head = header.encode(&self.header.salt);
         self.cipher.open(header.offset, &head, &mut payload).map_err(|_| BlockError::Damaged)?;
-        if header.is_compressed {
-            payload = decompress(&payload, header.plain_bytes as usize, None)
-                .map_err(|_| BlockError::Damaged)?;
+        let limit = header.plain_bytes as usize;
+        let damaged = |_| BlockError::Damaged;
+        match header.compression {
+            Compression::None => {}
+            Compression::Zstd => payload = decompress(&payload, limit, None).map_err(damaged)?,
+            Compression::Shared => {
+                let (offset, frame) = payload.split_first_chunk().ok_or(BlockError::Damaged)?;
+                let dictionary = self.dictionary(u32::from_le_bytes(*offset))?;
+                payload = decompress(frame, limit, Some(&dictionary)).map_err(damaged)?;
+            }
         }
         if payload.len() == header.plain_bytes as usize {
             Ok(payload)

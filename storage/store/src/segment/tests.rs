@@ -6,8 +6,8 @@ mod headers;
 mod shared;
 
 use super::format::{
-    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BlockHeader, BlockKind, HeaderError, KeySlot,
-    SEGMENT_HEADER_BYTES, SegmentHeader, SegmentRole,
+    BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BlockHeader, BlockKind, Compression, HeaderError,
+    KeySlot, SEGMENT_HEADER_BYTES, SegmentHeader, SegmentRole,
 };
 use super::{
     BodyEntry, Entry, Found, Maker, OpenSegmentError, Segment, SegmentName, SegmentWriter,
@@ -25,6 +25,7 @@ use quar_base::record::{ActionHead, Head, Kind, Record};
 use quar_base::rng::Rng;
 use quar_base::signing::Signature;
 use quar_base::time::Day;
+use std::sync::Arc;
 
 const CLUSTER: ClusterId = ClusterId([9; 16]);
 const BUCKET: Bucket = Bucket { class: Class::SPAM, day: Day(20_780) };
@@ -38,8 +39,8 @@ fn id_key() -> IdKey {
     IdKey::new([8; 32])
 }
 
-fn dictionaries() -> Dictionaries {
-    Dictionaries::new(id_key(), 3)
+fn dictionaries() -> Arc<Dictionaries> {
+    Arc::new(Dictionaries::new(id_key(), 3))
 }
 
 fn writer_under(
@@ -57,7 +58,7 @@ fn writer(disk: &MemoryDisk, rng: &mut Rng) -> SegmentWriter {
 }
 
 fn open(disk: &MemoryDisk) -> Segment {
-    Segment::open(disk, NAME, CLUSTER, &[key(1)]).unwrap()
+    Segment::open(disk, NAME, CLUSTER, &[key(1)], &dictionaries()).unwrap()
 }
 
 /// Noise, which zstd leaves as it is: golden bytes do not change with its version.
@@ -230,7 +231,7 @@ fn golden_bytes_of_a_segment_header() {
 fn golden_bytes_of_a_block_header() {
     let header = BlockHeader {
         kind: BlockKind::Bodies,
-        is_compressed: true,
+        compression: Compression::Zstd,
         items: 0x0102,
         sealed_bytes: 0x0304,
         plain_bytes: 0x0004_0506,

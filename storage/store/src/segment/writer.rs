@@ -3,11 +3,11 @@
 
 use super::entries::Entry;
 use super::format::{
-    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, KeySlot, SegmentHeader,
-    SegmentRole,
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Compression, KeySlot,
+    SegmentHeader, SegmentRole,
 };
 use super::{BodyEntry, SegmentName, bucket_directory};
-use crate::codec::{CodedBody, compress};
+use crate::codec::{CodedBody, LEVEL, compress};
 use crate::dictionary::{Dictionary, DictionaryId};
 use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, TAG_BYTES};
@@ -27,6 +27,8 @@ const RECORDS_BLOCK_BYTES: usize = 1 << 20;
 /// Coded bytes of bodies that a segment takes in before it takes a dictionary, and before each
 /// further one: what a dictionary costs stays small beside what it is for.
 pub(crate) const DICTIONARY_AFTER_BYTES: usize = 256 << 10;
+/// Plain bytes of the first records blocks, against which a segment's later ones are coded.
+const SHARED_RECORDS_BYTES: usize = 32 << 10;
 
 pub(crate) struct SegmentWriter {
     name: SegmentName,
@@ -38,6 +40,15 @@ pub(crate) struct SegmentWriter {
     dictionaries: Vec<(DictionaryId, u32)>,
     /// Coded bytes of bodies since the last dictionary.
     bytes_since_dictionary: usize,
+    shared_records: SharedRecords,
+}
+
+/// What the records blocks of a segment have in common.
+enum SharedRecords {
+    /// What the first ones held.
+    Gathering(Vec<u8>),
+    /// That as a dictionary, and the offset of its first copy.
+    Dictionary(Dictionary, u32),
 }
 
 /// A records block that was appended: its offset and its entries.
@@ -83,8 +94,16 @@ impl SegmentWriter {
         disk.sync_dir(&directory)?;
         let end = bytes.len() as u64;
         let cipher = BlockCipher::new(&key);
-        let (dictionaries, bytes_since_dictionary) = (Vec::new(), 0);
-        Ok(Self { name, file, header, cipher, end, dictionaries, bytes_since_dictionary })
+        Ok(Self {
+            name,
+            file,
+            header,
+            cipher,
+            end,
+            dictionaries: Vec::new(),
+            bytes_since_dictionary: 0,
+            shared_records: SharedRecords::Gathering(Vec::new()),
+        })
     }
 
     pub(crate) fn name(&self) -> SegmentName {
@@ -177,15 +196,32 @@ impl Draft<'_> {
         if self.writer.bytes_since_dictionary < DICTIONARY_AFTER_BYTES {
             return None;
         }
-        let offset = offset_in_file(self.next_offset());
-        // All bodies that are coded with it hang on it: it is there twice.
-        for _ in 0..2 {
-            let payload = [&offset.to_le_bytes()[..], needed.bytes()].concat();
-            self.push_block(BlockKind::Dictionary, 1, payload);
-        }
+        let offset = self.push_dictionary(needed.bytes());
         self.writer.dictionaries.push((needed.id(), offset));
         self.writer.bytes_since_dictionary = 0;
         Some(offset)
+    }
+
+    /// Writes a dictionary, twice: all that is coded with it hangs on it.
+    fn push_dictionary(&mut self, bytes: &[u8]) -> u32 {
+        let offset = offset_in_file(self.next_offset());
+        for _ in 0..2 {
+            let payload = [&offset.to_le_bytes()[..], bytes].concat();
+            self.push_block(BlockKind::Dictionary, 1, payload);
+        }
+        offset
+    }
+
+    /// Once enough records were written, they become what later ones are coded with.
+    fn settle_shared_records(&mut self) {
+        if let SharedRecords::Gathering(gathered) = &self.writer.shared_records
+            && gathered.len() >= SHARED_RECORDS_BYTES
+        {
+            let bytes: Arc<[u8]> = gathered[gathered.len() - SHARED_RECORDS_BYTES..].into();
+            let offset = self.push_dictionary(&bytes);
+            let dictionary = Dictionary::new(DictionaryId::default(), bytes, LEVEL);
+            self.writer.shared_records = SharedRecords::Dictionary(dictionary, offset);
+        }
     }
 
     fn push_bodies(&mut self, bodies: &[(Cow<'_, CodedBody>, u32)]) -> Vec<BodyEntry> {
@@ -223,6 +259,7 @@ impl Draft<'_> {
         let mut rest = bodies.chain(records).peekable();
         let mut blocks = Vec::new();
         while rest.peek().is_some() {
+            self.settle_shared_records();
             let offset = offset_in_file(self.next_offset());
             let mut payload = Vec::new();
             let mut entries = Vec::new();
@@ -231,24 +268,37 @@ impl Draft<'_> {
                 entry.encode(&mut payload);
                 entries.push(entry);
             }
-            self.push_block(BlockKind::Records, entries.len(), payload);
+            self.push_block(BlockKind::Records, entries.len(), payload.clone());
+            if let SharedRecords::Gathering(gathered) = &mut self.writer.shared_records {
+                gathered.extend(payload);
+            }
             blocks.push(RecordsBlock { offset, entries });
         }
         blocks
     }
 
+    fn compressed(&self, kind: BlockKind, plain: Vec<u8>) -> (Compression, Vec<u8>) {
+        let packed = match (kind, &self.writer.shared_records) {
+            (BlockKind::Bodies | BlockKind::Closing, _) => None,
+            (BlockKind::Records, SharedRecords::Dictionary(dictionary, offset)) => {
+                let frame = compress(&plain, Some(dictionary));
+                frame.map(|frame| {
+                    (Compression::Shared, [&offset.to_le_bytes(), &frame[..]].concat())
+                })
+            }
+            _ => compress(&plain, None).map(|frame| (Compression::Zstd, frame)),
+        };
+        let is_shorter = |(_, packed): &(Compression, Vec<u8>)| packed.len() < plain.len();
+        packed.filter(is_shorter).unwrap_or((Compression::None, plain))
+    }
+
     fn push_block(&mut self, kind: BlockKind, items: usize, plain: Vec<u8>) {
         let offset = self.next_offset();
         let plain_bytes = offset_in_file(plain.len() as u64);
-        let packed = match kind {
-            BlockKind::Records | BlockKind::Dictionary => compress(&plain, None),
-            BlockKind::Bodies | BlockKind::Closing => None,
-        };
-        let is_compressed = packed.as_ref().is_some_and(|packed| packed.len() < plain.len());
-        let mut payload = if is_compressed { packed.unwrap_or_default() } else { plain };
+        let (compression, mut payload) = self.compressed(kind, plain);
         let header = BlockHeader {
             kind,
-            is_compressed,
+            compression,
             items: u16::try_from(items).unwrap_or(u16::MAX),
             sealed_bytes: offset_in_file((payload.len() + TAG_BYTES) as u64),
             plain_bytes,

@@ -242,7 +242,7 @@ fn check_bodies(segment: &Segment, written: &[Written]) {
             Entry::Record(_) => None,
         });
         for (place, body) in places.zip(&one.bodies) {
-            if let Ok(read) = segment.body(place, &dictionaries()) {
+            if let Ok(read) = segment.body(place) {
                 assert_eq!(read, *body);
             }
         }
@@ -277,7 +277,7 @@ proptest! {
             }
             _ => bytes.extend(vec![0; garbage.len()]),
         });
-        let segment = Segment::open(&disk, NAME, CLUSTER, &[key(1)]).unwrap();
+        let segment = Segment::open(&disk, NAME, CLUSTER, &[key(1)], &dictionaries()).unwrap();
         let seen = scan(&segment);
         check_nothing_foreign(&seen, &written);
         check_bodies(&segment, &written);

@@ -7,7 +7,9 @@ fn a_header_that_does_not_fit_is_refused_by_its_cause() {
     let disk = MemoryDisk::new();
     writer(&disk, &mut Rng::from_seed([4; 32]));
     let open = |name, cluster, keys: &[EncryptionKey]| {
-        Segment::open(&disk, name, cluster, keys).err().expect("it must be refused")
+        Segment::open(&disk, name, cluster, keys, &dictionaries())
+            .err()
+            .expect("it must be refused")
     };
     let stranger = ClusterId([1; 16]);
     assert!(matches!(open(NAME, stranger, &[key(1)]), OpenSegmentError::Cluster(CLUSTER)));
@@ -33,7 +35,7 @@ fn a_header_of_a_later_version_a_damaged_and_an_unfinished_one_are_told_apart() 
             bytes.clone_from(&good);
             change(bytes);
         });
-        match Segment::open(&disk, NAME, CLUSTER, &[key(1)]) {
+        match Segment::open(&disk, NAME, CLUSTER, &[key(1)], &dictionaries()) {
             Err(OpenSegmentError::Header(error)) => error,
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("a damaged header was taken"),
@@ -77,7 +79,7 @@ fn either_key_slot_opens_a_segment() {
         *head = header.encode();
     });
     for keys in [vec![key(1)], vec![key(2)], vec![key(3), key(2)]] {
-        let segment = Segment::open(&disk, NAME, CLUSTER, &keys).unwrap();
+        let segment = Segment::open(&disk, NAME, CLUSTER, &keys, &dictionaries()).unwrap();
         assert_eq!(entries_of(&scan(&segment)), blocks_of(std::slice::from_ref(&written)));
     }
 }
@@ -106,7 +108,7 @@ fn check_bodies(segment: &Segment, written: &Written) {
         .collect();
     assert_eq!(places.len(), written.bodies.len());
     for (place, body) in places.iter().zip(&written.bodies) {
-        assert_eq!(segment.body(place, &dictionaries()).unwrap(), *body);
+        assert_eq!(segment.body(place).unwrap(), *body);
     }
 }
 
@@ -166,8 +168,8 @@ proptest! {
 
     #[test]
     fn block_headers_decode_to_what_was_encoded_at_their_own_offset_and_salt_only(
-        kind in 1u8..=3,
-        is_compressed: bool,
+        kind in 1u8..=4,
+        compression in 0u8..=2,
         items: u16,
         sealed_bytes in 0..=BLOCK_PAYLOAD_BYTES_MAX as u32,
         plain_bytes in 0..=BLOCK_PAYLOAD_BYTES_MAX as u32,
@@ -175,9 +177,15 @@ proptest! {
         commit: u64,
         salts: [[u8; 16]; 2],
     ) {
-        let kind = [BlockKind::Records, BlockKind::Bodies, BlockKind::Closing][usize::from(kind) - 1];
+        let kinds = [BlockKind::Records, BlockKind::Bodies, BlockKind::Closing, BlockKind::Dictionary];
+        let kind = kinds[usize::from(kind) - 1];
+        let compression = match compression {
+            2 if kind == BlockKind::Records => Compression::Shared,
+            0 => Compression::None,
+            _ => Compression::Zstd,
+        };
         let header =
-            BlockHeader { kind, is_compressed, items, sealed_bytes, plain_bytes, offset, commit };
+            BlockHeader { kind, compression, items, sealed_bytes, plain_bytes, offset, commit };
         let bytes = header.encode(&salts[0]);
         prop_assert_eq!(BlockHeader::decode(&bytes, offset, &salts[0]), Some(header));
         prop_assert_eq!(BlockHeader::decode(&bytes, offset ^ 8, &salts[0]), None);

@@ -1,9 +1,12 @@
 //! Dictionaries in a segment: when it takes one, and what is left when a copy is damaged.
 
-use super::{NAME, dictionaries, id_key, noise, open, scan, writer};
+use super::{
+    NAME, action, append as append_all, blocks_of, dictionaries, entries_of, id_key, noise, open,
+    scan, writer,
+};
 use crate::codec::CodedBody;
 use crate::dictionary::{Dictionaries, Dictionary};
-use crate::disk::MemoryDisk;
+use crate::disk::{Disk, MemoryDisk};
 use crate::segment::tests::Seen;
 use crate::segment::writer::DICTIONARY_AFTER_BYTES;
 use crate::segment::{BlockError, BodyEntry, Entry, SegmentWriter};
@@ -45,7 +48,7 @@ fn a_small_segment_takes_no_dictionary_and_codes_without() {
     let (body, coded) = coded(1, &dictionary(&dictionaries(), COMMON));
     let place = append(&mut writer(&disk, rng), &coded);
     assert_eq!(place.dictionary, 0);
-    let read = open(&disk).body(&place, &dictionaries()).unwrap();
+    let read = open(&disk).body(&place).unwrap();
     assert_eq!(read.decode(&id_key()), Ok(body));
 }
 
@@ -64,9 +67,8 @@ fn a_larger_segment_takes_each_dictionary_once_and_spaced_out() {
     places.push(append(&mut writer, &bodies[1].1));
     assert_ne!(places[3].dictionary, places[0].dictionary);
     let segment = open(&disk);
-    let fresh = dictionaries();
     for (place, (body, _)) in places.iter().zip(bodies.iter().chain([&bodies[1]])) {
-        assert_eq!(segment.body(place, &fresh).unwrap().decode(&id_key()).as_ref(), Ok(body));
+        assert_eq!(segment.body(place).unwrap().decode(&id_key()).as_ref(), Ok(body));
     }
     let copies = scan(&segment).into_iter().filter(|one| matches!(one, Seen::Dictionary(_)));
     assert_eq!(copies.count(), 4);
@@ -85,15 +87,47 @@ fn a_damaged_copy_is_replaced_by_the_other_and_two_are_damage() {
     for at in [first + 9, first + 60] {
         let flip = |at: usize| disk.damage(&path, |bytes| bytes[at] ^= 1);
         flip(at);
-        let read = open(&disk).body(&place, &dictionaries()).unwrap();
+        let read = open(&disk).body(&place).unwrap();
         assert_eq!(read.decode(&id_key()).as_ref(), Ok(&body));
         assert!(scan(&open(&disk)).contains(&Seen::Dictionary(place.dictionary)));
         let second = first + (place.block as usize - first) / 2;
         flip(second + 60);
-        let read = open(&disk).body(&place, &dictionaries());
+        let read = open(&disk).body(&place);
         assert!(matches!(read, Err(BlockError::Damaged)));
         assert!(!scan(&open(&disk)).contains(&Seen::Dictionary(place.dictionary)));
         flip(at);
         flip(second + 60);
     }
+}
+
+#[test]
+fn later_records_are_coded_with_what_the_first_ones_held() {
+    let (disk, rng) = (MemoryDisk::new(), &mut Rng::from_seed([4; 32]));
+    let mut writer = writer(&disk, rng);
+    let mut append = || append_all(&mut writer, 1, vec![action(rng), action(rng)], Vec::new());
+    let written: Vec<_> = (0..400).map(|_| append()).collect();
+    let seen = scan(&open(&disk));
+    assert_eq!(entries_of(&seen), blocks_of(&written));
+    let copies = seen.iter().filter_map(|one| match one {
+        Seen::Dictionary(of) => Some(*of as usize),
+        _ => None,
+    });
+    let copies: Vec<usize> = copies.collect();
+    let [first, same] = copies[..] else { panic!("{copies:?}") };
+    assert_eq!(first, same);
+    let path = NAME.path();
+    disk.damage(&path, |bytes| bytes[first + 60] ^= 1);
+    assert_eq!(entries_of(&scan(&open(&disk))), blocks_of(&written));
+    let last = written[399].blocks[0].0;
+    assert_eq!(open(&disk).entries(last).unwrap(), written[399].blocks[0].1);
+
+    // Without either copy what hangs on them is damage, and what came before is not.
+    let bytes = disk.read(&path).unwrap().unwrap();
+    let mut places = (first + 8..bytes.len()).step_by(8);
+    let second = places.find(|at| bytes[*at..].starts_with(b"QBLK")).unwrap();
+    disk.damage(&path, |bytes| bytes[second + 60] ^= 1);
+    assert!(matches!(open(&disk).entries(last), Err(BlockError::Damaged)));
+    let seen = scan(&open(&disk));
+    let whole = blocks_of(&written).into_iter().filter(|(offset, ..)| (*offset as usize) < first);
+    assert_eq!(entries_of(&seen), whole.collect::<Vec<_>>());
 }
