@@ -66,7 +66,7 @@ pub struct Report {
     pub nodes: usize,
     /// Messages fed in all.
     pub messages: usize,
-    /// Bytes of the messages kept at the end.
+    /// Bytes of the messages fed, those deleted since included: they are on the disks still.
     pub raw_bytes: u64,
     /// Bytes on disk, node by node: blocks of the data directory, index included.
     pub disk_bytes: Vec<u64>,
@@ -148,7 +148,7 @@ pub async fn run(options: &Options, before_check: Option<BeforeCheck>) -> anyhow
         let report = &mut report.0;
         (report.lost, report.corrupted, report.resurrected) =
             (findings.lost, findings.corrupted, findings.resurrected);
-        report.raw_bytes = expected.kept.values().map(|body| body.len() as u64).sum();
+        report.raw_bytes = show.fed.iter().map(|fed| fed.mail.body.len() as u64).sum();
         report.clone()
     };
     show.finish(report, temporary, &directory).await

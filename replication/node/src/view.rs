@@ -141,6 +141,7 @@ fn to_wire(body: &CodedBody) -> quar_sync::CodedBody {
     let CodedBody { id, raw_bytes, codec, dictionary, bytes } = body.clone();
     let dictionary = dictionary.map(|dictionary| quar_sync::Dictionary {
         id: dictionary.id(),
+        generation: dictionary.generation(),
         bytes: dictionary.bytes().clone(),
     });
     quar_sync::CodedBody { id, raw_bytes, codec: codec as u8, dictionary, bytes }
@@ -150,7 +151,8 @@ fn from_wire(store: &Store, body: quar_sync::CodedBody) -> Result<CodedBody, Ref
     let quar_sync::CodedBody { id, raw_bytes, codec, dictionary, bytes } = body;
     let codec = Codec::from_number(codec).ok_or(Refusal::WrongBody)?;
     let take = |dictionary: quar_sync::Dictionary| {
-        store.dictionary(dictionary.id, &dictionary.bytes).map_err(|_| Refusal::WrongBody)
+        let quar_sync::Dictionary { id, generation, bytes } = dictionary;
+        store.dictionary(id, generation, &bytes).map_err(|_| Refusal::WrongBody)
     };
     let dictionary = dictionary.map(take).transpose()?;
     Ok(CodedBody { id, raw_bytes, codec, dictionary, bytes })

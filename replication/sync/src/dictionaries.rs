@@ -26,18 +26,19 @@ impl Dictionaries {
 }
 
 impl Dictionary {
-    /// A dictionary frame: id, then the bytes.
+    /// A dictionary frame: id, generation, then the bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [&self.id[..], &self.bytes].concat()
+        [&self.id[..], &self.generation.to_le_bytes(), &self.bytes].concat()
     }
 
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader(payload);
         let id = fields.array()?;
+        let generation = fields.u32()?;
         let bytes = fields.0;
         if bytes.is_empty() || bytes.len() > DICTIONARY_BYTES_MAX {
             return Err(Malformed);
         }
-        Ok(Self { id, bytes: bytes.into() })
+        Ok(Self { id, generation, bytes: bytes.into() })
     }
 }

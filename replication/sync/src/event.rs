@@ -16,6 +16,8 @@ use std::sync::Arc;
 pub struct Dictionary {
     /// Keyed hash of the bytes.
     pub id: [u8; 16],
+    /// How late it is among the cluster's dictionaries.
+    pub generation: u32,
     /// The bytes.
     pub bytes: Arc<[u8]>,
 }

@@ -410,7 +410,7 @@ proptest! {
     fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
         let mut known = crate::dictionaries::Dictionaries::default();
-        let dictionary = crate::Dictionary { id: [3; 16], bytes: b"shared lines"[..].into() };
+        let dictionary = crate::Dictionary { id: [3; 16], generation: 1, bytes: b"shared lines"[..].into() };
         known.add(dictionary.clone());
         let dictionary = Some(dictionary).filter(|_| bytes.len() > 200);
         let id = BodyId([7; 32]);

@@ -128,9 +128,10 @@ impl Store {
     pub fn dictionary(
         &self,
         id: DictionaryId,
+        generation: u32,
         bytes: &Arc<[u8]>,
     ) -> Result<Arc<Dictionary>, DictionaryError> {
-        self.dictionaries.take(id, bytes)
+        self.dictionaries.take(id, generation, bytes)
     }
 
     /// Takes a message that came in here.

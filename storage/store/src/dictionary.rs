@@ -27,6 +27,7 @@ const LOADED_MAX: usize = 32;
 /// One dictionary.
 pub struct Dictionary {
     id: DictionaryId,
+    generation: u32,
     bytes: Arc<[u8]>,
     level: i32,
     encoder: OnceLock<Option<CDict<'static>>>,
@@ -34,14 +35,22 @@ pub struct Dictionary {
 }
 
 impl Dictionary {
-    pub(crate) fn new(id: DictionaryId, bytes: Arc<[u8]>, level: i32) -> Self {
-        Self { id, bytes, level, encoder: OnceLock::new(), decoder: OnceLock::new() }
+    pub(crate) fn new(id: DictionaryId, generation: u32, bytes: Arc<[u8]>, level: i32) -> Self {
+        let (encoder, decoder) = (OnceLock::new(), OnceLock::new());
+        Self { id, generation, bytes, level, encoder, decoder }
     }
 
     /// Keyed hash of the bytes.
     #[must_use]
     pub fn id(&self) -> DictionaryId {
         self.id
+    }
+
+    /// Counts trainings in the cluster: nodes use the latest that they know. 0 when it was read
+    /// from a segment, which does not say.
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        self.generation
     }
 
     /// What the dictionary is made of.
@@ -116,17 +125,29 @@ impl Dictionaries {
 
     /// Learns from a body that is about to be stored.
     pub(crate) fn learn(&self, id: BodyId, body: &[u8]) {
-        self.samples.lock().expect(PROOF).add(id, body);
+        self.samples().add(id, body);
     }
 
     /// Makes a new dictionary when enough was learned: now and then, some 100 ms of work.
     pub(crate) fn train(&self) {
-        let gathered = self.samples.lock().expect(PROOF).take();
-        let trained = gathered.and_then(|samples| train::train(&samples));
-        if let Some(bytes) = trained {
-            let dictionary = self.keep(None, self.make(bytes.into()));
-            tracing::debug!(bytes = dictionary.bytes.len(), "trained a dictionary");
-            *self.current.write().expect(PROOF) = Some(dictionary);
+        let gathered = self.samples().take();
+        if let Some((generation, samples)) = gathered
+            && let Some(bytes) = train::train(&samples)
+        {
+            let dictionary = self.keep(None, self.make(generation, bytes.into()));
+            tracing::debug!(generation, bytes = dictionary.bytes.len(), "trained a dictionary");
+            self.adopt(&dictionary);
+        }
+    }
+
+    /// Codes with this dictionary from now on, unless a later one is known. Of one generation all
+    /// nodes choose the same.
+    fn adopt(&self, dictionary: &Arc<Dictionary>) {
+        let mut current = self.current.write().expect(PROOF);
+        let rank = |known: &Arc<Dictionary>| (known.generation, known.id);
+        if current.as_ref().is_none_or(|current| rank(current) < rank(dictionary)) {
+            *current = Some(dictionary.clone());
+            self.samples().skip_to(dictionary.generation);
         }
     }
 
@@ -134,6 +155,7 @@ impl Dictionaries {
     pub(crate) fn take(
         &self,
         id: DictionaryId,
+        generation: u32,
         bytes: &Arc<[u8]>,
     ) -> Result<Arc<Dictionary>, DictionaryError> {
         if let Some(known) = self.find(|loaded| loaded.dictionary.id == id) {
@@ -142,11 +164,13 @@ impl Dictionaries {
         if bytes.len() > DICTIONARY_BYTES_MAX {
             return Err(DictionaryError);
         }
-        let dictionary = self.make(bytes.clone());
+        let dictionary = self.make(generation, bytes.clone());
         if dictionary.id != id {
             return Err(DictionaryError);
         }
-        Ok(self.keep(None, dictionary))
+        let dictionary = self.keep(None, dictionary);
+        self.adopt(&dictionary);
+        Ok(dictionary)
     }
 
     /// The dictionary at a place in a segment, if it is in memory.
@@ -156,13 +180,13 @@ impl Dictionaries {
 
     /// Keeps the dictionary that was read at a place.
     pub(crate) fn keep_at(&self, place: (SegmentName, u32), bytes: Vec<u8>) -> Arc<Dictionary> {
-        let dictionary = self.make(bytes.into());
+        let dictionary = self.make(0, bytes.into());
         self.keep(Some(place), dictionary)
     }
 
-    fn make(&self, bytes: Arc<[u8]>) -> Dictionary {
+    fn make(&self, generation: u32, bytes: Arc<[u8]>) -> Dictionary {
         let id = self.key.digest("dictionary", &bytes);
-        Dictionary::new(id, bytes, self.level)
+        Dictionary::new(id, generation, bytes, self.level)
     }
 
     fn find(&self, wanted: impl Fn(&Loaded) -> bool) -> Option<Arc<Dictionary>> {
@@ -183,6 +207,10 @@ impl Dictionaries {
             loaded.pop_front();
         }
         dictionary
+    }
+
+    fn samples(&self) -> MutexGuard<'_, Samples> {
+        self.samples.lock().expect(PROOF)
     }
 
     fn loaded(&self) -> MutexGuard<'_, VecDeque<Loaded>> {

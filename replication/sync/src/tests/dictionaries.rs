@@ -11,7 +11,7 @@ use quar_base::class::Class;
 use quar_base::ids::{BodyId, MemberId};
 
 fn dictionary(number: u8) -> Dictionary {
-    Dictionary { id: [number; 16], bytes: [number; 40][..].into() }
+    Dictionary { id: [number; 16], generation: 1, bytes: [number; 40][..].into() }
 }
 
 fn item(second: u32, needed: Option<u8>) -> Item {
@@ -76,8 +76,8 @@ fn refuses_a_body_with_a_dictionary_that_was_never_sent_and_an_oversized_one() {
     crate::batch::encode_item(&mut payload, &item(1, Some(1)));
     let known = Dictionaries::default();
     assert!(crate::batch::decode_batch(&payload, &mut Vec::new(), &known).is_err());
-    let longest = 16 + quar_base::limits::DICTIONARY_BYTES_MAX;
+    let longest = 20 + quar_base::limits::DICTIONARY_BYTES_MAX;
     assert!(Dictionary::decode(&vec![0; longest]).is_ok());
     assert!(Dictionary::decode(&vec![0; longest + 1]).is_err());
-    assert!(Dictionary::decode(&[0; 16]).is_err());
+    assert!(Dictionary::decode(&[0; 20]).is_err());
 }

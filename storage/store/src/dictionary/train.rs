@@ -7,11 +7,11 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 /// Bytes of a trained dictionary; larger ones gain under 2% (docs/benchmarks.md, "Compression").
 const TRAINED_BYTES: usize = 64 << 10;
 /// First bytes of a body that are kept as its sample.
-const SAMPLE_BYTES: usize = 16 << 10;
+const SAMPLE_BYTES: usize = 8 << 10;
 /// Different bodies in the first training, so that a day's mail soon profits, and in all later ones.
 const FIRST_SAMPLES: usize = 300;
-const LATER_SAMPLES: usize = 1200;
-/// After the second training one body in so many is a sample.
+const LATER_SAMPLES: usize = 1500;
+/// After the second generation one body in so many is a sample.
 const LATER_EVERY: u64 = 16;
 /// A line is shared when so many different bodies have it.
 const SHARED_BY: usize = 2;
@@ -21,7 +21,8 @@ const SHARED_BY: usize = 2;
 pub(super) struct Samples {
     bodies: Vec<Vec<u8>>,
     ids: BTreeSet<BodyId>,
-    trainings: u32,
+    /// Generation of the last dictionary, trained here or elsewhere.
+    generation: u32,
     seen: u64,
 }
 
@@ -29,24 +30,33 @@ impl Samples {
     /// Takes a body into account, unless there are enough.
     pub(super) fn add(&mut self, id: BodyId, body: &[u8]) {
         self.seen += 1;
-        let is_sampled = self.trainings < 2 || self.seen.is_multiple_of(LATER_EVERY);
+        let is_sampled = self.generation < 2 || self.seen.is_multiple_of(LATER_EVERY);
         if is_sampled && self.bodies.len() < self.enough() && self.ids.insert(id) {
             self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
         }
     }
 
-    /// All samples, when there are enough; those of the next training are gathered anew.
-    pub(super) fn take(&mut self) -> Option<Vec<Vec<u8>>> {
+    /// All samples and the generation they make, when there are enough.
+    pub(super) fn take(&mut self) -> Option<(u32, Vec<Vec<u8>>)> {
         if self.bodies.len() < self.enough() {
             return None;
         }
-        self.trainings = self.trainings.saturating_add(1);
-        self.ids.clear();
-        Some(std::mem::take(&mut self.bodies))
+        let samples = std::mem::take(&mut self.bodies);
+        self.skip_to(self.generation.saturating_add(1));
+        Some((self.generation, samples))
+    }
+
+    /// A later generation is there: gathers for the one after it.
+    pub(super) fn skip_to(&mut self, generation: u32) {
+        if generation > self.generation {
+            self.generation = generation;
+            self.ids.clear();
+            self.bodies.clear();
+        }
     }
 
     fn enough(&self) -> usize {
-        if self.trainings == 0 { FIRST_SAMPLES } else { LATER_SAMPLES }
+        if self.generation == 0 { FIRST_SAMPLES } else { LATER_SAMPLES }
     }
 }
 
@@ -100,7 +110,7 @@ mod tests {
         }
         assert!(samples.take().is_none());
         samples.add(id(FIRST_SAMPLES), b"x");
-        assert_eq!(samples.take().unwrap().len(), FIRST_SAMPLES);
+        assert_eq!(samples.take().unwrap().1.len(), FIRST_SAMPLES);
     }
 
     #[test]

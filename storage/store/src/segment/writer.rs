@@ -219,7 +219,7 @@ impl Draft<'_> {
         {
             let bytes: Arc<[u8]> = gathered[gathered.len() - SHARED_RECORDS_BYTES..].into();
             let offset = self.push_dictionary(&bytes);
-            let dictionary = Dictionary::new(DictionaryId::default(), bytes, LEVEL);
+            let dictionary = Dictionary::new(DictionaryId::default(), 0, bytes, LEVEL);
             self.writer.shared_records = SharedRecords::Dictionary(dictionary, offset);
         }
     }

@@ -79,7 +79,7 @@ fn a_peer_takes_bodies_with_their_dictionary() {
     for (record, body) in &sent {
         let known = body.dictionary.as_ref().unwrap();
         let bytes: Arc<[u8]> = known.bytes().to_vec().into();
-        let dictionary = Some(second.dictionary(known.id(), &bytes).unwrap());
+        let dictionary = Some(second.dictionary(known.id(), known.generation(), &bytes).unwrap());
         let body = CodedBody { dictionary, ..body.clone() };
         second.admit_record(record.clone(), Some(body), NOW).unwrap();
     }
@@ -102,9 +102,9 @@ fn a_body_with_the_wrong_dictionary_or_none_is_refused() {
     assert!(refused.is_offence(), "{refused}");
 
     let garbage: Arc<[u8]> = [0x37, 0xa4, 0x30, 0xec, 1, 2, 3, 4, 5][..].into();
-    assert!(second.dictionary([1; 16], &garbage).is_err());
+    assert!(second.dictionary([1; 16], 1, &garbage).is_err());
     let id = IdKey::new([8; 32]).digest("dictionary", &garbage);
-    let dictionary = Some(second.dictionary(id, &garbage).unwrap());
+    let dictionary = Some(second.dictionary(id, 1, &garbage).unwrap());
     let wrong = CodedBody { dictionary, ..body.clone() };
     let refused = second.admit_record(record.clone(), Some(wrong), NOW).unwrap_err();
     assert!(refused.is_offence(), "{refused}");
@@ -121,5 +121,5 @@ fn an_oversized_dictionary_is_refused() {
     let store = Node::new(1).open();
     let bytes: Arc<[u8]> = vec![0; quar_base::limits::DICTIONARY_BYTES_MAX + 1].into();
     let id = IdKey::new([8; 32]).digest("dictionary", &bytes);
-    assert!(store.dictionary(id, &bytes).is_err());
+    assert!(store.dictionary(id, 1, &bytes).is_err());
 }

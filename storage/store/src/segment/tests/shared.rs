@@ -18,7 +18,7 @@ const COMMON: &[u8] =
 
 fn dictionary(known: &Dictionaries, text: &[u8]) -> Arc<Dictionary> {
     let bytes: Arc<[u8]> = text.into();
-    known.take(id_key().digest("dictionary", &bytes), &bytes).unwrap()
+    known.take(id_key().digest("dictionary", &bytes), 1, &bytes).unwrap()
 }
 
 fn coded(number: u32, dictionary: &Arc<Dictionary>) -> (Vec<u8>, CodedBody) {
