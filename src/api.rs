@@ -208,8 +208,12 @@ pub struct NodeStatus {
     pub live_root: String,
     /// Records in the set.
     pub records: u64,
-    /// Bodies wanted.
+    /// Bodies that messages here need and that are not here.
     pub wanted: u64,
+    /// Those of them that no connected member has.
+    pub lost: u64,
+    /// Ids of messages that need a lost body, the first hundred.
+    pub lost_messages: Vec<String>,
     /// Messages acknowledged with fewer copies than asked for, since the start.
     pub under_replicated: u64,
     /// Offences of peers since the start, by kind.

@@ -24,8 +24,15 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             ));
         }
     }
-    if status.wanted > 0 {
-        warnings.push(format!("{} bodies are not on this node yet", status.wanted));
+    let coming = status.wanted.saturating_sub(status.lost);
+    if coming > 0 {
+        warnings.push(format!("{} not on this node yet", bodies(coming)));
+    }
+    if status.lost > 0 {
+        warnings.push(format!(
+            "{} lost: no member that is up has what their messages need; a member that is down may",
+            bodies(status.lost)
+        ));
     }
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
@@ -43,6 +50,10 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             .push(format!("all members stand in {first}: one power failure there takes them all"));
     }
     warnings
+}
+
+fn bodies(count: u64) -> String {
+    if count == 1 { "1 body is".to_owned() } else { format!("{count} bodies are") }
 }
 
 #[cfg(test)]
@@ -79,6 +90,8 @@ mod tests {
             live_root: String::new(),
             records: 0,
             wanted: 0,
+            lost: 0,
+            lost_messages: Vec::new(),
             under_replicated: 0,
             offences: std::collections::BTreeMap::new(),
             sent_bytes: 0,
@@ -106,6 +119,17 @@ mod tests {
         let warnings = list(&status(members));
         assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
         assert!(warnings[1].contains("cellar"), "{warnings:?}");
+    }
+
+    #[test]
+    fn lost_bodies_are_told_apart_from_those_that_are_on_their_way() {
+        let members = vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        let mut status = status(members);
+        (status.wanted, status.lost) = (3, 1);
+        let warnings = list(&status);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("2 bodies are not on this node yet"), "{warnings:?}");
+        assert!(warnings[1].starts_with("1 body is lost"), "{warnings:?}");
     }
 
     #[test]

@@ -16,5 +16,5 @@ mod request;
 mod view;
 
 pub use copies::CopyRule;
-pub use node::{Input, Node, NodeSettings, Output, PeerReport};
+pub use node::{Input, Lost, Node, NodeSettings, Output, PeerReport};
 pub use request::{Answer, Request, Token};

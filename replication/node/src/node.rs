@@ -15,8 +15,8 @@ use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Wanted bodies looked at in one go.
-const WANTED_AT_ONCE: usize = 1000;
+/// Messages without a body that are named in a status.
+const LOST_NAMED: usize = 100;
 
 /// How a node behaves.
 #[derive(Clone, Debug)]
@@ -124,6 +124,15 @@ pub struct PeerReport {
     pub queued_bytes: u64,
 }
 
+/// Bodies that are wanted here and that no connected peer has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// How many; no more than [`quar_sync::limits::WANTS_KNOWN`] are counted.
+    pub bodies: u64,
+    /// Messages that need them, the first hundred.
+    pub messages: Vec<MessageId>,
+}
+
 /// One member.
 pub struct Node {
     store: Arc<Store>,
@@ -222,6 +231,15 @@ impl Node {
         }
     }
 
+    /// Bodies that every connected peer has said not to have.
+    #[must_use]
+    pub fn lost(&self, now: UnixMillis) -> Lost {
+        let lost = self.engine.lost(&StoreView::new(&self.store, &self.roster, now));
+        let messages =
+            lost.iter().flat_map(|(bucket, id)| self.store.messages_without(*bucket, id));
+        Lost { bodies: lost.len() as u64, messages: messages.take(LOST_NAMED).collect() }
+    }
+
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.clocks.tick(now);
         self.store.advance(self.clocks.cutoff_time(now).cutoff());
@@ -234,10 +252,6 @@ impl Node {
             outputs.push(Output::Unlink);
         }
         self.engine_event(Event::Tick, now, outputs);
-        let wanted = self.store.wanted(WANTED_AT_ONCE);
-        if !wanted.is_empty() {
-            self.engine_event(Event::Wanted(wanted), now, outputs);
-        }
         for (token, answer) in self.copies.tick(now) {
             outputs.push(Output::Answer { token, answer });
         }
@@ -329,8 +343,8 @@ impl Node {
 
     fn fetch(&mut self, message: MessageId, now: UnixMillis, outputs: &mut Vec<Output>) {
         if let Ok(known) = self.store.message(message) {
-            let wanted = vec![(message.bucket, known.arrival.body())];
-            self.engine_event(Event::Wanted(wanted), now, outputs);
+            let (bucket, body) = (message.bucket, known.arrival.body());
+            self.engine_event(Event::Fetch { bucket, body }, now, outputs);
         }
     }
 

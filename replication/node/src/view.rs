@@ -3,6 +3,7 @@
 
 use quar_base::arrival::Arrival;
 use quar_base::class::Class;
+use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_base::roster::SignedRoster;
@@ -64,6 +65,14 @@ impl SetView for StoreView<'_> {
     fn counts(&self) -> (u64, u64) {
         let counts = self.store.counts();
         (counts.records, counts.wanted)
+    }
+
+    fn wanted_after(&self, after: Option<(Bucket, BodyId)>, limit: usize) -> Vec<(Bucket, BodyId)> {
+        self.store.wanted_after(after, limit)
+    }
+
+    fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool {
+        self.store.is_wanted(bucket, body)
     }
 
     fn floors(&self) -> Vec<(Class, Day)> {

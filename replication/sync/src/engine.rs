@@ -9,16 +9,17 @@
 //! ```
 
 use crate::batch;
-use crate::codec::{Reader, put_bucket, put_varint};
+use crate::codec::{Reader, put_varint};
 use crate::event::{Effect, Event, ItemName, SetView, Which};
 use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
-use quar_base::ids::{BodyId, MemberId};
+use crate::wants::Wants;
+use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::limits::ROSTER_BYTES_MAX;
-use quar_base::time::{CUTOFF_STEP_MS, Cutoff, UnixMillis};
+use quar_base::time::{CUTOFF_STEP_MS, Cutoff};
 use quar_merkle::{Hash, short8_of_key};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,15 +28,15 @@ pub struct Engine {
     pub(crate) me: MemberId,
     push_bytes_max: usize,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
+    pub(crate) wants: Wants,
     not_pushed: u64,
-    next_asked: usize,
 }
 
 impl Engine {
     /// The protocol of member `me`; at most `push_bytes_max` of fresh items wait for a peer.
     #[must_use]
     pub fn new(me: MemberId, push_bytes_max: usize) -> Self {
-        Self { me, push_bytes_max, peers: BTreeMap::new(), not_pushed: 0, next_asked: 0 }
+        Self { me, push_bytes_max, peers: BTreeMap::new(), wants: Wants::default(), not_pushed: 0 }
     }
 
     /// Connected peers.
@@ -61,16 +62,16 @@ impl Engine {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {
+                self.peer_left(peer);
                 self.peers
                     .insert(peer, Peer::new(peer, session_key, self.push_bytes_max, set.now()));
+                self.wants.peer_came(peer);
                 self.greet(peer, set, effects);
             }
-            Event::Disconnected { peer } => {
-                self.peers.remove(&peer);
-            }
+            Event::Disconnected { peer } => self.peer_left(peer),
             Event::Frame { peer, kind, payload } => {
                 if let Err(offence) = self.frame(peer, kind, payload, set, effects) {
-                    self.peers.remove(&peer);
+                    self.peer_left(peer);
                     effects.push(Effect::Disconnect { peer, offence });
                 }
             }
@@ -90,10 +91,10 @@ impl Engine {
             }
             Event::Loaded { peer, items, rest } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.transfer.take_loaded(items, rest);
+                    peer.transfer.take_loaded(items, rest, effects);
                 }
             }
-            Event::Wanted(wanted) => self.want(&wanted, set.now(), effects),
+            Event::Fetch { bucket, body } => self.fetch((bucket, body), set, effects),
         }
     }
 
@@ -119,6 +120,14 @@ impl Engine {
             if peer.greeted != Some(cutoff) && peer.round.is_none() {
                 self.greet(id, set, effects);
             }
+        }
+        self.want(set, effects);
+    }
+
+    /// What was asked of a peer that is gone may be asked of others at once.
+    fn peer_left(&mut self, id: MemberId) {
+        if let Some(gone) = self.peers.remove(&id) {
+            self.wants.peer_left(id, &gone.asked);
         }
     }
 
@@ -195,19 +204,19 @@ impl Engine {
             kind::BATCH => {
                 let (sequence, items) = batch::decode_batch(payload, &mut peer.assembled)?;
                 peer.count_batch(sequence)?;
+                for item in &items {
+                    if let ItemName::Body(bucket, body) = item.name() {
+                        peer.asked.remove(&(bucket, body));
+                    }
+                }
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
                 let (sequence, refused) = decode_acknowledgement(payload)?;
                 peer.transfer.acknowledged(sequence, &refused, effects)?;
             }
-            kind::WANT_BODIES => {
-                let wants = frame::decode_want_bodies(payload)?;
-                if peer.transfer.is_overasked() {
-                    return Err(Offence::TooMuch);
-                }
-                peer.transfer.bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
-            }
+            kind::WANT_BODIES => peer.transfer.ask(frame::decode_bodies(payload)?)?,
+            kind::NOT_HERE => self.not_here(id, &frame::decode_bodies(payload)?, set, effects)?,
             kind::BODY_PART => peer.assemble(payload)?,
             kind::PASSED_OVER.. => {}
             _ => return Err(Offence::UnknownKind),
@@ -287,35 +296,6 @@ impl Engine {
         let lacking = later.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
         peer.transfer.bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
         Ok(())
-    }
-
-    /// Asks one peer for each wanted body, another one each time.
-    fn want(&mut self, wanted: &[(Bucket, BodyId)], now: UnixMillis, effects: &mut Vec<Effect>) {
-        let is_recent = |at: &UnixMillis| (now - *at).0 < limits::WANT_AGAIN_MS;
-        for peer in self.peers.values_mut() {
-            peer.asked.retain(|_, at| is_recent(at));
-        }
-        let asked: BTreeSet<BodyId> =
-            self.peers.values().flat_map(|peer| peer.asked.keys().copied()).collect();
-        let ids: Vec<MemberId> = self.peers.keys().copied().collect();
-        if ids.is_empty() {
-            return;
-        }
-        let turn = self.next_asked % ids.len();
-        let Some(peer) = self.peers.get_mut(&ids[turn]) else {
-            return;
-        };
-        let mut payload = Vec::new();
-        let fresh = wanted.iter().filter(|(_, id)| !asked.contains(id));
-        for (bucket, id) in fresh.take(limits::WANT_BODIES) {
-            put_bucket(&mut payload, *bucket);
-            payload.extend_from_slice(&id.0);
-            peer.asked.insert(*id, now);
-        }
-        if !payload.is_empty() {
-            self.next_asked += 1;
-            effects.push(Effect::Send { peer: ids[turn], kind: kind::WANT_BODIES, payload });
-        }
     }
 }
 

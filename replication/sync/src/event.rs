@@ -111,8 +111,13 @@ pub enum Event<'a> {
         /// Names that were not read: [`crate::limits::LOAD_BYTES`] were reached.
         rest: Vec<ItemName>,
     },
-    /// Bodies that are wanted here: all of them, newest first.
-    Wanted(Vec<(Bucket, BodyId)>),
+    /// A reader waits for a body: it is asked for before its turn.
+    Fetch {
+        /// Its bucket.
+        bucket: Bucket,
+        /// The body.
+        body: BodyId,
+    },
 }
 
 /// Something to be done.
@@ -205,6 +210,10 @@ pub trait SetView {
     fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)>;
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);
+    /// Bodies that are wanted here, behind `after` in an order that stays, at most `limit`.
+    fn wanted_after(&self, after: Option<(Bucket, BodyId)>, limit: usize) -> Vec<(Bucket, BodyId)>;
+    /// Whether a body is wanted here.
+    fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool;
     /// The oldest day each class accepts; classes that keep everything left out.
     fn floors(&self) -> Vec<(Class, Day)>;
     /// The roster's epoch and its signed text.

@@ -27,6 +27,7 @@ pub(crate) mod kind {
     pub(crate) const ACK: u8 = 9;
     pub(crate) const WANT_BODIES: u8 = 10;
     pub(crate) const BODY_PART: u8 = 11;
+    pub(crate) const NOT_HERE: u8 = 12;
     pub(crate) const PASSED_OVER: u8 = 64;
 }
 
@@ -321,15 +322,25 @@ pub(crate) fn decode_want_keys(
     Ok(wants)
 }
 
-/// Bodies that the sender lacks.
-pub(crate) fn decode_want_bodies(payload: &[u8]) -> Result<Vec<(Bucket, BodyId)>, Malformed> {
-    let mut fields = Reader(payload);
-    let mut wants = Vec::new();
-    while !fields.0.is_empty() {
-        wants.push((fields.bucket()?, fields.body_id()?));
-        if wants.len() > limits::WANT_BODIES {
-            return Err(Malformed);
-        }
+/// A list of bodies: those that the sender asks for, or those that it does not have.
+pub(crate) fn encode_bodies(bodies: &[(Bucket, BodyId)]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, bodies.len() as u64);
+    for (bucket, id) in bodies {
+        put_bucket(&mut out, *bucket);
+        out.extend_from_slice(&id.0);
     }
-    Ok(wants)
+    out
+}
+
+pub(crate) fn decode_bodies(payload: &[u8]) -> Result<Vec<(Bucket, BodyId)>, Malformed> {
+    let mut fields = Reader(payload);
+    let count = fields.count(2 + BodyId::BYTES)?;
+    if count > limits::WANT_BODIES {
+        return Err(Malformed);
+    }
+    let body = |_| Ok((fields.bucket()?, fields.body_id()?));
+    let bodies = (0..count).map(body).collect::<Result<_, _>>()?;
+    fields.end()?;
+    Ok(bodies)
 }

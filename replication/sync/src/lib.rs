@@ -6,6 +6,7 @@
 //! rounds     when a comparison begins and ends
 //! descent    one comparison: which places differ, level by level
 //! transfer   one peer's batches: push before bulk, within a window
+//! wants      bodies that are missing here: whom to ask, how often, and what nobody has
 //! frame codec  what goes over the wire, and its limits
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -21,6 +22,7 @@ mod offence;
 mod peer;
 mod rounds;
 mod transfer;
+mod wants;
 
 pub use engine::Engine;
 pub use event::{CodedBody, Effect, Event, Item, ItemName, SetView, Snapshot, Which};

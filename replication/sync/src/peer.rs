@@ -7,9 +7,10 @@ use crate::limits;
 use crate::offence::Offence;
 use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::Bucket;
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::time::{Cutoff, UnixMillis};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 /// A peer as a status shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,8 +59,8 @@ pub(crate) struct Peer {
     pub(crate) undecided: BTreeSet<u64>,
     /// A long body that comes in parts.
     pub(crate) assembled: Vec<u8>,
-    /// Bodies asked of this peer, and when.
-    pub(crate) asked: BTreeMap<BodyId, UnixMillis>,
+    /// Bodies asked of this peer that it has neither sent nor said not to have.
+    pub(crate) asked: BTreeSet<(Bucket, BodyId)>,
     pub(crate) status: PeerStatus,
 }
 
@@ -87,7 +88,7 @@ impl Peer {
             last_sequence: 0,
             undecided: BTreeSet::new(),
             assembled: Vec::new(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
             status: PeerStatus::default(),
         }
     }

@@ -2,17 +2,19 @@
 //! Never holds more bytes for a peer than the window and the push budget allow.
 //!
 //! ```text
-//! push queue (items)  ─┐
-//! bulk queue (names) ──┴─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! fresh (items) ──────────────────┐
+//! found by comparison (names) ──┬─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! bodies asked for (names) ─────┘    └─► not here: said so
 //! ```
 
 use crate::batch;
 use crate::event::{Effect, Item, ItemName};
-use crate::frame::kind;
+use crate::frame::{self, kind};
 use crate::limits;
 use crate::offence::Offence;
-use quar_base::ids::MemberId;
-use std::collections::{BTreeMap, VecDeque};
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::Bucket;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One batch that the peer has not acknowledged.
 struct Sent {
@@ -26,6 +28,12 @@ pub(crate) struct Transfer {
     push: VecDeque<Item>,
     push_bytes: usize,
     bulk: VecDeque<ItemName>,
+    /// Bodies that the peer asked for: each is sent, or said not to be here.
+    asked: VecDeque<(Bucket, BodyId)>,
+    /// Whether the next load is of bodies that were asked for, should both queues hold something.
+    is_turn_of_asked: bool,
+    /// Bodies that were asked for and are being read.
+    reading: BTreeSet<(Bucket, BodyId)>,
     /// Read, and waiting for room in the window.
     loaded: VecDeque<Item>,
     is_loading: bool,
@@ -44,6 +52,9 @@ impl Transfer {
             push: VecDeque::new(),
             push_bytes: 0,
             bulk: VecDeque::new(),
+            asked: VecDeque::new(),
+            is_turn_of_asked: true,
+            reading: BTreeSet::new(),
             loaded: VecDeque::new(),
             is_loading: false,
             has_findings: false,
@@ -92,6 +103,15 @@ impl Transfer {
         self.bulk.len() > limits::ASKED
     }
 
+    /// Queues bodies that the peer asks for.
+    pub(crate) fn ask(&mut self, bodies: Vec<(Bucket, BodyId)>) -> Result<(), Offence> {
+        self.asked.extend(bodies);
+        if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
+            return Err(Offence::TooMuch);
+        }
+        Ok(())
+    }
+
     /// Sends what the window allows: fresh items first.
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
@@ -104,21 +124,53 @@ impl Transfer {
             let items = take_batch(&mut self.loaded);
             self.send(&items, effects);
         }
-        let wants_more = self.has_room() && self.loaded.is_empty() && !self.bulk.is_empty();
-        if wants_more && !self.is_loading {
+        if self.has_room() && self.loaded.is_empty() && !self.is_loading {
+            self.load(effects);
+        }
+    }
+
+    /// Has the next names read: of what a comparison found, and of what was asked for, in turn.
+    fn load(&mut self, effects: &mut Vec<Effect>) {
+        let is_asked = !self.asked.is_empty() && (self.is_turn_of_asked || self.bulk.is_empty());
+        self.is_turn_of_asked = !is_asked;
+        let names: Vec<ItemName> = if is_asked {
+            let count = self.asked.len().min(limits::LOAD_ITEMS);
+            self.reading = self.asked.drain(..count).collect();
+            self.reading.iter().map(|(bucket, id)| ItemName::Body(*bucket, *id)).collect()
+        } else {
             let count = self.bulk.len().min(limits::LOAD_ITEMS);
-            let names = self.bulk.drain(..count).collect();
+            self.bulk.drain(..count).collect()
+        };
+        if !names.is_empty() {
             self.is_loading = true;
             effects.push(Effect::Load { peer: self.peer, names });
         }
     }
 
     /// Items that were asked for have been read; `rest` was not, for want of memory.
-    pub(crate) fn take_loaded(&mut self, items: Vec<Item>, rest: Vec<ItemName>) {
+    pub(crate) fn take_loaded(
+        &mut self,
+        items: Vec<Item>,
+        rest: Vec<ItemName>,
+        effects: &mut Vec<Effect>,
+    ) {
         self.is_loading = false;
+        for name in items.iter().map(Item::name).chain(rest.iter().copied()) {
+            if let ItemName::Body(bucket, id) = name {
+                self.reading.remove(&(bucket, id));
+            }
+        }
         self.loaded.extend(items);
         for name in rest.into_iter().rev() {
-            self.bulk.push_front(name);
+            match name {
+                ItemName::Record(..) => self.bulk.push_front(name),
+                ItemName::Body(bucket, id) => self.asked.push_front((bucket, id)),
+            }
+        }
+        let missing: Vec<_> = std::mem::take(&mut self.reading).into_iter().collect();
+        if !missing.is_empty() {
+            let payload = frame::encode_bodies(&missing);
+            effects.push(Effect::Send { peer: self.peer, kind: kind::NOT_HERE, payload });
         }
     }
 

@@ -1,6 +1,11 @@
 //! What no honest peer sends ends the connection and changes nothing.
 
-use super::*;
+use super::{DAY, NOW, pair_of, spread};
+use crate::{Event, Offence};
+use quar_base::class::Class;
+use quar_base::ids::BodyId;
+use quar_base::key::Bucket;
+use quar_base::time::Day;
 
 #[test]
 fn frames_that_no_honest_peer_sends_end_the_connection() {
@@ -52,9 +57,16 @@ fn floods_of_honest_looking_frames_end_the_connection() {
     assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
     assert_eq!(offences_of(&[(7, vec![0; 4])]), [Offence::OutOfTurn], "fresh is told once");
     assert_eq!(offences_of(&[(8, vec![5])]), [Offence::OutOfTurn], "batches are numbered");
-    let wants = |n: u8| (10, [[1, 1].as_slice(), &[n; 32]].concat().repeat(1000));
-    let many: Vec<_> = (0..40).map(wants).collect();
-    assert!(offences_of(&many).len() <= 1);
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let many = |count: u16| -> Vec<_> {
+        (0..count)
+            .map(|n| (bucket, BodyId([n.to_le_bytes(); 16].concat().try_into().unwrap())))
+            .collect()
+    };
+    let wants = |count| (10, crate::frame::encode_bodies(&many(count)));
+    assert_eq!(offences_of(&[wants(1000), wants(1000)]), [], "each is answered in between");
+    assert_eq!(offences_of(&[wants(1001)]), [Offence::Malformed]);
+    assert_eq!(offences_of(&[(12, crate::frame::encode_bodies(&many(1)))]), [Offence::NotAsked]);
 }
 
 #[test]
