@@ -185,6 +185,8 @@ pub struct MemberStatus {
     pub clock_offset_ms: i64,
     /// Bytes queued or unacknowledged to it.
     pub queued_bytes: u64,
+    /// Why it takes no mail from this node: `full` or `failed`; empty when it does.
+    pub refuses: String,
 }
 
 /// The state of the node that answers.

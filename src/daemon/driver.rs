@@ -384,6 +384,7 @@ impl Driver {
             wanted: known.wanted,
             clock_offset_ms: known.clock_offset_ms,
             queued_bytes: known.queued_bytes,
+            refuses: known.refuses.to_owned(),
         }
     }
 }

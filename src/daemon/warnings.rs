@@ -17,6 +17,11 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         if member.state == "down" {
             warnings.push(format!("{name} is down: messages caught now are stored without it"));
         }
+        match member.refuses.as_str() {
+            "" => {}
+            "full" => warnings.push(format!("{name} is full: it takes deletes, but no mail")),
+            _ => warnings.push(format!("{name} takes nothing: a write to its disk failed")),
+        }
         if member.clock_offset_ms.abs() > CLOCK_WARN_MS {
             let seconds = member.clock_offset_ms / 1000;
             warnings.push(format!(
@@ -75,6 +80,7 @@ mod tests {
             wanted: 0,
             clock_offset_ms: 0,
             queued_bytes: 0,
+            refuses: String::new(),
         }
     }
 
@@ -119,6 +125,17 @@ mod tests {
         let warnings = list(&status(members));
         assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
         assert!(warnings[1].contains("cellar"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_member_without_room_is_named() {
+        let mut members =
+            vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        members[1].refuses = "full".into();
+        members[2].refuses = "failed".into();
+        let warnings = list(&status(members));
+        assert!(warnings[0].starts_with("b is full"), "{warnings:?}");
+        assert!(warnings[1].starts_with("c takes nothing"), "{warnings:?}");
     }
 
     #[test]

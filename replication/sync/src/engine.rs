@@ -9,9 +9,9 @@
 //! ```
 
 use crate::batch;
-use crate::codec::{Reader, put_varint};
+use crate::codec::Reader;
 use crate::event::{Effect, Event, ItemName, SetView, Which};
-use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::frame::{self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
@@ -45,13 +45,20 @@ impl Engine {
         self.peers.len()
     }
 
+    /// Connected peers that take mail, as far as is known.
+    #[must_use]
+    pub fn taking_count(&self) -> usize {
+        self.peers.values().filter(|peer| peer.transfer.refuses().is_none()).count()
+    }
+
     /// What is known of a peer; defaults for one that is not connected.
     #[must_use]
     pub fn status(&self, peer: MemberId) -> PeerStatus {
         self.peers.get(&peer).map(Peer::status).unwrap_or_default()
     }
 
-    /// Fresh items that were not pushed for want of room, and left to anti-entropy.
+    /// Fresh items that were not pushed for want of room, in the queue or at the peer, and left to
+    /// anti-entropy.
     #[must_use]
     pub fn not_pushed(&self) -> u64 {
         self.not_pushed
@@ -82,11 +89,13 @@ impl Engine {
                     }
                 }
             }
-            Event::Stored { peer, sequence, refused } => {
+            Event::Stored { peer, sequence, mut refused } => {
                 // A batch of an earlier connection is not this one's to acknowledge.
                 let held = self.peers.get_mut(&peer);
                 if held.is_some_and(|held| held.undecided.remove(&sequence)) {
-                    effects.push(acknowledgement(peer, sequence, &refused));
+                    refused.sort_unstable();
+                    let payload = AckFrame { sequence, refused }.encode();
+                    effects.push(Effect::Send { peer, kind: kind::ACK, payload });
                 }
             }
             Event::Loaded { peer, items, rest } => {
@@ -114,6 +123,7 @@ impl Engine {
                 continue;
             };
             let is_silent = |round: &Round| (now - round.heard_at).0 > limits::ROUND_PATIENCE_MS;
+            peer.transfer.tick(now);
             if peer.round.as_ref().is_some_and(is_silent) {
                 peer.round = None;
             }
@@ -212,8 +222,8 @@ impl Engine {
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
-                let (sequence, refused) = decode_acknowledgement(payload)?;
-                peer.transfer.acknowledged(sequence, &refused, effects)?;
+                let ack = AckFrame::decode(payload)?;
+                peer.transfer.acknowledged(&ack, set.now(), effects)?;
             }
             kind::WANT_BODIES => peer.transfer.ask(frame::decode_bodies(payload)?)?,
             kind::NOT_HERE => self.not_here(id, &frame::decode_bodies(payload)?, set, effects)?,
@@ -331,25 +341,4 @@ fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) 
         payload.extend_from_slice(&short8_of_key(&key, record).to_le_bytes());
     }
     payload
-}
-
-fn acknowledgement(peer: MemberId, sequence: u64, refused: &[u16]) -> Effect {
-    let mut payload = Vec::new();
-    put_varint(&mut payload, sequence);
-    refused.iter().for_each(|position| payload.extend_from_slice(&position.to_le_bytes()));
-    Effect::Send { peer, kind: kind::ACK, payload }
-}
-
-fn decode_acknowledgement(payload: &[u8]) -> Result<(u64, Vec<u16>), Offence> {
-    let mut fields = Reader(payload);
-    let sequence = fields.varint()?;
-    let mut refused = Vec::new();
-    while !fields.0.is_empty() {
-        refused.push(fields.u16()?);
-    }
-    if refused.len() > limits::BATCH_ITEMS {
-        Err(Offence::TooMuch)
-    } else {
-        Ok((sequence, refused))
-    }
 }

@@ -2,10 +2,11 @@
 //! Never holds a socket, a clock or a store.
 
 use crate::offence::Offence;
+use crate::refusal::RefusalReason;
 use quar_base::class::Class;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::Record;
+use quar_base::record::{Kind, Record};
 use quar_base::time::{Cutoff, Day, UnixMillis};
 use quar_merkle::{Hash, Trie};
 use std::collections::BTreeMap;
@@ -49,6 +50,15 @@ impl Item {
         match self {
             Self::Record(record, _) => ItemName::Record(record.head().bucket, record.key()),
             Self::Body(bucket, body) => ItemName::Body(*bucket, body.id),
+        }
+    }
+
+    /// Whether it is an arrival or a body: what a full disk has no room for.
+    #[must_use]
+    pub fn is_mail(&self) -> bool {
+        match self {
+            Self::Record(record, _) => record.head().kind == Kind::ARRIVAL,
+            Self::Body(..) => true,
         }
     }
 
@@ -99,8 +109,8 @@ pub enum Event<'a> {
         peer: MemberId,
         /// The batch's number.
         sequence: u64,
-        /// Positions that were refused.
-        refused: Vec<u16>,
+        /// Positions that were refused, and why.
+        refused: Vec<(u16, RefusalReason)>,
     },
     /// Items that were asked for by [`Effect::Load`]; what is not here any more is left out.
     Loaded {
@@ -147,6 +157,15 @@ pub enum Effect {
         peer: MemberId,
         /// What.
         names: Vec<ItemName>,
+        /// Whether arrivals and bodies are read too; the peer has no room for them otherwise.
+        with_mail: bool,
+    },
+    /// The peer takes no mail for now: nobody should wait for it to have some.
+    HeldBack {
+        /// Who.
+        peer: MemberId,
+        /// Why.
+        reason: RefusalReason,
     },
     /// The peer has this on its disk.
     Confirmed {

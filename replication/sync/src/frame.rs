@@ -5,6 +5,7 @@
 
 use crate::codec::{Malformed, Reader, put_bucket, put_varint};
 use crate::limits;
+use crate::refusal::RefusalReason;
 use quar_base::class::Class;
 use quar_base::ids::BodyId;
 use quar_base::key::Bucket;
@@ -320,6 +321,44 @@ pub(crate) fn decode_want_keys(
         wants.push((fields.bucket()?, take_prefix(&mut fields)?, take_shorts(&mut fields)?));
     }
     Ok(wants)
+}
+
+/// A batch is decided: durable, but for what was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct AckFrame {
+    pub(crate) sequence: u64,
+    /// Positions in ascending order.
+    pub(crate) refused: Vec<(u16, RefusalReason)>,
+}
+
+impl AckFrame {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_varint(&mut out, self.sequence);
+        put_varint(&mut out, self.refused.len() as u64);
+        for (position, reason) in &self.refused {
+            out.extend_from_slice(&position.to_le_bytes());
+            out.push(reason.number());
+        }
+        out
+    }
+
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader(payload);
+        let sequence = fields.varint()?;
+        let count = fields.count(3)?;
+        let mut refused: Vec<(u16, RefusalReason)> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let position = fields.u16()?;
+            let reason = RefusalReason::from_number(fields.u8()?).ok_or(Malformed)?;
+            if refused.last().is_some_and(|(last, _)| *last >= position) {
+                return Err(Malformed);
+            }
+            refused.push((position, reason));
+        }
+        fields.end()?;
+        Ok(Self { sequence, refused })
+    }
 }
 
 /// A list of bodies: those that the sender asks for, or those that it does not have.

@@ -6,6 +6,7 @@
 //! rounds     when a comparison begins and ends
 //! descent    one comparison: which places differ, level by level
 //! transfer   one peer's batches: push before bulk, within a window
+//! refusal    what a peer did not take, and why; how long it gets no mail then
 //! wants      bodies that are missing here: whom to ask, how often, and what nobody has
 //! frame codec  what goes over the wire, and its limits
 //! ```
@@ -20,6 +21,7 @@ mod frame;
 pub mod limits;
 mod offence;
 mod peer;
+mod refusal;
 mod rounds;
 mod transfer;
 mod wants;
@@ -28,6 +30,7 @@ pub use engine::Engine;
 pub use event::{CodedBody, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
 pub use peer::PeerStatus;
+pub use refusal::RefusalReason;
 
 #[cfg(test)]
 mod tests;

@@ -47,6 +47,12 @@ pub const ROUND_PATIENCE_MS: u64 = 30_000;
 pub const WANT_AGAIN_MS: u64 = 5_000;
 /// No wanted body waits longer than this to be asked for again, in milliseconds.
 pub const WANT_AGAIN_MS_MAX: u64 = 600_000;
+/// A peer that has no room is sent no mail for so long, in milliseconds; then for twice as long.
+pub const HOLD_MS: u64 = 5_000;
+/// No longer than this, in milliseconds.
+pub const HOLD_MS_MAX: u64 = 60_000;
+/// Records that a peer refused for good and that are not sent to it again.
+pub const REFUSED_KEPT: usize = 10_000;
 /// The newest days whose buckets are listed singly.
 pub const SINGLE_DAYS: u32 = 32;
 /// Bulk keys held for one peer; a round that finds more leaves the rest to the next.

@@ -5,6 +5,7 @@ use crate::descent::Descent;
 use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
 use crate::limits;
 use crate::offence::Offence;
+use crate::refusal::RefusalReason;
 use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
@@ -25,6 +26,8 @@ pub struct PeerStatus {
     pub queued_bytes: u64,
     /// Rounds in which something was compared.
     pub rounds: u64,
+    /// Why it takes no mail; `None` when it does.
+    pub refuses: Option<RefusalReason>,
 }
 
 /// A comparison under way.
@@ -156,6 +159,10 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
-        PeerStatus { queued_bytes: self.transfer.queued_bytes() as u64, ..self.status }
+        PeerStatus {
+            queued_bytes: self.transfer.queued_bytes() as u64,
+            refuses: self.transfer.refuses(),
+            ..self.status
+        }
     }
 }

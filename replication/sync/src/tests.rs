@@ -2,6 +2,7 @@
 
 mod harness;
 mod hostile;
+mod refusals;
 mod wants;
 
 use crate::{Event, Item};

@@ -9,17 +9,26 @@
 
 use crate::batch;
 use crate::event::{Effect, Item, ItemName};
-use crate::frame::{self, kind};
+use crate::frame::{self, AckFrame, kind};
 use crate::limits;
 use crate::offence::Offence;
+use crate::refusal::{Hold, RefusalReason};
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
+use quar_base::time::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One batch that the peer has not acknowledged.
 struct Sent {
-    names: Vec<ItemName>,
+    /// What, and whether it is mail.
+    items: Vec<(ItemName, bool)>,
     bytes: usize,
+}
+
+impl Sent {
+    fn has_mail(&self) -> bool {
+        self.items.iter().any(|(_, is_mail)| *is_mail)
+    }
 }
 
 /// The sending side of one connection.
@@ -43,6 +52,12 @@ pub(crate) struct Transfer {
     sent_bytes: usize,
     next_sequence: u64,
     push_bytes_max: usize,
+    /// Whether the peer has room for mail.
+    hold: Hold,
+    /// Batches with mail that are not acknowledged.
+    mail_batches: usize,
+    /// Records that the peer would refuse again.
+    refused: BTreeSet<ItemName>,
 }
 
 impl Transfer {
@@ -62,6 +77,9 @@ impl Transfer {
             sent_bytes: 0,
             next_sequence: 1,
             push_bytes_max,
+            hold: Hold::new(),
+            mail_batches: 0,
+            refused: BTreeSet::new(),
         }
     }
 
@@ -70,8 +88,25 @@ impl Transfer {
         self.push_bytes + self.sent_bytes
     }
 
-    /// Queues a fresh item; beyond the budget it is left to anti-entropy.
+    /// Why the peer takes no mail; `None` when it does.
+    pub(crate) fn refuses(&self) -> Option<RefusalReason> {
+        self.hold.reason()
+    }
+
+    /// Time passes.
+    pub(crate) fn tick(&mut self, now: UnixMillis) {
+        self.hold.tick(now);
+    }
+
+    /// Queues a fresh item; beyond the budget, or with mail that the peer has no room for, it is
+    /// left to anti-entropy.
     pub(crate) fn push(&mut self, item: &Item) -> bool {
+        let is_probe = self.hold.is_probing() && self.mail_batches == 0;
+        let may_push_mail =
+            self.hold.reason().is_none() || (is_probe && !self.push.iter().any(Item::is_mail));
+        if item.is_mail() && !may_push_mail {
+            return false;
+        }
         let bytes = item.wire_bytes();
         if self.push_bytes + bytes > self.push_bytes_max && !self.push.is_empty() {
             return false;
@@ -83,7 +118,9 @@ impl Transfer {
 
     /// Queues what a comparison found.
     pub(crate) fn findings(&mut self, names: impl IntoIterator<Item = ItemName>) {
-        self.bulk(names);
+        let refused = std::mem::take(&mut self.refused);
+        self.bulk(names.into_iter().filter(|name| !refused.contains(name)));
+        self.refused = refused;
         self.has_findings = true;
     }
 
@@ -120,18 +157,26 @@ impl Transfer {
             self.push_bytes = self.push_bytes.saturating_sub(bytes);
             self.send(&items, effects);
         }
-        while self.has_room() && !self.loaded.is_empty() {
+        while self.has_room() && self.may_send_loaded() && !self.loaded.is_empty() {
             let items = take_batch(&mut self.loaded);
             self.send(&items, effects);
         }
-        if self.has_room() && self.loaded.is_empty() && !self.is_loading {
+        let may_load = self.loaded.is_empty() && !self.is_loading && self.may_send_loaded();
+        if self.has_room() && may_load {
             self.load(effects);
         }
     }
 
+    /// A peer that had no room gets one batch, and more when it took that.
+    fn may_send_loaded(&self) -> bool {
+        !self.hold.is_probing() || self.mail_batches == 0
+    }
+
     /// Has the next names read: of what a comparison found, and of what was asked for, in turn.
     fn load(&mut self, effects: &mut Vec<Effect>) {
-        let is_asked = !self.asked.is_empty() && (self.is_turn_of_asked || self.bulk.is_empty());
+        let with_mail = !self.hold.is_held();
+        let may_ask = with_mail && !self.asked.is_empty();
+        let is_asked = may_ask && (self.is_turn_of_asked || self.bulk.is_empty());
         self.is_turn_of_asked = !is_asked;
         let names: Vec<ItemName> = if is_asked {
             let count = self.asked.len().min(limits::LOAD_ITEMS);
@@ -143,7 +188,7 @@ impl Transfer {
         };
         if !names.is_empty() {
             self.is_loading = true;
-            effects.push(Effect::Load { peer: self.peer, names });
+            effects.push(Effect::Load { peer: self.peer, names, with_mail });
         }
     }
 
@@ -168,30 +213,75 @@ impl Transfer {
             }
         }
         let missing: Vec<_> = std::mem::take(&mut self.reading).into_iter().collect();
+        self.set_mail_aside();
         if !missing.is_empty() {
             let payload = frame::encode_bodies(&missing);
             effects.push(Effect::Send { peer: self.peer, kind: kind::NOT_HERE, payload });
         }
     }
 
+    /// While the peer has no room: bodies wait, and records are found again by a later round.
+    fn set_mail_aside(&mut self) {
+        if !self.hold.is_held() {
+            return;
+        }
+        for item in std::mem::take(&mut self.loaded) {
+            match item.name() {
+                ItemName::Body(bucket, id) => self.asked.push_back((bucket, id)),
+                ItemName::Record(..) if item.is_mail() => {}
+                ItemName::Record(..) => self.loaded.push_back(item),
+            }
+        }
+        self.push.retain(|item| !item.is_mail());
+        self.push_bytes = self.push.iter().map(Item::wire_bytes).sum();
+    }
+
     /// The peer has a batch on its disk, but for the refused positions.
     pub(crate) fn acknowledged(
         &mut self,
-        sequence: u64,
-        refused: &[u16],
+        ack: &AckFrame,
+        now: UnixMillis,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Offence> {
-        let sent = self.sent.remove(&sequence).ok_or(Offence::BogusAck)?;
-        if refused.iter().any(|position| usize::from(*position) >= sent.names.len()) {
+        let sent = self.sent.remove(&ack.sequence).ok_or(Offence::BogusAck)?;
+        if ack.refused.last().is_some_and(|(last, _)| usize::from(*last) >= sent.items.len()) {
             return Err(Offence::BogusAck);
         }
         self.sent_bytes -= sent.bytes;
-        for (position, name) in sent.names.into_iter().enumerate() {
-            if !refused.iter().any(|refused| usize::from(*refused) == position) {
-                effects.push(Effect::Confirmed { peer: self.peer, name });
+        self.mail_batches -= usize::from(sent.has_mail());
+        let mut refused = ack.refused.iter().peekable();
+        let mut has_taken_mail = false;
+        for (position, (name, is_mail)) in sent.items.into_iter().enumerate() {
+            match refused.next_if(|(at, _)| usize::from(*at) == position) {
+                Some((_, reason)) if reason.is_final() => self.forget(name),
+                Some(_) => {}
+                None => {
+                    has_taken_mail |= is_mail;
+                    effects.push(Effect::Confirmed { peer: self.peer, name });
+                }
             }
         }
+        let no_room = ack.refused.iter().map(|(_, reason)| *reason);
+        if let Some(reason) = no_room.min().filter(|reason| reason.is_of_the_peer()) {
+            if self.hold.reason().is_none() {
+                effects.push(Effect::HeldBack { peer: self.peer, reason });
+            }
+            self.hold.refused(reason, now);
+            self.set_mail_aside();
+        } else if has_taken_mail {
+            self.hold.taken();
+        }
         Ok(())
+    }
+
+    /// The peer would refuse this record again: it is not sent again on this connection.
+    fn forget(&mut self, name: ItemName) {
+        if self.refused.len() >= limits::REFUSED_KEPT {
+            self.refused.clear();
+        }
+        if matches!(name, ItemName::Record(..)) {
+            self.refused.insert(name);
+        }
     }
 
     fn has_room(&self) -> bool {
@@ -210,8 +300,10 @@ impl Transfer {
             bytes += item.wire_bytes();
         }
         self.sent_bytes += bytes;
-        let names = items.iter().map(Item::name).collect();
-        self.sent.insert(sequence, Sent { names, bytes });
+        let items = items.iter().map(|item| (item.name(), item.is_mail())).collect();
+        let sent = Sent { items, bytes };
+        self.mail_batches += usize::from(sent.has_mail());
+        self.sent.insert(sequence, sent);
         effects.push(Effect::Send { peer: self.peer, kind: kind::BATCH, payload });
     }
 

@@ -1,11 +1,15 @@
 //! Members whose stores are maps, and the wire between two of them.
 
-use super::NOW;
-use crate::{CodedBody, Effect, Engine, Event, Item, ItemName, Offence, SetView, Snapshot, Which};
+use super::{DAY, NOW};
+use crate::{
+    CodedBody, Effect, Engine, Event, Item, ItemName, Offence, RefusalReason, SetView, Snapshot,
+    Which,
+};
 use quar_base::class::Class;
-use quar_base::ids::{BodyId, MemberId};
+use quar_base::ids::{BodyId, KeyId, MemberId, RecordId};
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::{Head, Kind, Record};
+use quar_base::record::{ActionHead, Head, Kind, Record};
+use quar_base::signing::Signature;
 use quar_base::time::{Cutoff, Day, UnixMillis};
 use quar_merkle::{DayTree, Hash};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -22,6 +26,11 @@ pub(super) struct Member {
     pub(super) offences: Vec<Offence>,
     pub(super) bodies: BTreeMap<(Bucket, BodyId), CodedBody>,
     pub(super) wanted: BTreeSet<(Bucket, BodyId)>,
+    /// What it does not take, and why.
+    pub(super) refuse: Option<fn(&Item) -> Option<RefusalReason>>,
+    /// Items that came in, refused ones included.
+    pub(super) offered: usize,
+    pub(super) held_back: Vec<RefusalReason>,
 }
 
 pub(super) fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record {
@@ -33,6 +42,19 @@ pub(super) fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record
         action: None,
     };
     Record::unsigned(head, text).unwrap()
+}
+
+/// An action on some message.
+pub(super) fn action(second: u32, text: &[u8]) -> Record {
+    let message = RecordKey { second: 0, id: RecordId([3; 32]) };
+    let head = Head {
+        kind: Kind::DELETED,
+        bucket: Bucket { class: Class::SPAM, day: Day(DAY) },
+        second,
+        author: MemberId([1; 16]),
+        action: Some(ActionHead { key_id: KeyId([0; 8]), message }),
+    };
+    Record::signed(head, text, |_| Signature([0; 64])).unwrap()
 }
 
 impl Member {
@@ -48,6 +70,9 @@ impl Member {
             offences: Vec::new(),
             bodies: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            refuse: None,
+            offered: 0,
+            held_back: Vec::new(),
         }
     }
 
@@ -76,7 +101,13 @@ impl Member {
             match effect {
                 Effect::Send { peer, kind, payload } => frames.push((peer, kind, payload)),
                 Effect::Offer { peer, sequence, items } => {
-                    for item in items {
+                    let mut refused = Vec::new();
+                    for (at, item) in (0..).zip(items) {
+                        self.offered += 1;
+                        if let Some(reason) = self.refuse.and_then(|refuse| refuse(&item)) {
+                            refused.push((at, reason));
+                            continue;
+                        }
                         match item {
                             Item::Record(record, _) => self.add(record),
                             Item::Body(bucket, body) => {
@@ -85,10 +116,10 @@ impl Member {
                             }
                         }
                     }
-                    let stored = Event::Stored { peer, sequence, refused: Vec::new() };
+                    let stored = Event::Stored { peer, sequence, refused };
                     engine.handle(stored, &self.view(), &mut more);
                 }
-                Effect::Load { peer, names } => {
+                Effect::Load { peer, names, with_mail } => {
                     let load = |name: ItemName| match name {
                         ItemName::Record(bucket, key) => {
                             let record = self.records.get(&(bucket, key))?;
@@ -99,13 +130,15 @@ impl Member {
                             Some(Item::Body(bucket, body.clone()))
                         }
                     };
-                    let items = names.into_iter().filter_map(load).collect();
+                    let items = names.into_iter().filter_map(load);
+                    let items = items.filter(|item| with_mail || !item.is_mail()).collect();
                     let loaded = Event::Loaded { peer, items, rest: Vec::new() };
                     engine.handle(loaded, &self.view(), &mut more);
                 }
                 Effect::Confirmed { name, .. } => drop(self.confirmed.insert(name)),
                 Effect::AdoptRoster { text, .. } => self.adopted = Some(text),
                 Effect::Disconnect { offence, .. } => self.offences.push(offence),
+                Effect::HeldBack { reason, .. } => self.held_back.push(reason),
                 Effect::PeerClock { .. } => {}
             }
             engine.flush(&mut more);

@@ -9,7 +9,7 @@ use quar_base::time::Day;
 
 #[test]
 fn frames_that_no_honest_peer_sends_end_the_connection() {
-    let bogus_ack = vec![99];
+    let bogus_ack = vec![99, 0];
     let cases: [(u8, Vec<u8>, Offence); 6] = [
         (1, vec![1, 2, 3], Offence::Malformed),
         (1, vec![9; 64], Offence::Version),

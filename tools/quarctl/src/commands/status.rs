@@ -63,7 +63,7 @@ fn show_members(members: &[MemberStatus], output: &mut Output) -> anyhow::Result
             format!("{}{own}", member.name),
             member.node_number.to_string(),
             member.location.clone(),
-            member.state.clone(),
+            if member.refuses.is_empty() { member.state.clone() } else { member.refuses.clone() },
             member.transport.clone(),
             if member.in_sync { "yes" } else { "no" }.to_owned(),
             count(member.records),
@@ -106,6 +106,7 @@ mod tests {
             wanted: 0,
             clock_offset_ms: -1500,
             queued_bytes: 0,
+            refuses: String::new(),
         };
         let mut peer = member.clone();
         (peer.name, peer.is_self) = ("node2".into(), false);
