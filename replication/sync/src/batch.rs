@@ -14,9 +14,18 @@ const ITEM_RECORD: u8 = 1;
 const ITEM_WITH_BODY: u8 = 2;
 const ITEM_BODY: u8 = 3;
 
+/// A batch: its number and its items.
+pub(crate) fn encode_batch(sequence: u64, items: &[Item]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, sequence);
+    put_varint(&mut out, items.len() as u64);
+    items.iter().for_each(|item| encode_item(&mut out, item));
+    out
+}
+
 /// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
 /// length is written, and its bytes must have been sent before.
-pub(crate) fn encode_item(out: &mut Vec<u8>, item: &Item) {
+fn encode_item(out: &mut Vec<u8>, item: &Item) {
     match item {
         Item::Record(record, body) => {
             out.push(if body.is_some() { ITEM_WITH_BODY } else { ITEM_RECORD });
@@ -52,13 +61,13 @@ pub(crate) fn decode_batch(
 ) -> Result<(u64, Vec<Item>), Malformed> {
     let mut fields = Reader(payload);
     let sequence = fields.varint()?;
-    let mut items = Vec::new();
-    while !fields.0.is_empty() {
-        if items.len() >= limits::BATCH_ITEMS {
-            return Err(Malformed);
-        }
-        items.push(decode_item(&mut fields, assembled)?);
+    let count = fields.count(1)?;
+    if count > limits::BATCH_ITEMS {
+        return Err(Malformed);
     }
+    let items =
+        (0..count).map(|_| decode_item(&mut fields, assembled)).collect::<Result<_, _>>()?;
+    fields.end()?;
     Ok((sequence, items))
 }
 

@@ -9,16 +9,16 @@
 //! ```
 
 use crate::batch;
-use crate::codec::Reader;
 use crate::event::{Effect, Event, ItemName, SetView, Which};
-use crate::frame::{self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::frame::{
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, kind,
+};
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
 use crate::wants::Wants;
 use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::limits::ROSTER_BYTES_MAX;
 use quar_base::time::{CUTOFF_STEP_MS, Cutoff};
 use quar_merkle::{Hash, short8_of_key};
 use std::collections::{BTreeMap, BTreeSet};
@@ -160,7 +160,7 @@ impl Engine {
         effects.push(Effect::Send { peer: id, kind: kind::HELLO, payload: hello.encode() });
         if !peer.is_fresh_told {
             peer.is_fresh_told = true;
-            let payload = fresh(&peer.session_key, cutoff, &set.later_than(cutoff));
+            let payload = fresh(&peer.session_key, cutoff, &set.later_than(cutoff)).encode();
             effects.push(Effect::Send { peer: id, kind: kind::FRESH, payload });
         }
         if peer.hello.is_some() {
@@ -186,11 +186,8 @@ impl Engine {
             kind::HELLO => self.hello(id, payload, set, effects)?,
             kind::FLOORS => self.floors(id, FloorsFrame::decode(payload)?, set, effects),
             kind::ROSTER => {
-                let text = std::str::from_utf8(payload).map_err(|_| Offence::Malformed)?;
-                if text.len() > ROSTER_BYTES_MAX {
-                    return Err(Offence::TooMuch);
-                }
-                effects.push(Effect::AdoptRoster { peer: id, text: text.to_owned() });
+                let text = frame::decode_roster(payload)?.to_owned();
+                effects.push(Effect::AdoptRoster { peer: id, text });
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
@@ -270,7 +267,7 @@ impl Engine {
     ) {
         let (epoch, text) = set.roster();
         if frame.roster_epoch < epoch {
-            let payload = text.as_bytes().to_vec();
+            let payload = frame::encode_roster(text);
             effects.push(Effect::Send { peer: id, kind: kind::ROSTER, payload });
         }
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -291,13 +288,9 @@ impl Engine {
         if std::mem::replace(&mut peer.has_told_fresh, true) {
             return Err(Offence::OutOfTurn);
         }
-        let mut fields = Reader(payload);
-        let told = u64::from(fields.u32()?) * (CUTOFF_STEP_MS / 1000);
-        let (chunks, rest) = fields.0.as_chunks::<8>();
-        if !rest.is_empty() || chunks.len() > limits::FRESH {
-            return Err(Offence::Malformed);
-        }
-        let theirs: BTreeSet<u64> = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
+        let frame = FreshFrame::decode(payload)?;
+        let told = u64::from(frame.cutoff_steps) * (CUTOFF_STEP_MS / 1000);
+        let theirs: BTreeSet<u64> = frame.shorts.into_iter().collect();
         let key = fresh_key(&peer.session_key);
         // The cutoff may have moved since the peer wrote its list: what lies between would be in
         // neither the list's scope nor the comparison's.
@@ -334,11 +327,9 @@ fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
     *blake3::keyed_hash(session_key, b"quard fresh").as_bytes()
 }
 
-fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) -> Vec<u8> {
+fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) -> FreshFrame {
     let key = fresh_key(session_key);
-    let mut payload = steps(cutoff).to_le_bytes().to_vec();
-    for (_, record) in later.iter().rev().take(limits::FRESH) {
-        payload.extend_from_slice(&short8_of_key(&key, record).to_le_bytes());
-    }
-    payload
+    let newest = later.iter().rev().take(limits::FRESH);
+    let shorts = newest.map(|(_, record)| short8_of_key(&key, record)).collect();
+    FreshFrame { cutoff_steps: steps(cutoff), shorts }
 }

@@ -1,5 +1,6 @@
 //! Members in memory that talk until nothing is left to say.
 
+mod frames;
 mod harness;
 mod hostile;
 mod refusals;
@@ -205,10 +206,8 @@ proptest! {
     fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
         let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, bytes: bytes.clone().into() };
-        let mut payload = Vec::new();
-        crate::batch::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
-        let mut frame = vec![1];
-        frame.extend_from_slice(&payload);
+        let item = Item::Record(arrival.clone(), Some(body.clone()));
+        let frame = crate::batch::encode_batch(1, &[item]);
         let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new()).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };

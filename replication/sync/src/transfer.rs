@@ -291,15 +291,13 @@ impl Transfer {
     fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) {
         let sequence = self.next_sequence;
         self.next_sequence += 1;
-        let mut payload = Vec::new();
-        crate::codec::put_varint(&mut payload, sequence);
         let mut bytes = 0;
         for item in items {
             self.send_parts(item, effects);
-            batch::encode_item(&mut payload, item);
             bytes += item.wire_bytes();
         }
         self.sent_bytes += bytes;
+        let payload = batch::encode_batch(sequence, items);
         let items = items.iter().map(|item| (item.name(), item.is_mail())).collect();
         let sent = Sent { items, bytes };
         self.mail_batches += usize::from(sent.has_mail());

@@ -55,8 +55,8 @@ fn floods_of_honest_looking_frames_end_the_connection() {
         wanted: 0,
     };
     assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
-    assert_eq!(offences_of(&[(7, vec![0; 4])]), [Offence::OutOfTurn], "fresh is told once");
-    assert_eq!(offences_of(&[(8, vec![5])]), [Offence::OutOfTurn], "batches are numbered");
+    assert_eq!(offences_of(&[(7, vec![0; 5])]), [Offence::OutOfTurn], "fresh is told once");
+    assert_eq!(offences_of(&[(8, vec![5, 0])]), [Offence::OutOfTurn], "batches are numbered");
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
     let many = |count: u16| -> Vec<_> {
         (0..count)
