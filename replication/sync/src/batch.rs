@@ -6,6 +6,7 @@
 use crate::codec::{Malformed, Reader, put_bucket, put_varint};
 use crate::event::{CodedBody, Item};
 use crate::limits;
+use crate::long::Assembly;
 use quar_base::ids::BodyId;
 use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 use quar_base::record::Record;
@@ -23,8 +24,7 @@ pub(crate) fn encode_batch(sequence: u64, items: &[Item]) -> Vec<u8> {
     out
 }
 
-/// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
-/// length is written, and its bytes must have been sent before.
+/// Adds an item to a batch. Of a long body only the length is written: its bytes went before.
 fn encode_item(out: &mut Vec<u8>, item: &Item) {
     match item {
         Item::Record(record, body) => {
@@ -54,10 +54,10 @@ fn encode_body(out: &mut Vec<u8>, body: &CodedBody) {
     }
 }
 
-/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts.
+/// A batch: its number and its items. `assembly` holds a long body that came in parts.
 pub(crate) fn decode_batch(
     payload: &[u8],
-    assembled: &mut Vec<u8>,
+    assembly: &mut Assembly,
 ) -> Result<(u64, Vec<Item>), Malformed> {
     let mut fields = Reader(payload);
     let sequence = fields.varint()?;
@@ -65,13 +65,18 @@ pub(crate) fn decode_batch(
     if count > limits::BATCH_ITEMS {
         return Err(Malformed);
     }
-    let items =
-        (0..count).map(|_| decode_item(&mut fields, assembled)).collect::<Result<_, _>>()?;
+    let items = (0..count)
+        .map(|_| decode_item(&mut fields, sequence, assembly))
+        .collect::<Result<_, _>>()?;
     fields.end()?;
     Ok((sequence, items))
 }
 
-fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item, Malformed> {
+fn decode_item(
+    fields: &mut Reader<'_>,
+    sequence: u64,
+    assembly: &mut Assembly,
+) -> Result<Item, Malformed> {
     match fields.u8()? {
         tag @ (ITEM_RECORD | ITEM_WITH_BODY) => {
             let length = fields.count(1)?;
@@ -81,7 +86,7 @@ fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item,
             let record = Record::parse(fields.bytes(length)?.to_vec()).map_err(|_| Malformed)?;
             let body = if tag == ITEM_WITH_BODY {
                 // Whoever admits the item sets the id from the record.
-                Some(decode_body(fields, BodyId::default(), assembled)?)
+                Some(decode_body(fields, BodyId::default(), sequence, assembly)?)
             } else {
                 None
             };
@@ -90,7 +95,7 @@ fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item,
         ITEM_BODY => {
             let bucket = fields.bucket()?;
             let id = fields.body_id()?;
-            Ok(Item::Body(bucket, decode_body(fields, id, assembled)?))
+            Ok(Item::Body(bucket, decode_body(fields, id, sequence, assembly)?))
         }
         _ => Err(Malformed),
     }
@@ -99,7 +104,8 @@ fn decode_item(fields: &mut Reader<'_>, assembled: &mut Vec<u8>) -> Result<Item,
 fn decode_body(
     fields: &mut Reader<'_>,
     id: BodyId,
-    assembled: &mut Vec<u8>,
+    sequence: u64,
+    assembly: &mut Assembly,
 ) -> Result<CodedBody, Malformed> {
     let raw_bytes = u32::try_from(fields.varint()?).map_err(|_| Malformed)?;
     let codec = fields.u8()?;
@@ -110,10 +116,7 @@ fn decode_body(
     let bytes = if length <= limits::PART_BYTES {
         fields.bytes(length)?.into()
     } else {
-        if assembled.len() != length {
-            return Err(Malformed);
-        }
-        std::mem::take(assembled).into()
+        assembly.finish(sequence, length)?.into()
     };
     Ok(CodedBody { id, raw_bytes, codec, bytes })
 }

@@ -11,11 +11,12 @@
 use crate::batch;
 use crate::event::{Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
-    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, kind,
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, kind,
 };
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
+use crate::refusal::RefusalReason;
 use crate::wants::Wants;
 use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, RecordKey};
@@ -92,10 +93,9 @@ impl Engine {
             Event::Stored { peer, sequence, mut refused } => {
                 // A batch of an earlier connection is not this one's to acknowledge.
                 let held = self.peers.get_mut(&peer);
-                if held.is_some_and(|held| held.undecided.remove(&sequence)) {
+                if held.is_some_and(|held| held.decided(sequence)) {
                     refused.sort_unstable();
-                    let payload = AckFrame { sequence, refused }.encode();
-                    effects.push(Effect::Send { peer, kind: kind::ACK, payload });
+                    effects.push(acknowledgement(peer, sequence, refused));
                 }
             }
             Event::Loaded { peer, items, rest } => {
@@ -209,8 +209,8 @@ impl Engine {
             }
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
-                let (sequence, items) = batch::decode_batch(payload, &mut peer.assembled)?;
-                peer.count_batch(sequence)?;
+                let (sequence, items) = batch::decode_batch(payload, &mut peer.assembly)?;
+                peer.count_batch(sequence, payload.len())?;
                 for item in &items {
                     if let ItemName::Body(bucket, body) = item.name() {
                         peer.asked.remove(&(bucket, body));
@@ -224,7 +224,12 @@ impl Engine {
             }
             kind::WANT_BODIES => peer.transfer.ask(frame::decode_bodies(payload)?)?,
             kind::NOT_HERE => self.not_here(id, &frame::decode_bodies(payload)?, set, effects)?,
-            kind::BODY_PART => peer.assemble(payload)?,
+            kind::BODY_PART => {
+                let part = PartFrame::decode(payload)?;
+                peer.count_sequence(part.sequence)?;
+                peer.assembly.add(&part)?;
+                effects.push(acknowledgement(id, part.sequence, Vec::new()));
+            }
             kind::PASSED_OVER.. => {}
             _ => return Err(Offence::UnknownKind),
         }
@@ -332,4 +337,9 @@ fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) 
     let newest = later.iter().rev().take(limits::FRESH);
     let shorts = newest.map(|(_, record)| short8_of_key(&key, record)).collect();
     FreshFrame { cutoff_steps: steps(cutoff), shorts }
+}
+
+fn acknowledgement(peer: MemberId, sequence: u64, refused: Vec<(u16, RefusalReason)>) -> Effect {
+    let payload = AckFrame { sequence, refused }.encode();
+    Effect::Send { peer, kind: kind::ACK, payload }
 }

@@ -16,7 +16,7 @@ mod delivery;
 pub(crate) use comparison::{
     BucketsFrame, FlightFrame, Month, Told, WantedKeys, decode_want_keys, encode_want_keys,
 };
-pub(crate) use delivery::{AckFrame, decode_bodies, encode_bodies};
+pub(crate) use delivery::{AckFrame, PartFrame, decode_bodies, encode_bodies};
 
 /// The version both sides must speak.
 pub(crate) const VERSION: u8 = 1;

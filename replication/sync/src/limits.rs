@@ -3,6 +3,9 @@
 
 /// Bytes sent in batches and not yet acknowledged, per peer.
 pub const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of batches that a peer may have sent and not been told the outcome of: whoever keeps to
+/// the window adds at most one frame to it.
+pub const UNDECIDED_BYTES: usize = WINDOW_BYTES + quar_base::limits::FRAME_BYTES_MAX;
 /// Fresh messages queued for a peer; what goes beyond is left to anti-entropy.
 pub const PUSH_BYTES: usize = 8 << 20;
 /// A batch is closed at this many bytes.
@@ -39,7 +42,7 @@ pub const WANTS_KNOWN: usize = 50_000;
 pub const WANTS_FORGOTTEN: usize = 20;
 /// Keys asked for by one description.
 pub const WANT_KEYS: usize = 64;
-/// A body part's bytes.
+/// A part of a long body has so many bytes, but for the last one; a body up to this is not long.
 pub const PART_BYTES: usize = 512 << 10;
 /// A round without an answer for so long is given up, in milliseconds.
 pub const ROUND_PATIENCE_MS: u64 = 30_000;

@@ -3,9 +3,11 @@
 mod frames;
 mod harness;
 mod hostile;
+mod long;
 mod refusals;
 mod wants;
 
+use crate::long::Assembly;
 use crate::{Event, Item};
 use harness::{Member, Pair, record};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
@@ -208,7 +210,7 @@ proptest! {
         let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, bytes: bytes.clone().into() };
         let item = Item::Record(arrival.clone(), Some(body.clone()));
         let frame = crate::batch::encode_batch(1, &[item]);
-        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new()).unwrap();
+        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Assembly::default()).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };
         prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);

@@ -2,7 +2,7 @@
 //! Never holds more bytes for a peer than the window and the push budget allow.
 //!
 //! ```text
-//! fresh (items) ──────────────────┐
+//! fresh (items) ──────────────────┐  (long bodies part by part, the rest in between)
 //! found by comparison (names) ──┬─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
 //! bodies asked for (names) ─────┘    └─► not here: said so
 //! ```
@@ -11,6 +11,7 @@ use crate::batch;
 use crate::event::{Effect, Item, ItemName};
 use crate::frame::{self, AckFrame, kind};
 use crate::limits;
+use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
 use crate::refusal::{Hold, RefusalReason};
 use quar_base::ids::{BodyId, MemberId};
@@ -46,6 +47,8 @@ pub(crate) struct Transfer {
     /// Read, and waiting for room in the window.
     loaded: VecDeque<Item>,
     is_loading: bool,
+    /// Items whose bodies do not fit a batch, fresh and loaded.
+    long: LongItems,
     /// Whether a comparison's findings are in the bulk queue.
     has_findings: bool,
     sent: BTreeMap<u64, Sent>,
@@ -72,6 +75,7 @@ impl Transfer {
             reading: BTreeSet::new(),
             loaded: VecDeque::new(),
             is_loading: false,
+            long: LongItems::default(),
             has_findings: false,
             sent: BTreeMap::new(),
             sent_bytes: 0,
@@ -85,7 +89,7 @@ impl Transfer {
 
     /// Bytes queued for pushing or not acknowledged yet.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.push_bytes + self.sent_bytes
+        self.push_bytes + self.sent_bytes + self.long.loaded_bytes()
     }
 
     /// Why the peer takes no mail; `None` when it does.
@@ -108,11 +112,14 @@ impl Transfer {
             return false;
         }
         let bytes = item.wire_bytes();
-        if self.push_bytes + bytes > self.push_bytes_max && !self.push.is_empty() {
+        if self.push_bytes + bytes > self.push_bytes_max && self.push_bytes > 0 {
             return false;
         }
         self.push_bytes += bytes;
-        self.push.push_back(item.clone());
+        match long_body(item) {
+            Some(_) => self.long.push(item.clone(), true),
+            None => self.push.push_back(item.clone()),
+        }
         true
     }
 
@@ -132,7 +139,8 @@ impl Transfer {
 
     /// Whether nothing that an earlier comparison found still waits to be sent.
     pub(crate) fn is_done_with_findings(&self) -> bool {
-        !self.has_findings || (self.bulk.is_empty() && self.loaded.is_empty() && !self.is_loading)
+        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
+        !self.has_findings || (self.bulk.is_empty() && is_idle)
     }
 
     /// Whether the peer asks for more than it can be waiting for.
@@ -153,16 +161,16 @@ impl Transfer {
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
             let items = take_batch(&mut self.push);
-            let bytes: usize = items.iter().map(Item::wire_bytes).sum();
-            self.push_bytes = self.push_bytes.saturating_sub(bytes);
+            self.push_bytes -= items.iter().map(Item::wire_bytes).sum::<usize>();
             self.send(&items, effects);
         }
+        self.send_long(effects);
         while self.has_room() && self.may_send_loaded() && !self.loaded.is_empty() {
             let items = take_batch(&mut self.loaded);
             self.send(&items, effects);
         }
-        let may_load = self.loaded.is_empty() && !self.is_loading && self.may_send_loaded();
-        if self.has_room() && may_load {
+        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
+        if self.has_room() && is_idle && self.may_send_loaded() {
             self.load(effects);
         }
     }
@@ -205,7 +213,12 @@ impl Transfer {
                 self.reading.remove(&(bucket, id));
             }
         }
-        self.loaded.extend(items);
+        for item in items {
+            match long_body(&item) {
+                Some(_) => self.long.push(item, false),
+                None => self.loaded.push_back(item),
+            }
+        }
         for name in rest.into_iter().rev() {
             match name {
                 ItemName::Record(..) => self.bulk.push_front(name),
@@ -225,15 +238,21 @@ impl Transfer {
         if !self.hold.is_held() {
             return;
         }
-        for item in std::mem::take(&mut self.loaded) {
+        let (fresh, long): (Vec<_>, Vec<_>) =
+            self.long.take_waiting().into_iter().partition(|long| long.is_fresh);
+        let long = long.into_iter().map(|long| long.item);
+        for item in std::mem::take(&mut self.loaded).into_iter().chain(long) {
             match item.name() {
                 ItemName::Body(bucket, id) => self.asked.push_back((bucket, id)),
                 ItemName::Record(..) if item.is_mail() => {}
                 ItemName::Record(..) => self.loaded.push_back(item),
             }
         }
-        self.push.retain(|item| !item.is_mail());
-        self.push_bytes = self.push.iter().map(Item::wire_bytes).sum();
+        let (mail, actions) = std::mem::take(&mut self.push).into_iter().partition(Item::is_mail);
+        self.push = actions;
+        let mail: VecDeque<Item> = mail;
+        let gone = mail.iter().chain(fresh.iter().map(|long| &long.item));
+        self.push_bytes -= gone.map(Item::wire_bytes).sum::<usize>();
     }
 
     /// The peer has a batch on its disk, but for the refused positions.
@@ -248,6 +267,9 @@ impl Transfer {
             return Err(Offence::BogusAck);
         }
         self.sent_bytes -= sent.bytes;
+        if self.long.awaited == Some(ack.sequence) {
+            self.long.awaited = None;
+        }
         self.mail_batches -= usize::from(sent.has_mail());
         let mut refused = ack.refused.iter().peekable();
         let mut has_taken_mail = false;
@@ -288,60 +310,61 @@ impl Transfer {
         self.sent_bytes < limits::WINDOW_BYTES
     }
 
-    fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let mut bytes = 0;
-        for item in items {
-            self.send_parts(item, effects);
-            bytes += item.wire_bytes();
-        }
-        self.sent_bytes += bytes;
-        let payload = batch::encode_batch(sequence, items);
+    fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) -> u64 {
+        let payload = batch::encode_batch(self.next_sequence, items);
         let items = items.iter().map(|item| (item.name(), item.is_mail())).collect();
-        let sent = Sent { items, bytes };
-        self.mail_batches += usize::from(sent.has_mail());
-        self.sent.insert(sequence, sent);
-        effects.push(Effect::Send { peer: self.peer, kind: kind::BATCH, payload });
+        self.send_numbered(kind::BATCH, payload, items, effects)
     }
 
-    /// A body that is too long for a frame travels ahead of its batch.
-    fn send_parts(&self, item: &Item, effects: &mut Vec<Effect>) {
-        let body = match item {
-            Item::Record(_, Some(body)) | Item::Body(_, body) => body,
-            Item::Record(_, None) => return,
-        };
-        if body.bytes.len() > limits::PART_BYTES {
-            for part in body.bytes.chunks(limits::PART_BYTES) {
-                let payload = part.to_vec();
-                effects.push(Effect::Send { peer: self.peer, kind: kind::BODY_PART, payload });
-            }
+    /// Sends a frame that the peer acknowledges by its number, the next one.
+    fn send_numbered(
+        &mut self,
+        kind: u8,
+        payload: Vec<u8>,
+        items: Vec<(ItemName, bool)>,
+        effects: &mut Vec<Effect>,
+    ) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let sent = Sent { items, bytes: payload.len() };
+        self.sent_bytes += sent.bytes;
+        self.mail_batches += usize::from(sent.has_mail());
+        self.sent.insert(sequence, sent);
+        effects.push(Effect::Send { peer: self.peer, kind, payload });
+        sequence
+    }
+
+    /// Sends a part of a long body, once the one before is acknowledged.
+    fn send_long(&mut self, effects: &mut Vec<Effect>) {
+        let may_begin = !self.hold.is_held() && self.may_send_loaded();
+        let may_go_on = self.long.is_begun() || may_begin;
+        if self.long.awaited.is_some() || !self.has_room() || !may_go_on {
+            return;
         }
+        let Some((part, item)) = self.long.next(self.next_sequence) else { return };
+        let (part, nothing) = (part.encode(), Vec::new());
+        let mut awaited = self.send_numbered(kind::BODY_PART, part, nothing, effects);
+        if let Some(long) = item {
+            if long.is_fresh {
+                self.push_bytes -= long.item.wire_bytes();
+            }
+            awaited = self.send(&[long.item], effects);
+        }
+        self.long.awaited = Some(awaited);
     }
 }
 
-/// The next items that fit one frame. A long body goes in a batch of its own: its parts precede it.
+/// The next items that fit one batch.
 fn take_batch(queue: &mut VecDeque<Item>) -> Vec<Item> {
     let mut items = Vec::new();
     let mut bytes = 0;
-    while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
-        let next_is_long = queue.front().is_some_and(has_long_body);
-        if next_is_long && !items.is_empty() {
-            break;
-        }
-        let Some(item) = queue.pop_front() else { break };
+    while let Some(item) = queue.front() {
         bytes += item.wire_bytes();
-        items.push(item);
-        if next_is_long {
+        let is_too_much = bytes > limits::BATCH_BYTES || items.len() >= limits::BATCH_ITEMS;
+        if is_too_much && !items.is_empty() {
             break;
         }
+        items.extend(queue.pop_front());
     }
     items
-}
-
-fn has_long_body(item: &Item) -> bool {
-    match item {
-        Item::Record(_, Some(body)) | Item::Body(_, body) => body.bytes.len() > limits::PART_BYTES,
-        Item::Record(_, None) => false,
-    }
 }

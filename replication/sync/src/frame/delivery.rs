@@ -6,6 +6,7 @@ use crate::limits;
 use crate::refusal::RefusalReason;
 use quar_base::ids::BodyId;
 use quar_base::key::Bucket;
+use quar_base::limits::MESSAGE_BYTES_MAX;
 
 /// A batch is decided: durable, but for what was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +43,38 @@ impl AckFrame {
         }
         fields.end()?;
         Ok(Self { sequence, refused })
+    }
+}
+
+/// Part of a long body, numbered among the batches and acknowledged like one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PartFrame {
+    pub(crate) sequence: u64,
+    /// Bytes of the body from the start of this part on: in the first part, its whole length.
+    pub(crate) left: usize,
+    pub(crate) bytes: Vec<u8>,
+}
+
+impl PartFrame {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(self.bytes.len() + 16);
+        put_varint(&mut out, self.sequence);
+        put_varint(&mut out, self.left as u64);
+        out.extend_from_slice(&self.bytes);
+        out
+    }
+
+    /// What is left also says how long the part is.
+    pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
+        let mut fields = Reader(payload);
+        let sequence = fields.varint()?;
+        let left = usize::try_from(fields.varint()?).map_err(|_| Malformed)?;
+        if left == 0 || left > MESSAGE_BYTES_MAX {
+            return Err(Malformed);
+        }
+        let bytes = fields.bytes(left.min(limits::PART_BYTES))?.to_vec();
+        fields.end()?;
+        Ok(Self { sequence, left, bytes })
     }
 }
 

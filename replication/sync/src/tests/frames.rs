@@ -6,10 +6,11 @@ use super::harness::{action, record};
 use crate::batch::{decode_batch, encode_batch};
 use crate::codec::Malformed;
 use crate::frame::{
-    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Told, WantedKeys,
-    decode_bodies, decode_roster, decode_want_keys, encode_bodies, encode_roster, encode_want_keys,
-    kind,
+    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, Told,
+    WantedKeys, decode_bodies, decode_roster, decode_want_keys, encode_bodies, encode_roster,
+    encode_want_keys, kind,
 };
+use crate::long::Assembly;
 use crate::{CodedBody, Item, RefusalReason};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
@@ -33,6 +34,7 @@ enum Frame {
     Batch(u64, Vec<Item>),
     Ack(AckFrame),
     WantBodies(Vec<(Bucket, BodyId)>),
+    BodyPart(PartFrame),
     NotHere(Vec<(Bucket, BodyId)>),
 }
 
@@ -49,6 +51,7 @@ impl Frame {
             Self::Batch(..) => kind::BATCH,
             Self::Ack(_) => kind::ACK,
             Self::WantBodies(_) => kind::WANT_BODIES,
+            Self::BodyPart(_) => kind::BODY_PART,
             Self::NotHere(_) => kind::NOT_HERE,
         }
     }
@@ -64,6 +67,7 @@ impl Frame {
             Self::Fresh(fresh) => fresh.encode(),
             Self::Batch(sequence, items) => encode_batch(*sequence, items),
             Self::Ack(ack) => ack.encode(),
+            Self::BodyPart(part) => part.encode(),
             Self::WantBodies(bodies) | Self::NotHere(bodies) => encode_bodies(bodies),
         }
     }
@@ -82,11 +86,12 @@ impl Frame {
             kind::WANT_KEYS => Self::WantKeys(decode_want_keys(payload)?),
             kind::FRESH => Self::Fresh(FreshFrame::decode(payload)?),
             kind::BATCH => {
-                let (sequence, items) = decode_batch(payload, &mut Vec::new())?;
+                let (sequence, items) = decode_batch(payload, &mut Assembly::default())?;
                 Self::Batch(sequence, items)
             }
             kind::ACK => Self::Ack(AckFrame::decode(payload)?),
             kind::WANT_BODIES => Self::WantBodies(decode_bodies(payload)?),
+            kind::BODY_PART => Self::BodyPart(PartFrame::decode(payload)?),
             kind::NOT_HERE => Self::NotHere(decode_bodies(payload)?),
             other => panic!("kind {other}"),
         })
@@ -211,6 +216,9 @@ fn frame() -> impl Strategy<Value = Frame> {
         ack(),
         bodies().prop_map(Frame::WantBodies),
         bodies().prop_map(Frame::NotHere),
+        (any::<u64>(), vec(any::<u8>(), 1..60)).prop_map(|(sequence, bytes)| {
+            Frame::BodyPart(PartFrame { sequence, left: bytes.len(), bytes })
+        }),
     ]
 }
 
@@ -251,8 +259,8 @@ fn lists_beyond_their_limits_are_refused() {
         assert_eq!(FlightFrame::decode(&payload).is_ok(), is_right, "{count} days");
     }
     let items = vec![Item::Record(record(Class::SPAM, 1, 1, b""), None); 513];
-    assert!(decode_batch(&encode_batch(1, &items[..512]), &mut Vec::new()).is_ok());
-    assert!(decode_batch(&encode_batch(1, &items), &mut Vec::new()).is_err());
+    assert!(decode_batch(&encode_batch(1, &items[..512]), &mut Assembly::default()).is_ok());
+    assert!(decode_batch(&encode_batch(1, &items), &mut Assembly::default()).is_err());
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub(super) struct Member {
     /// Items that came in, refused ones included.
     pub(super) offered: usize,
     pub(super) held_back: Vec<RefusalReason>,
+    pub(super) loads: usize,
+    /// Bodies that came with records.
+    pub(super) came_with: Vec<CodedBody>,
 }
 
 pub(super) fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record {
@@ -73,6 +76,8 @@ impl Member {
             refuse: None,
             offered: 0,
             held_back: Vec::new(),
+            loads: 0,
+            came_with: Vec::new(),
         }
     }
 
@@ -109,7 +114,10 @@ impl Member {
                             continue;
                         }
                         match item {
-                            Item::Record(record, _) => self.add(record),
+                            Item::Record(record, body) => {
+                                self.came_with.extend(body);
+                                self.add(record);
+                            }
                             Item::Body(bucket, body) => {
                                 self.wanted.remove(&(bucket, body.id));
                                 self.bodies.insert((bucket, body.id), body);
@@ -120,6 +128,7 @@ impl Member {
                     engine.handle(stored, &self.view(), &mut more);
                 }
                 Effect::Load { peer, names, with_mail } => {
+                    self.loads += 1;
                     let load = |name: ItemName| match name {
                         ItemName::Record(bucket, key) => {
                             let record = self.records.get(&(bucket, key))?;

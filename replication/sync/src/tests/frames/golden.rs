@@ -2,7 +2,7 @@
 
 use super::super::harness::{action, record};
 use super::Frame;
-use crate::frame::{AckFrame, BucketsFrame, FloorsFrame, FreshFrame, Hello, Told};
+use crate::frame::{AckFrame, BucketsFrame, FloorsFrame, FreshFrame, Hello, PartFrame, Told};
 use crate::{CodedBody, Item, RefusalReason};
 use quar_base::class::Class;
 use quar_base::ids::BodyId;
@@ -88,6 +88,7 @@ fn goldens() -> Vec<(Frame, u8, String)> {
         batch(),
         ack(),
         Frame::WantBodies(bodies.clone()),
+        Frame::BodyPart(PartFrame { sequence: 129, left: 4, bytes: b"last".to_vec() }),
         Frame::NotHere(bodies),
     ];
     assert_eq!(frames.len(), HEX.len());
@@ -169,6 +170,7 @@ const HEX: &[(u8, &[&str])] = &[
     ),
     (9, &["8101", "02", "000001", "020106"]),
     (10, &["01", "01a09c01", "5555555555555555555555555555555555555555555555555555555555555555"]),
+    (11, &["8101", "04", "6c617374"]),
     (12, &["01", "01a09c01", "5555555555555555555555555555555555555555555555555555555555555555"]),
 ];
 
