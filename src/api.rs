@@ -185,6 +185,8 @@ pub struct MemberStatus {
     pub clock_offset_ms: i64,
     /// Bytes queued or unacknowledged to it.
     pub queued_bytes: u64,
+    /// Why it takes no mail from this node: `full` or `failed`; empty when it does.
+    pub refuses: String,
 }
 
 /// The state of the node that answers.
@@ -208,8 +210,12 @@ pub struct NodeStatus {
     pub live_root: String,
     /// Records in the set.
     pub records: u64,
-    /// Bodies wanted.
+    /// Bodies that messages here need and that are not here.
     pub wanted: u64,
+    /// Those of them that no connected member has.
+    pub lost: u64,
+    /// Ids of messages that need a lost body, the first hundred.
+    pub lost_messages: Vec<String>,
     /// Messages acknowledged with fewer copies than asked for, since the start.
     pub under_replicated: u64,
     /// Offences of peers since the start, by kind.

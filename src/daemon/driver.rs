@@ -337,6 +337,7 @@ impl Driver {
         let settings = self.store.settings();
         let counts = self.store.counts();
         let view = self.store.view(Which::Current);
+        let lost = self.node.lost(self.clock.now());
         let (sent_bytes, received_bytes) = self.links.traffic();
         let members = roster.members.iter().map(|member| self.member_status(member)).collect();
         let name = roster.member(settings.member).map_or_else(String::new, |me| me.name.clone());
@@ -351,6 +352,8 @@ impl Driver {
             live_root: self.store.live_root().to_string(),
             records: counts.records,
             wanted: counts.wanted,
+            lost: lost.bodies,
+            lost_messages: lost.messages.iter().map(ToString::to_string).collect(),
             under_replicated: self.node.under_replicated(),
             offences: self.offences.clone(),
             sent_bytes,
@@ -381,6 +384,7 @@ impl Driver {
             wanted: known.wanted,
             clock_offset_ms: known.clock_offset_ms,
             queued_bytes: known.queued_bytes,
+            refuses: known.refuses.to_owned(),
         }
     }
 }

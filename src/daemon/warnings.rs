@@ -17,6 +17,11 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         if member.state == "down" {
             warnings.push(format!("{name} is down: messages caught now are stored without it"));
         }
+        match member.refuses.as_str() {
+            "" => {}
+            "full" => warnings.push(format!("{name} is full: it takes deletes, but no mail")),
+            _ => warnings.push(format!("{name} takes nothing: a write to its disk failed")),
+        }
         if member.clock_offset_ms.abs() > CLOCK_WARN_MS {
             let seconds = member.clock_offset_ms / 1000;
             warnings.push(format!(
@@ -24,8 +29,15 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             ));
         }
     }
-    if status.wanted > 0 {
-        warnings.push(format!("{} bodies are not on this node yet", status.wanted));
+    let coming = status.wanted.saturating_sub(status.lost);
+    if coming > 0 {
+        warnings.push(format!("{} not on this node yet", bodies(coming)));
+    }
+    if status.lost > 0 {
+        warnings.push(format!(
+            "{} lost: no member that is up has what their messages need; a member that is down may",
+            bodies(status.lost)
+        ));
     }
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
@@ -43,6 +55,10 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             .push(format!("all members stand in {first}: one power failure there takes them all"));
     }
     warnings
+}
+
+fn bodies(count: u64) -> String {
+    if count == 1 { "1 body is".to_owned() } else { format!("{count} bodies are") }
 }
 
 #[cfg(test)]
@@ -64,6 +80,7 @@ mod tests {
             wanted: 0,
             clock_offset_ms: 0,
             queued_bytes: 0,
+            refuses: String::new(),
         }
     }
 
@@ -79,6 +96,8 @@ mod tests {
             live_root: String::new(),
             records: 0,
             wanted: 0,
+            lost: 0,
+            lost_messages: Vec::new(),
             under_replicated: 0,
             offences: std::collections::BTreeMap::new(),
             sent_bytes: 0,
@@ -106,6 +125,28 @@ mod tests {
         let warnings = list(&status(members));
         assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
         assert!(warnings[1].contains("cellar"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_member_without_room_is_named() {
+        let mut members =
+            vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        members[1].refuses = "full".into();
+        members[2].refuses = "failed".into();
+        let warnings = list(&status(members));
+        assert!(warnings[0].starts_with("b is full"), "{warnings:?}");
+        assert!(warnings[1].starts_with("c takes nothing"), "{warnings:?}");
+    }
+
+    #[test]
+    fn lost_bodies_are_told_apart_from_those_that_are_on_their_way() {
+        let members = vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        let mut status = status(members);
+        (status.wanted, status.lost) = (3, 1);
+        let warnings = list(&status);
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("2 bodies are not on this node yet"), "{warnings:?}");
+        assert!(warnings[1].starts_with("1 body is lost"), "{warnings:?}");
     }
 
     #[test]

@@ -26,6 +26,22 @@ pub struct CopyRule {
     pub timeout: Millis,
 }
 
+/// Peers that can be waited for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Peers {
+    /// Connected ones.
+    pub(crate) all: usize,
+    /// Those of them that have room for mail.
+    pub(crate) taking_mail: usize,
+}
+
+impl Peers {
+    /// How many can have a copy of what this answer is about: a full disk still takes actions.
+    fn able(self, answer: &Answer) -> usize {
+        if matches!(answer, Answer::Put(_)) { self.taking_mail } else { self.all }
+    }
+}
+
 /// One answer that waits for peers.
 struct Waiting {
     token: Token,
@@ -64,9 +80,10 @@ impl Copies {
         record: (Bucket, RecordKey),
         token: Token,
         answer: Answer,
-        peers: usize,
+        peers: Peers,
         now: UnixMillis,
     ) -> Option<(Token, Answer)> {
+        let peers = peers.able(&answer);
         let others = self.rule.copies.saturating_sub(1);
         if others == 0 {
             return Some((token, answer));
@@ -91,27 +108,28 @@ impl Copies {
         &mut self,
         peer: MemberId,
         record: (Bucket, RecordKey),
-        peers: usize,
+        peers: Peers,
     ) -> Option<(Token, Answer)> {
         self.timeouts_in_a_row = 0;
+        let others = self.rule.copies.saturating_sub(1);
         let waiting = self.waiting.get_mut(&record)?;
         waiting.confirmed.insert(peer);
-        if waiting.confirmed.len() < self.needed(peers) {
+        if waiting.confirmed.len() < others.min(peers.able(&waiting.answer)) {
             return None;
         }
         let done = self.waiting.remove(&record)?;
         Some((done.token, done.answer))
     }
 
-    /// A peer went away: what only waited for it is answered.
-    pub(crate) fn peers_changed(&mut self, peers: usize) -> Vec<(Token, Answer)> {
-        let needed = self.needed(peers);
-        let done: Vec<_> = self
-            .waiting
-            .iter()
-            .filter(|(_, waiting)| peers == 0 || waiting.confirmed.len() >= needed)
-            .map(|(record, _)| *record)
-            .collect();
+    /// A peer went away or is full: what only waited for it is answered.
+    pub(crate) fn peers_changed(&mut self, peers: Peers) -> Vec<(Token, Answer)> {
+        let others = self.rule.copies.saturating_sub(1);
+        let is_done = |waiting: &Waiting| {
+            let able = peers.able(&waiting.answer);
+            able == 0 || waiting.confirmed.len() >= others.min(able)
+        };
+        let done = self.waiting.iter().filter(|(_, waiting)| is_done(waiting));
+        let done = done.map(|(record, _)| *record).collect();
         self.give_up(done)
     }
 
@@ -128,10 +146,6 @@ impl Copies {
         self.give_up(due)
     }
 
-    fn needed(&self, peers: usize) -> usize {
-        self.rule.copies.saturating_sub(1).min(peers)
-    }
-
     fn give_up(&mut self, records: Vec<(Bucket, RecordKey)>) -> Vec<(Token, Answer)> {
         self.under_replicated += records.len() as u64;
         let removed = records.into_iter().filter_map(|record| self.waiting.remove(&record));
@@ -141,11 +155,11 @@ impl Copies {
 
 #[cfg(test)]
 mod tests {
-    use super::{Copies, CopyRule};
+    use super::{Copies, CopyRule, Peers};
     use crate::request::{Answer, Token};
     use quar_base::class::Class;
     use quar_base::ids::{MemberId, RecordId};
-    use quar_base::key::{Bucket, RecordKey};
+    use quar_base::key::{Bucket, MessageId, RecordKey};
     use quar_base::time::{Day, Millis, UnixMillis};
 
     const NOW: UnixMillis = UnixMillis(1_000_000);
@@ -159,18 +173,25 @@ mod tests {
         Copies::new(CopyRule { copies: count, timeout: Millis(500) })
     }
 
-    fn stored(copies: &mut Copies, number: u8, peers: usize) -> bool {
+    fn peers(count: usize) -> Peers {
+        Peers { all: count, taking_mail: count }
+    }
+
+    fn stored(copies: &mut Copies, number: u8, count: usize) -> bool {
         let answer = Answer::Done(record(number).1.id);
-        copies.stored(record(number), Token(number.into()), answer, peers, NOW).is_some()
+        copies.stored(record(number), Token(number.into()), answer, peers(count), NOW).is_some()
     }
 
     #[test]
     fn waits_for_as_many_peers_as_asked_for() {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
-        assert!(three.confirmed(MemberId([2; 16]), record(1), 2).is_none());
-        assert!(three.confirmed(MemberId([2; 16]), record(1), 2).is_none(), "one peer counts once");
-        assert!(three.confirmed(MemberId([3; 16]), record(1), 2).is_some());
+        assert!(three.confirmed(MemberId([2; 16]), record(1), peers(2)).is_none());
+        assert!(
+            three.confirmed(MemberId([2; 16]), record(1), peers(2)).is_none(),
+            "one peer counts once"
+        );
+        assert!(three.confirmed(MemberId([3; 16]), record(1), peers(2)).is_some());
         assert_eq!(three.under_replicated(), 0);
     }
 
@@ -193,7 +214,7 @@ mod tests {
         }
         assert!(stored(&mut two, 4, 1));
         assert_eq!(two.under_replicated(), 4);
-        two.confirmed(MemberId([2; 16]), record(1), 1);
+        two.confirmed(MemberId([2; 16]), record(1), peers(1));
         assert!(!stored(&mut two, 5, 1));
     }
 
@@ -201,7 +222,23 @@ mod tests {
     fn a_peer_that_leaves_is_not_waited_for() {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
-        three.confirmed(MemberId([2; 16]), record(1), 2);
-        assert_eq!(three.peers_changed(1).len(), 1);
+        three.confirmed(MemberId([2; 16]), record(1), peers(2));
+        assert_eq!(three.peers_changed(peers(1)).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_without_room_is_waited_for_with_deletes_and_not_with_mail() {
+        let one_is_full = Peers { all: 2, taking_mail: 1 };
+        let mut three = copies(3);
+        let (bucket, key) = record(1);
+        let put = Answer::Put(MessageId { bucket, key });
+        assert!(three.stored(record(1), Token(1), put.clone(), one_is_full, NOW).is_none());
+        assert!(!stored(&mut three, 2, 2));
+        assert!(three.confirmed(MemberId([2; 16]), record(1), one_is_full).is_some());
+        assert!(three.confirmed(MemberId([2; 16]), record(2), one_is_full).is_none());
+        let all_full = Peers { all: 2, taking_mail: 0 };
+        assert!(three.stored(record(3), Token(3), put.clone(), one_is_full, NOW).is_none());
+        assert_eq!(three.peers_changed(all_full), [(Token(3), put.clone())]);
+        assert!(three.stored(record(4), Token(4), put, all_full, NOW).is_some());
     }
 }

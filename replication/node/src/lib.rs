@@ -12,9 +12,11 @@ mod clocks;
 mod copies;
 mod node;
 mod offers;
+mod report;
 mod request;
 mod view;
 
 pub use copies::CopyRule;
-pub use node::{Input, Node, NodeSettings, Output, PeerReport};
+pub use node::{Input, Node, NodeSettings, Output};
+pub use report::{Lost, PeerReport};
 pub use request::{Answer, Request, Token};

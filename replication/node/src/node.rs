@@ -2,10 +2,10 @@
 //! Never answers a request before its record is durable here.
 
 use crate::clocks::Clocks;
-use crate::copies::{Copies, CopyRule};
+use crate::copies::{Copies, CopyRule, Peers};
 use crate::offers::{BatchId, Decided, Offers};
 use crate::request::{Answer, Request, Token};
-use crate::view::{StoreView, admit, item_of, load_all};
+use crate::view::{StoreView, admit, item_of, load_all, reason_of};
 use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::roster::SignedRoster;
@@ -14,9 +14,6 @@ use quar_store::{Outcome, Store, Ticket};
 use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
-
-/// Wanted bodies looked at in one go.
-const WANTED_AT_ONCE: usize = 1000;
 
 /// How a node behaves.
 #[derive(Clone, Debug)]
@@ -109,30 +106,15 @@ pub enum Output {
     Unlink,
 }
 
-/// A peer as a status shows it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PeerReport {
-    /// Whether the last comparison found equal roots.
-    pub in_sync: bool,
-    /// Records it said it has.
-    pub records: u64,
-    /// Bodies it said it wants.
-    pub wanted: u64,
-    /// Its clock minus ours.
-    pub clock_offset_ms: i64,
-    /// Bytes queued or unacknowledged.
-    pub queued_bytes: u64,
-}
-
 /// One member.
 pub struct Node {
-    store: Arc<Store>,
-    roster: SignedRoster,
+    pub(crate) store: Arc<Store>,
+    pub(crate) roster: SignedRoster,
     authority: quar_base::signing::PublicKey,
-    engine: Engine,
+    pub(crate) engine: Engine,
     copies: Copies,
     offers: Offers,
-    clocks: Clocks,
+    pub(crate) clocks: Clocks,
     requests: HashMap<Ticket, Token>,
     today: Day,
 }
@@ -184,7 +166,7 @@ impl Node {
             }
             Input::Fetch(message) => self.fetch(message, now, outputs),
             Input::Stop => {
-                for (token, answer) in self.copies.peers_changed(0) {
+                for (token, answer) in self.copies.peers_changed(Peers::default()) {
                     outputs.push(Output::Answer { token, answer });
                 }
             }
@@ -209,19 +191,6 @@ impl Node {
         self.copies.under_replicated()
     }
 
-    /// What is known of a peer.
-    #[must_use]
-    pub fn peer_report(&self, peer: MemberId) -> PeerReport {
-        let status = self.engine.status(peer);
-        PeerReport {
-            in_sync: status.in_sync,
-            records: status.records,
-            wanted: status.wanted,
-            clock_offset_ms: self.clocks.offset_ms(peer).unwrap_or(0),
-            queued_bytes: status.queued_bytes,
-        }
-    }
-
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.clocks.tick(now);
         self.store.advance(self.clocks.cutoff_time(now).cutoff());
@@ -234,10 +203,6 @@ impl Node {
             outputs.push(Output::Unlink);
         }
         self.engine_event(Event::Tick, now, outputs);
-        let wanted = self.store.wanted(WANTED_AT_ONCE);
-        if !wanted.is_empty() {
-            self.engine_event(Event::Wanted(wanted), now, outputs);
-        }
         for (token, answer) in self.copies.tick(now) {
             outputs.push(Output::Answer { token, answer });
         }
@@ -290,7 +255,7 @@ impl Node {
                         Some(_) => Answer::Done(record.id()),
                     };
                     let place = (stored.bucket, record.key());
-                    self.copies.stored(place, token, answer, self.engine.peer_count(), now)
+                    self.copies.stored(place, token, answer, self.peers(), now)
                 })
             }
         };
@@ -323,22 +288,32 @@ impl Node {
                 outputs.push(Output::Offence { peer, offence: refusal.name() });
             }
         }
-        let refused = decided.refused.into_iter().map(|(position, _)| position).collect();
+        let refused =
+            decided.refused.iter().map(|(at, refusal)| (*at, reason_of(refusal))).collect();
         self.engine_event(Event::Stored { peer, sequence, refused }, now, outputs);
     }
 
     fn fetch(&mut self, message: MessageId, now: UnixMillis, outputs: &mut Vec<Output>) {
         if let Ok(known) = self.store.message(message) {
-            let wanted = vec![(message.bucket, known.arrival.body())];
-            self.engine_event(Event::Wanted(wanted), now, outputs);
+            let (bucket, body) = (message.bucket, known.arrival.body());
+            self.engine_event(Event::Fetch { bucket, body }, now, outputs);
         }
     }
 
     fn peer_left(&mut self, peer: MemberId, outputs: &mut Vec<Output>) {
         self.offers.forget(peer);
-        for (token, answer) in self.copies.peers_changed(self.engine.peer_count()) {
+        self.answer_for_fewer(outputs);
+    }
+
+    /// There are fewer peers to wait for: what only waited for others is answered.
+    fn answer_for_fewer(&mut self, outputs: &mut Vec<Output>) {
+        for (token, answer) in self.copies.peers_changed(self.peers()) {
             outputs.push(Output::Answer { token, answer });
         }
+    }
+
+    fn peers(&self) -> Peers {
+        Peers { all: self.engine.peer_count(), taking_mail: self.engine.taking_count() }
     }
 
     fn engine_event(&mut self, event: Event<'_>, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -357,18 +332,22 @@ impl Node {
                 Effect::Offer { peer, sequence, items } => {
                     self.offered(BatchId { peer, sequence }, items, now, outputs);
                 }
-                Effect::Load { peer, names } => {
-                    let (items, rest) = load_all(&self.store, names);
+                Effect::Load { peer, names, with_mail } => {
+                    let (items, rest) = load_all(&self.store, names, with_mail);
                     self.engine_event(Event::Loaded { peer, items, rest }, now, outputs);
                 }
                 Effect::Confirmed { peer, name } => {
                     if let ItemName::Record(bucket, key) = name {
-                        let peers = self.engine.peer_count();
+                        let peers = self.peers();
                         let done = self.copies.confirmed(peer, (bucket, key), peers);
                         if let Some((token, answer)) = done {
                             outputs.push(Output::Answer { token, answer });
                         }
                     }
+                }
+                Effect::HeldBack { peer, reason } => {
+                    tracing::warn!(%peer, reason = reason.name(), "a peer takes no mail for now");
+                    self.answer_for_fewer(outputs);
                 }
                 Effect::PeerClock { peer, offset_ms } => self.clocks.heard(peer, offset_ms, now),
                 Effect::AdoptRoster { peer, text } => self.adopt(peer, &text, outputs),

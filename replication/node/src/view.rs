@@ -3,13 +3,14 @@
 
 use quar_base::arrival::Arrival;
 use quar_base::class::Class;
+use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_base::roster::SignedRoster;
 use quar_base::time::{Cutoff, Day, UnixMillis};
 use quar_merkle::Hash;
 use quar_store::{Codec, CodedBody, Refusal, Store, Stored};
-use quar_sync::{Item, ItemName, SetView, Snapshot, Which};
+use quar_sync::{Item, ItemName, RefusalReason, SetView, Snapshot, Which};
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
@@ -66,6 +67,14 @@ impl SetView for StoreView<'_> {
         (counts.records, counts.wanted)
     }
 
+    fn wanted_after(&self, after: Option<(Bucket, BodyId)>, limit: usize) -> Vec<(Bucket, BodyId)> {
+        self.store.wanted_after(after, limit)
+    }
+
+    fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool {
+        self.store.is_wanted(bucket, body)
+    }
+
     fn floors(&self) -> Vec<(Class, Day)> {
         self.store.floors()
     }
@@ -85,18 +94,51 @@ pub(crate) fn item_of(stored: &Stored) -> Option<Item> {
 }
 
 /// Reads items for a peer, until a load's bytes are reached; the names of the rest come back.
-pub(crate) fn load_all(store: &Store, names: Vec<ItemName>) -> (Vec<Item>, Vec<ItemName>) {
+/// Without `with_mail`, arrivals and bodies are left out.
+pub(crate) fn load_all(
+    store: &Store,
+    names: Vec<ItemName>,
+    with_mail: bool,
+) -> (Vec<Item>, Vec<ItemName>) {
     let mut items = Vec::new();
     let mut bytes = 0;
     let mut names = names.into_iter();
     while bytes < quar_sync::limits::LOAD_BYTES {
         let Some(name) = names.next() else { break };
-        if let Some(item) = load(store, name) {
+        let may_read = with_mail || is_action(store, name);
+        if let Some(item) = may_read.then(|| load(store, name)).flatten() {
             bytes += item.wire_bytes();
             items.push(item);
         }
     }
     (items, names.collect())
+}
+
+fn is_action(store: &Store, name: ItemName) -> bool {
+    match name {
+        ItemName::Record(bucket, key) => {
+            let kind = store.kind_of(bucket, &key).ok().flatten();
+            kind.is_some_and(|kind| kind != Kind::ARRIVAL)
+        }
+        ItemName::Body(..) => false,
+    }
+}
+
+/// Why the protocol says that an item was not taken.
+pub(crate) fn reason_of(refusal: &Refusal) -> RefusalReason {
+    match refusal {
+        Refusal::Full => RefusalReason::Full,
+        Refusal::Failed => RefusalReason::Failed,
+        Refusal::BelowFloor { .. } => RefusalReason::BelowFloor,
+        Refusal::Covered => RefusalReason::Covered,
+        Refusal::TooLarge { .. }
+        | Refusal::Invalid(_)
+        | Refusal::Forged(_)
+        | Refusal::WrongBody => RefusalReason::Invalid,
+        Refusal::Ahead(_) | Refusal::UnknownAuthor { .. } | Refusal::UnwantedBody(_) => {
+            RefusalReason::Other
+        }
+    }
 }
 
 /// Reads an item for a peer; `None` when it is not here, or not any more.

@@ -7,6 +7,7 @@ use crate::codec::{Malformed, Reader, put_bucket, put_varint};
 use crate::dictionaries::Dictionaries;
 use crate::event::{CodedBody, Item};
 use crate::limits;
+use crate::long::Assembly;
 use quar_base::ids::BodyId;
 use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 use quar_base::record::Record;
@@ -17,9 +18,17 @@ const ITEM_BODY: u8 = 3;
 /// Set in a body's codec when a dictionary's id follows.
 const HAS_DICTIONARY: u8 = 0x80;
 
-/// Adds an item to a batch. A body too long for a frame is left to [`encode_parts`]: only its
-/// length is written, and its bytes must have been sent before.
-pub(crate) fn encode_item(out: &mut Vec<u8>, item: &Item) {
+/// A batch: its number and its items.
+pub(crate) fn encode_batch(sequence: u64, items: &[Item]) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_varint(&mut out, sequence);
+    put_varint(&mut out, items.len() as u64);
+    items.iter().for_each(|item| encode_item(&mut out, item));
+    out
+}
+
+/// Adds an item to a batch. Of a long body only the length is written: its bytes went before.
+fn encode_item(out: &mut Vec<u8>, item: &Item) {
     match item {
         Item::Record(record, body) => {
             out.push(if body.is_some() { ITEM_WITH_BODY } else { ITEM_RECORD });
@@ -54,28 +63,30 @@ fn encode_body(out: &mut Vec<u8>, body: &CodedBody) {
     }
 }
 
-/// A batch: its number and its items. `assembled` holds a long body's bytes that came in parts,
-/// `known` the dictionaries that the peer sent.
+/// A batch: its number and its items. `assembly` holds a long body that came in parts, `known` the
+/// dictionaries that the peer sent.
 pub(crate) fn decode_batch(
     payload: &[u8],
-    assembled: &mut Vec<u8>,
+    assembly: &mut Assembly,
     known: &Dictionaries,
 ) -> Result<(u64, Vec<Item>), Malformed> {
     let mut fields = Reader(payload);
     let sequence = fields.varint()?;
-    let mut items = Vec::new();
-    while !fields.0.is_empty() {
-        if items.len() >= limits::BATCH_ITEMS {
-            return Err(Malformed);
-        }
-        items.push(decode_item(&mut fields, assembled, known)?);
+    let count = fields.count(1)?;
+    if count > limits::BATCH_ITEMS {
+        return Err(Malformed);
     }
+    let items = (0..count)
+        .map(|_| decode_item(&mut fields, sequence, assembly, known))
+        .collect::<Result<_, _>>()?;
+    fields.end()?;
     Ok((sequence, items))
 }
 
 fn decode_item(
     fields: &mut Reader<'_>,
-    assembled: &mut Vec<u8>,
+    sequence: u64,
+    assembly: &mut Assembly,
     known: &Dictionaries,
 ) -> Result<Item, Malformed> {
     match fields.u8()? {
@@ -87,7 +98,7 @@ fn decode_item(
             let record = Record::parse(fields.bytes(length)?.to_vec()).map_err(|_| Malformed)?;
             let body = if tag == ITEM_WITH_BODY {
                 // Whoever admits the item sets the id from the record.
-                Some(decode_body(fields, BodyId::default(), assembled, known)?)
+                Some(decode_body(fields, BodyId::default(), sequence, assembly, known)?)
             } else {
                 None
             };
@@ -96,7 +107,7 @@ fn decode_item(
         ITEM_BODY => {
             let bucket = fields.bucket()?;
             let id = fields.body_id()?;
-            Ok(Item::Body(bucket, decode_body(fields, id, assembled, known)?))
+            Ok(Item::Body(bucket, decode_body(fields, id, sequence, assembly, known)?))
         }
         _ => Err(Malformed),
     }
@@ -105,7 +116,8 @@ fn decode_item(
 fn decode_body(
     fields: &mut Reader<'_>,
     id: BodyId,
-    assembled: &mut Vec<u8>,
+    sequence: u64,
+    assembly: &mut Assembly,
     known: &Dictionaries,
 ) -> Result<CodedBody, Malformed> {
     let raw_bytes = u32::try_from(fields.varint()?).map_err(|_| Malformed)?;
@@ -122,10 +134,7 @@ fn decode_body(
     let bytes = if length <= limits::PART_BYTES {
         fields.bytes(length)?.into()
     } else {
-        if assembled.len() != length {
-            return Err(Malformed);
-        }
-        std::mem::take(assembled).into()
+        assembly.finish(sequence, length)?.into()
     };
     Ok(CodedBody { id, raw_bytes, codec, dictionary, bytes })
 }

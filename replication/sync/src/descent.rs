@@ -11,7 +11,7 @@
 //! of a leaf that are missing here are asked for by their short forms.
 
 use crate::event::Snapshot;
-use crate::frame::{BucketsFrame, Month, Told};
+use crate::frame::{BucketsFrame, Month, Told, WantedKeys};
 use crate::limits;
 use crate::offence::Offence;
 use quar_base::key::{Bucket, RecordKey};
@@ -40,7 +40,7 @@ pub(crate) struct Found {
     /// Keys that the peer lacks.
     pub(crate) missing_there: Vec<(Bucket, RecordKey)>,
     /// Keys that are lacking here, by short forms under a prefix.
-    pub(crate) missing_here: Vec<(Bucket, Prefix, Vec<u32>)>,
+    pub(crate) missing_here: Vec<WantedKeys>,
 }
 
 impl Descent {

@@ -1,7 +1,7 @@
 //! The dictionaries that one side of a connection has sent: both sides remember the same few.
 //! Never tells whether a dictionary's id is right: the store that uses it does.
 
-use crate::codec::{Malformed, Reader};
+use crate::codec::{Malformed, Reader, put_varint};
 use crate::event::Dictionary;
 use crate::limits;
 use quar_base::limits::DICTIONARY_BYTES_MAX;
@@ -26,19 +26,25 @@ impl Dictionaries {
 }
 
 impl Dictionary {
-    /// A dictionary frame: id, generation, then the bytes.
+    /// A dictionary frame: id, generation, length and bytes.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        [&self.id[..], &self.generation.to_le_bytes(), &self.bytes].concat()
+        let mut out = self.id.to_vec();
+        out.extend_from_slice(&self.generation.to_le_bytes());
+        put_varint(&mut out, self.bytes.len() as u64);
+        out.extend_from_slice(&self.bytes);
+        out
     }
 
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader(payload);
         let id = fields.array()?;
         let generation = fields.u32()?;
-        let bytes = fields.0;
-        if bytes.is_empty() || bytes.len() > DICTIONARY_BYTES_MAX {
+        let length = fields.count(1)?;
+        if length > DICTIONARY_BYTES_MAX {
             return Err(Malformed);
         }
-        Ok(Self { id, generation, bytes: bytes.into() })
+        let bytes = fields.bytes(length)?.into();
+        fields.end()?;
+        Ok(Self { id, generation, bytes })
     }
 }

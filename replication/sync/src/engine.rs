@@ -9,16 +9,18 @@
 //! ```
 
 use crate::batch;
-use crate::codec::{Reader, put_bucket, put_varint};
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
-use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::frame::{
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, kind,
+};
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
-use quar_base::ids::{BodyId, MemberId};
+use crate::refusal::RefusalReason;
+use crate::wants::Wants;
+use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::limits::ROSTER_BYTES_MAX;
-use quar_base::time::{CUTOFF_STEP_MS, Cutoff, UnixMillis};
+use quar_base::time::{CUTOFF_STEP_MS, Cutoff};
 use quar_merkle::{Hash, short8_of_key};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,15 +29,15 @@ pub struct Engine {
     pub(crate) me: MemberId,
     push_bytes_max: usize,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
+    pub(crate) wants: Wants,
     not_pushed: u64,
-    next_asked: usize,
 }
 
 impl Engine {
     /// The protocol of member `me`; at most `push_bytes_max` of fresh items wait for a peer.
     #[must_use]
     pub fn new(me: MemberId, push_bytes_max: usize) -> Self {
-        Self { me, push_bytes_max, peers: BTreeMap::new(), not_pushed: 0, next_asked: 0 }
+        Self { me, push_bytes_max, peers: BTreeMap::new(), wants: Wants::default(), not_pushed: 0 }
     }
 
     /// Connected peers.
@@ -44,13 +46,20 @@ impl Engine {
         self.peers.len()
     }
 
+    /// Connected peers that take mail, as far as is known.
+    #[must_use]
+    pub fn taking_count(&self) -> usize {
+        self.peers.values().filter(|peer| peer.transfer.refuses().is_none()).count()
+    }
+
     /// What is known of a peer; defaults for one that is not connected.
     #[must_use]
     pub fn status(&self, peer: MemberId) -> PeerStatus {
         self.peers.get(&peer).map(Peer::status).unwrap_or_default()
     }
 
-    /// Fresh items that were not pushed for want of room, and left to anti-entropy.
+    /// Fresh items that were not pushed for want of room, in the queue or at the peer, and left to
+    /// anti-entropy.
     #[must_use]
     pub fn not_pushed(&self) -> u64 {
         self.not_pushed
@@ -61,16 +70,16 @@ impl Engine {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {
+                self.peer_left(peer);
                 self.peers
                     .insert(peer, Peer::new(peer, session_key, self.push_bytes_max, set.now()));
+                self.wants.peer_came(peer);
                 self.greet(peer, set, effects);
             }
-            Event::Disconnected { peer } => {
-                self.peers.remove(&peer);
-            }
+            Event::Disconnected { peer } => self.peer_left(peer),
             Event::Frame { peer, kind, payload } => {
                 if let Err(offence) = self.frame(peer, kind, payload, set, effects) {
-                    self.peers.remove(&peer);
+                    self.peer_left(peer);
                     effects.push(Effect::Disconnect { peer, offence });
                 }
             }
@@ -81,19 +90,20 @@ impl Engine {
                     }
                 }
             }
-            Event::Stored { peer, sequence, refused } => {
+            Event::Stored { peer, sequence, mut refused } => {
                 // A batch of an earlier connection is not this one's to acknowledge.
                 let held = self.peers.get_mut(&peer);
-                if held.is_some_and(|held| held.undecided.remove(&sequence)) {
-                    effects.push(acknowledgement(peer, sequence, &refused));
+                if held.is_some_and(|held| held.decided(sequence)) {
+                    refused.sort_unstable();
+                    effects.push(acknowledgement(peer, sequence, refused));
                 }
             }
             Event::Loaded { peer, items, rest } => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.transfer.take_loaded(items, rest);
+                    peer.transfer.take_loaded(items, rest, effects);
                 }
             }
-            Event::Wanted(wanted) => self.want(&wanted, set.now(), effects),
+            Event::Fetch { bucket, body } => self.fetch((bucket, body), set, effects),
         }
     }
 
@@ -113,12 +123,21 @@ impl Engine {
                 continue;
             };
             let is_silent = |round: &Round| (now - round.heard_at).0 > limits::ROUND_PATIENCE_MS;
+            peer.transfer.tick(now);
             if peer.round.as_ref().is_some_and(is_silent) {
                 peer.round = None;
             }
             if peer.greeted != Some(cutoff) && peer.round.is_none() {
                 self.greet(id, set, effects);
             }
+        }
+        self.want(set, effects);
+    }
+
+    /// What was asked of a peer that is gone may be asked of others at once.
+    fn peer_left(&mut self, id: MemberId) {
+        if let Some(gone) = self.peers.remove(&id) {
+            self.wants.peer_left(id, &gone.asked);
         }
     }
 
@@ -141,7 +160,7 @@ impl Engine {
         effects.push(Effect::Send { peer: id, kind: kind::HELLO, payload: hello.encode() });
         if !peer.is_fresh_told {
             peer.is_fresh_told = true;
-            let payload = fresh(&peer.session_key, cutoff, &set.later_than(cutoff));
+            let payload = fresh(&peer.session_key, cutoff, &set.later_than(cutoff)).encode();
             effects.push(Effect::Send { peer: id, kind: kind::FRESH, payload });
         }
         if peer.hello.is_some() {
@@ -167,11 +186,8 @@ impl Engine {
             kind::HELLO => self.hello(id, payload, set, effects)?,
             kind::FLOORS => self.floors(id, FloorsFrame::decode(payload)?, set, effects),
             kind::ROSTER => {
-                let text = std::str::from_utf8(payload).map_err(|_| Offence::Malformed)?;
-                if text.len() > ROSTER_BYTES_MAX {
-                    return Err(Offence::TooMuch);
-                }
-                effects.push(Effect::AdoptRoster { peer: id, text: text.to_owned() });
+                let text = frame::decode_roster(payload)?.to_owned();
+                effects.push(Effect::AdoptRoster { peer: id, text });
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
@@ -194,22 +210,27 @@ impl Engine {
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
                 let (sequence, items) =
-                    batch::decode_batch(payload, &mut peer.assembled, &peer.dictionaries)?;
-                peer.count_batch(sequence)?;
+                    batch::decode_batch(payload, &mut peer.assembly, &peer.dictionaries)?;
+                peer.count_batch(sequence, payload.len())?;
+                for item in &items {
+                    if let ItemName::Body(bucket, body) = item.name() {
+                        peer.asked.remove(&(bucket, body));
+                    }
+                }
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
-                let (sequence, refused) = decode_acknowledgement(payload)?;
-                peer.transfer.acknowledged(sequence, &refused, effects)?;
+                let ack = AckFrame::decode(payload)?;
+                peer.transfer.acknowledged(&ack, set.now(), effects)?;
             }
-            kind::WANT_BODIES => {
-                let wants = frame::decode_want_bodies(payload)?;
-                if peer.transfer.is_overasked() {
-                    return Err(Offence::TooMuch);
-                }
-                peer.transfer.bulk(wants.into_iter().map(|(b, id)| ItemName::Body(b, id)));
+            kind::WANT_BODIES => peer.transfer.ask(frame::decode_bodies(payload)?)?,
+            kind::NOT_HERE => self.not_here(id, &frame::decode_bodies(payload)?, set, effects)?,
+            kind::BODY_PART => {
+                let part = PartFrame::decode(payload)?;
+                peer.count_sequence(part.sequence)?;
+                peer.assembly.add(&part)?;
+                effects.push(acknowledgement(id, part.sequence, Vec::new()));
             }
-            kind::BODY_PART => peer.assemble(payload)?,
             kind::DICTIONARY => peer.dictionaries.add(Dictionary::decode(payload)?),
             kind::PASSED_OVER.. => {}
             _ => return Err(Offence::UnknownKind),
@@ -253,7 +274,7 @@ impl Engine {
     ) {
         let (epoch, text) = set.roster();
         if frame.roster_epoch < epoch {
-            let payload = text.as_bytes().to_vec();
+            let payload = frame::encode_roster(text);
             effects.push(Effect::Send { peer: id, kind: kind::ROSTER, payload });
         }
         if let Some(peer) = self.peers.get_mut(&id) {
@@ -274,13 +295,9 @@ impl Engine {
         if std::mem::replace(&mut peer.has_told_fresh, true) {
             return Err(Offence::OutOfTurn);
         }
-        let mut fields = Reader(payload);
-        let told = u64::from(fields.u32()?) * (CUTOFF_STEP_MS / 1000);
-        let (chunks, rest) = fields.0.as_chunks::<8>();
-        if !rest.is_empty() || chunks.len() > limits::FRESH {
-            return Err(Offence::Malformed);
-        }
-        let theirs: BTreeSet<u64> = chunks.iter().map(|chunk| u64::from_le_bytes(*chunk)).collect();
+        let frame = FreshFrame::decode(payload)?;
+        let told = u64::from(frame.cutoff_steps) * (CUTOFF_STEP_MS / 1000);
+        let theirs: BTreeSet<u64> = frame.shorts.into_iter().collect();
         let key = fresh_key(&peer.session_key);
         // The cutoff may have moved since the peer wrote its list: what lies between would be in
         // neither the list's scope nor the comparison's.
@@ -289,35 +306,6 @@ impl Engine {
         let lacking = later.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
         peer.transfer.bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
         Ok(())
-    }
-
-    /// Asks one peer for each wanted body, another one each time.
-    fn want(&mut self, wanted: &[(Bucket, BodyId)], now: UnixMillis, effects: &mut Vec<Effect>) {
-        let is_recent = |at: &UnixMillis| (now - *at).0 < limits::WANT_AGAIN_MS;
-        for peer in self.peers.values_mut() {
-            peer.asked.retain(|_, at| is_recent(at));
-        }
-        let asked: BTreeSet<BodyId> =
-            self.peers.values().flat_map(|peer| peer.asked.keys().copied()).collect();
-        let ids: Vec<MemberId> = self.peers.keys().copied().collect();
-        if ids.is_empty() {
-            return;
-        }
-        let turn = self.next_asked % ids.len();
-        let Some(peer) = self.peers.get_mut(&ids[turn]) else {
-            return;
-        };
-        let mut payload = Vec::new();
-        let fresh = wanted.iter().filter(|(_, id)| !asked.contains(id));
-        for (bucket, id) in fresh.take(limits::WANT_BODIES) {
-            put_bucket(&mut payload, *bucket);
-            payload.extend_from_slice(&id.0);
-            peer.asked.insert(*id, now);
-        }
-        if !payload.is_empty() {
-            self.next_asked += 1;
-            effects.push(Effect::Send { peer: ids[turn], kind: kind::WANT_BODIES, payload });
-        }
     }
 }
 
@@ -346,32 +334,14 @@ fn fresh_key(session_key: &[u8; 32]) -> [u8; 32] {
     *blake3::keyed_hash(session_key, b"quard fresh").as_bytes()
 }
 
-fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) -> Vec<u8> {
+fn fresh(session_key: &[u8; 32], cutoff: Cutoff, later: &[(Bucket, RecordKey)]) -> FreshFrame {
     let key = fresh_key(session_key);
-    let mut payload = steps(cutoff).to_le_bytes().to_vec();
-    for (_, record) in later.iter().rev().take(limits::FRESH) {
-        payload.extend_from_slice(&short8_of_key(&key, record).to_le_bytes());
-    }
-    payload
+    let newest = later.iter().rev().take(limits::FRESH);
+    let shorts = newest.map(|(_, record)| short8_of_key(&key, record)).collect();
+    FreshFrame { cutoff_steps: steps(cutoff), shorts }
 }
 
-fn acknowledgement(peer: MemberId, sequence: u64, refused: &[u16]) -> Effect {
-    let mut payload = Vec::new();
-    put_varint(&mut payload, sequence);
-    refused.iter().for_each(|position| payload.extend_from_slice(&position.to_le_bytes()));
+fn acknowledgement(peer: MemberId, sequence: u64, refused: Vec<(u16, RefusalReason)>) -> Effect {
+    let payload = AckFrame { sequence, refused }.encode();
     Effect::Send { peer, kind: kind::ACK, payload }
-}
-
-fn decode_acknowledgement(payload: &[u8]) -> Result<(u64, Vec<u16>), Offence> {
-    let mut fields = Reader(payload);
-    let sequence = fields.varint()?;
-    let mut refused = Vec::new();
-    while !fields.0.is_empty() {
-        refused.push(fields.u16()?);
-    }
-    if refused.len() > limits::BATCH_ITEMS {
-        Err(Offence::TooMuch)
-    } else {
-        Ok((sequence, refused))
-    }
 }

@@ -2,10 +2,11 @@
 //! Never holds a socket, a clock or a store.
 
 use crate::offence::Offence;
+use crate::refusal::RefusalReason;
 use quar_base::class::Class;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::Record;
+use quar_base::record::{Kind, Record};
 use quar_base::time::{Cutoff, Day, UnixMillis};
 use quar_merkle::{Hash, Trie};
 use std::collections::BTreeMap;
@@ -74,6 +75,15 @@ impl Item {
         }
     }
 
+    /// Whether it is an arrival or a body: what a full disk has no room for.
+    #[must_use]
+    pub fn is_mail(&self) -> bool {
+        match self {
+            Self::Record(record, _) => record.head().kind == Kind::ARRIVAL,
+            Self::Body(..) => true,
+        }
+    }
+
     /// Bytes that the item takes in a batch, a little more than less.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
@@ -121,8 +131,8 @@ pub enum Event<'a> {
         peer: MemberId,
         /// The batch's number.
         sequence: u64,
-        /// Positions that were refused.
-        refused: Vec<u16>,
+        /// Positions that were refused, and why.
+        refused: Vec<(u16, RefusalReason)>,
     },
     /// Items that were asked for by [`Effect::Load`]; what is not here any more is left out.
     Loaded {
@@ -133,8 +143,13 @@ pub enum Event<'a> {
         /// Names that were not read: [`crate::limits::LOAD_BYTES`] were reached.
         rest: Vec<ItemName>,
     },
-    /// Bodies that are wanted here: all of them, newest first.
-    Wanted(Vec<(Bucket, BodyId)>),
+    /// A reader waits for a body: it is asked for before its turn.
+    Fetch {
+        /// Its bucket.
+        bucket: Bucket,
+        /// The body.
+        body: BodyId,
+    },
 }
 
 /// Something to be done.
@@ -164,6 +179,15 @@ pub enum Effect {
         peer: MemberId,
         /// What.
         names: Vec<ItemName>,
+        /// Whether arrivals and bodies are read too; the peer has no room for them otherwise.
+        with_mail: bool,
+    },
+    /// The peer takes no mail for now: nobody should wait for it to have some.
+    HeldBack {
+        /// Who.
+        peer: MemberId,
+        /// Why.
+        reason: RefusalReason,
     },
     /// The peer has this on its disk.
     Confirmed {
@@ -227,6 +251,10 @@ pub trait SetView {
     fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)>;
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);
+    /// Bodies that are wanted here, behind `after` in an order that stays, at most `limit`.
+    fn wanted_after(&self, after: Option<(Bucket, BodyId)>, limit: usize) -> Vec<(Bucket, BodyId)>;
+    /// Whether a body is wanted here.
+    fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool;
     /// The oldest day each class accepts; classes that keep everything left out.
     fn floors(&self) -> Vec<(Class, Day)>;
     /// The roster's epoch and its signed text.

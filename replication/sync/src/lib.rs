@@ -6,6 +6,9 @@
 //! rounds     when a comparison begins and ends
 //! descent    one comparison: which places differ, level by level
 //! transfer   one peer's batches: push before bulk, within a window
+//! long       bodies that do not fit a batch, part by part
+//! refusal    what a peer did not take, and why; how long it gets no mail then
+//! wants      bodies that are missing here: whom to ask, how often, and what nobody has
 //! frame codec  what goes over the wire, and its limits
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -18,15 +21,19 @@ mod engine;
 mod event;
 mod frame;
 pub mod limits;
+mod long;
 mod offence;
 mod peer;
+mod refusal;
 mod rounds;
 mod transfer;
+mod wants;
 
 pub use engine::Engine;
 pub use event::{CodedBody, Dictionary, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
 pub use peer::PeerStatus;
+pub use refusal::RefusalReason;
 
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,9 @@
 
 /// Bytes sent in batches and not yet acknowledged, per peer.
 pub const WINDOW_BYTES: usize = 8 << 20;
+/// Bytes of batches that a peer may have sent and not been told the outcome of: whoever keeps to
+/// the window adds at most one frame to it.
+pub const UNDECIDED_BYTES: usize = WINDOW_BYTES + quar_base::limits::FRAME_BYTES_MAX;
 /// Fresh messages queued for a peer; what goes beyond is left to anti-entropy.
 pub const PUSH_BYTES: usize = 8 << 20;
 /// A batch is closed at this many bytes.
@@ -27,18 +30,34 @@ pub const FLIGHT_DESCRIPTIONS: usize = 20_000;
 pub const FLIGHT_FRAME_BYTES: usize = 256 << 10;
 /// Fresh records told of at connect.
 pub const FRESH: usize = 100_000;
-/// Bodies asked for in one frame.
+/// Bodies in one frame that asks for them, or says that they are not there.
 pub const WANT_BODIES: usize = 1000;
+/// Bodies asked of one peer that it has neither sent nor said not to have.
+pub const WANT_OUTSTANDING: usize = 1000;
+/// Wanted bodies looked at in one tick.
+pub const WANT_PAGE: usize = 1000;
+/// Wanted bodies of which is remembered who was asked and who does not have them.
+pub const WANTS_KNOWN: usize = 50_000;
+/// Lost bodies forgotten in one tick for others, when no more can be remembered.
+pub const WANTS_FORGOTTEN: usize = 20;
 /// Keys asked for by one description.
 pub const WANT_KEYS: usize = 64;
-/// A body part's bytes.
+/// A part of a long body has so many bytes, but for the last one; a body up to this is not long.
 pub const PART_BYTES: usize = 512 << 10;
 /// Dictionaries that both sides remember of what one of them sent, the newest.
 pub const DICTIONARIES: usize = 16;
 /// A round without an answer for so long is given up, in milliseconds.
 pub const ROUND_PATIENCE_MS: u64 = 30_000;
-/// A wanted body is asked for again after so long, in milliseconds.
+/// A wanted body is asked for again after so long, in milliseconds; each time after twice as long.
 pub const WANT_AGAIN_MS: u64 = 5_000;
+/// No wanted body waits longer than this to be asked for again, in milliseconds.
+pub const WANT_AGAIN_MS_MAX: u64 = 600_000;
+/// A peer that has no room is sent no mail for so long, in milliseconds; then for twice as long.
+pub const HOLD_MS: u64 = 5_000;
+/// No longer than this, in milliseconds.
+pub const HOLD_MS_MAX: u64 = 60_000;
+/// Records that a peer refused for good and that are not sent to it again.
+pub const REFUSED_KEPT: usize = 10_000;
 /// The newest days whose buckets are listed singly.
 pub const SINGLE_DAYS: u32 = 32;
 /// Bulk keys held for one peer; a round that finds more leaves the rest to the next.

@@ -14,6 +14,8 @@ pub enum Offence {
     TooMuch,
     /// An acknowledgement of something that was not sent.
     BogusAck,
+    /// An answer to something that was not asked.
+    NotAsked,
     /// Another protocol version.
     Version,
 }
@@ -28,6 +30,7 @@ impl Offence {
             Self::OutOfTurn => "frame-out-of-turn",
             Self::TooMuch => "beyond-limits",
             Self::BogusAck => "bogus-acknowledgement",
+            Self::NotAsked => "answer-not-asked-for",
             Self::Version => "protocol-version",
         }
     }

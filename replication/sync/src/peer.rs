@@ -5,10 +5,12 @@ use crate::descent::Descent;
 use crate::dictionaries::Dictionaries;
 use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
 use crate::limits;
+use crate::long::Assembly;
 use crate::offence::Offence;
+use crate::refusal::RefusalReason;
 use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
-use quar_base::limits::MESSAGE_BYTES_MAX;
+use quar_base::key::Bucket;
 use quar_base::time::{Cutoff, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,6 +27,8 @@ pub struct PeerStatus {
     pub queued_bytes: u64,
     /// Rounds in which something was compared.
     pub rounds: u64,
+    /// Why it takes no mail; `None` when it does.
+    pub refuses: Option<RefusalReason>,
 }
 
 /// A comparison under way.
@@ -56,13 +60,13 @@ pub(crate) struct Peer {
     pub(crate) rounds_allowed: u32,
     /// Number of the last batch that came in, and batches not acknowledged yet.
     pub(crate) last_sequence: u64,
-    pub(crate) undecided: BTreeSet<u64>,
+    undecided: BTreeMap<u64, usize>,
     /// A long body that comes in parts.
-    pub(crate) assembled: Vec<u8>,
+    pub(crate) assembly: Assembly,
     /// Dictionaries that the peer sent.
     pub(crate) dictionaries: Dictionaries,
-    /// Bodies asked of this peer, and when.
-    pub(crate) asked: BTreeMap<BodyId, UnixMillis>,
+    /// Bodies asked of this peer that it has neither sent nor said not to have.
+    pub(crate) asked: BTreeSet<(Bucket, BodyId)>,
     pub(crate) status: PeerStatus,
 }
 
@@ -88,10 +92,10 @@ impl Peer {
             their_round: 0,
             rounds_allowed: 0,
             last_sequence: 0,
-            undecided: BTreeSet::new(),
-            assembled: Vec::new(),
+            undecided: BTreeMap::new(),
+            assembly: Assembly::default(),
             dictionaries: Dictionaries::default(),
-            asked: BTreeMap::new(),
+            asked: BTreeSet::new(),
             status: PeerStatus::default(),
         }
     }
@@ -119,23 +123,27 @@ impl Peer {
         Ok(())
     }
 
-    /// A batch: numbered in order.
-    pub(crate) fn count_batch(&mut self, sequence: u64) -> Result<(), Offence> {
+    /// A batch or a part: numbered in order.
+    pub(crate) fn count_sequence(&mut self, sequence: u64) -> Result<(), Offence> {
         if sequence != self.last_sequence + 1 {
             return Err(Offence::OutOfTurn);
         }
         self.last_sequence = sequence;
-        self.undecided.insert(sequence);
         Ok(())
     }
 
-    /// A part of a long body.
-    pub(crate) fn assemble(&mut self, part: &[u8]) -> Result<(), Offence> {
-        if self.assembled.len() + part.len() > MESSAGE_BYTES_MAX {
-            return Err(Offence::TooMuch);
-        }
-        self.assembled.extend_from_slice(part);
-        Ok(())
+    /// A batch: no more of them without an outcome than the window allows.
+    pub(crate) fn count_batch(&mut self, sequence: u64, bytes: usize) -> Result<(), Offence> {
+        self.count_sequence(sequence)?;
+        self.undecided.insert(sequence, bytes);
+        let undecided: usize = self.undecided.values().sum();
+        if undecided > limits::UNDECIDED_BYTES { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// A batch is decided; `false` for one of an earlier connection.
+    pub(crate) fn decided(&mut self, sequence: u64) -> bool {
+        self.assembly.decided(sequence);
+        self.undecided.remove(&sequence).is_some()
     }
 
     /// Part of a flight; the whole flight once its last part is here.
@@ -159,6 +167,10 @@ impl Peer {
     }
 
     pub(crate) fn status(&self) -> PeerStatus {
-        PeerStatus { queued_bytes: self.transfer.queued_bytes() as u64, ..self.status }
+        PeerStatus {
+            queued_bytes: self.transfer.queued_bytes() as u64,
+            refuses: self.transfer.refuses(),
+            ..self.status
+        }
     }
 }

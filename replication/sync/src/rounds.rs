@@ -6,7 +6,6 @@
 //! higher id                           └─► FLIGHT ─► FLIGHT ─► ... ─► an empty one ends the round
 //! ```
 
-use crate::codec::put_bucket;
 use crate::descent::{Descent, Found};
 use crate::engine::{Engine, half, steps};
 use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
@@ -103,12 +102,7 @@ impl Engine {
             peer.transfer.findings(names);
         }
         for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
-            let mut payload = Vec::new();
-            for (bucket, prefix, shorts) in wants {
-                put_bucket(&mut payload, *bucket);
-                prefix.encode(&mut payload);
-                frame::put_shorts(&mut payload, shorts);
-            }
+            let payload = frame::encode_want_keys(wants);
             effects.push(Effect::Send { peer: id, kind: kind::WANT_KEYS, payload });
         }
         send_flight(id, &found.told, effects);

@@ -1,227 +1,27 @@
 //! Members in memory that talk until nothing is left to say.
 
 mod dictionaries;
+mod frames;
+mod harness;
 mod hostile;
+mod long;
+mod refusals;
+mod wants;
 
-use crate::{Effect, Engine, Event, Item, ItemName, Offence, SetView, Snapshot, Which};
+use crate::dictionaries::Dictionaries;
+use crate::long::Assembly;
+use crate::{Event, Item};
+use harness::{Member, Pair, record};
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use quar_base::class::Class;
-use quar_base::ids::{BodyId, MemberId};
-use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::{Head, Kind, Record};
-use quar_base::time::{Cutoff, Day, UnixMillis};
-use quar_merkle::{DayTree, Hash};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use quar_base::ids::BodyId;
+use quar_base::record::Record;
+use quar_base::time::UnixMillis;
+use std::collections::BTreeSet;
 
 const DAY: u32 = 20_000;
 /// The end of the day in which the tests' records lie.
 const NOW: UnixMillis = UnixMillis((DAY as u64 + 1) * 86_400_000);
-
-/// A member whose store is a map.
-struct Member {
-    id: MemberId,
-    engine: Engine,
-    records: BTreeMap<(Bucket, RecordKey), Record>,
-    now: UnixMillis,
-    roster: (u64, String),
-    adopted: Option<String>,
-    confirmed: BTreeSet<ItemName>,
-    offences: Vec<Offence>,
-}
-
-fn record(class: Class, day: u32, second: u32, text: &[u8]) -> Record {
-    let head = Head {
-        kind: Kind::ARRIVAL,
-        bucket: Bucket { class, day: Day(day) },
-        second,
-        author: MemberId([1; 16]),
-        action: None,
-    };
-    Record::unsigned(head, text).unwrap()
-}
-
-impl Member {
-    fn new(number: u8) -> Self {
-        Self {
-            id: MemberId([number; 16]),
-            engine: Engine::new(MemberId([number; 16]), 1 << 20),
-            records: BTreeMap::new(),
-            now: NOW,
-            roster: (1, "roster 1".into()),
-            adopted: None,
-            confirmed: BTreeSet::new(),
-            offences: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, record: Record) {
-        self.records.insert((record.head().bucket, record.key()), record);
-    }
-
-    fn keys(&self) -> BTreeSet<(Bucket, RecordKey)> {
-        self.records.keys().copied().collect()
-    }
-
-    fn view(&self) -> MapView<'_> {
-        MapView(self)
-    }
-
-    /// Takes an event and everything that it leads to here; returns the frames to send.
-    fn take(&mut self, event: Event<'_>) -> Vec<(MemberId, u8, Vec<u8>)> {
-        let mut effects = Vec::new();
-        let mut engine = std::mem::replace(&mut self.engine, Engine::new(self.id, 0));
-        engine.handle(event, &self.view(), &mut effects);
-        engine.flush(&mut effects);
-        let mut frames = Vec::new();
-        let mut effects = VecDeque::from(effects);
-        while let Some(effect) = effects.pop_front() {
-            let mut more = Vec::new();
-            match effect {
-                Effect::Send { peer, kind, payload } => frames.push((peer, kind, payload)),
-                Effect::Offer { peer, sequence, items } => {
-                    for item in items {
-                        if let Item::Record(record, _) = item {
-                            self.add(record);
-                        }
-                    }
-                    let stored = Event::Stored { peer, sequence, refused: Vec::new() };
-                    engine.handle(stored, &self.view(), &mut more);
-                }
-                Effect::Load { peer, names } => {
-                    let load = |name: ItemName| match name {
-                        ItemName::Record(bucket, key) => {
-                            let record = self.records.get(&(bucket, key))?;
-                            Some(Item::Record(record.clone(), None))
-                        }
-                        ItemName::Body(..) => None,
-                    };
-                    let items = names.into_iter().filter_map(load).collect();
-                    let loaded = Event::Loaded { peer, items, rest: Vec::new() };
-                    engine.handle(loaded, &self.view(), &mut more);
-                }
-                Effect::Confirmed { name, .. } => drop(self.confirmed.insert(name)),
-                Effect::AdoptRoster { text, .. } => self.adopted = Some(text),
-                Effect::Disconnect { offence, .. } => self.offences.push(offence),
-                Effect::PeerClock { .. } => {}
-            }
-            engine.flush(&mut more);
-            effects.extend(more);
-        }
-        self.engine = engine;
-        frames
-    }
-}
-
-struct MapView<'a>(&'a Member);
-
-impl SetView for MapView<'_> {
-    fn now(&self) -> UnixMillis {
-        self.0.now
-    }
-
-    fn cutoff(&self, which: Which) -> Cutoff {
-        match which {
-            Which::Current => self.0.now.cutoff(),
-            Which::Previous => self.0.now.cutoff().previous(),
-        }
-    }
-
-    fn state_root(&self, which: Which) -> Hash {
-        let tries = self.snapshot(which).tries.into_iter();
-        DayTree::from_buckets(tries.map(|(bucket, trie)| (bucket, trie.len(), trie.root()))).root()
-    }
-
-    fn snapshot(&self, which: Which) -> Snapshot {
-        let cutoff = self.cutoff(which);
-        let mut tries: BTreeMap<Bucket, quar_merkle::Trie> = BTreeMap::new();
-        for (bucket, key) in self.0.records.keys().filter(|(b, key)| key.is_settled(b.day, cutoff))
-        {
-            tries.entry(*bucket).or_default().insert(*key);
-        }
-        Snapshot { cutoff, tries }
-    }
-
-    fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)> {
-        self.0.records.keys().filter(|(b, key)| !key.is_settled(b.day, cutoff)).copied().collect()
-    }
-
-    fn counts(&self) -> (u64, u64) {
-        (self.0.records.len() as u64, 0)
-    }
-
-    fn floors(&self) -> Vec<(Class, Day)> {
-        Vec::new()
-    }
-
-    fn roster(&self) -> (u64, &str) {
-        (self.0.roster.0, &self.0.roster.1)
-    }
-}
-
-/// Two members and the wire between them.
-struct Pair {
-    members: [Member; 2],
-    wire: VecDeque<(usize, u8, Vec<u8>)>,
-    bytes: BTreeMap<u8, usize>,
-    /// Every so many frames, one is lost, and with it the connection.
-    cut_after: Option<usize>,
-    carried: usize,
-}
-
-impl Pair {
-    fn new(one: Member, other: Member) -> Self {
-        let members = [one, other];
-        Self { members, wire: VecDeque::new(), bytes: BTreeMap::new(), cut_after: None, carried: 0 }
-    }
-
-    fn give(&mut self, to: usize, event: Event<'_>) {
-        for (_, kind, payload) in self.members[to].take(event) {
-            *self.bytes.entry(kind).or_default() += payload.len();
-            self.wire.push_back((1 - to, kind, payload));
-        }
-    }
-
-    fn connect(&mut self) {
-        self.wire.clear();
-        for at in 0..2 {
-            let peer = self.members[1 - at].id;
-            self.give(at, Event::Disconnected { peer });
-            self.give(at, Event::Connected { peer, session_key: [9; 32] });
-        }
-    }
-
-    /// Carries frames until none is left.
-    fn run(&mut self) {
-        while let Some((to, kind, payload)) = self.wire.pop_front() {
-            self.carried += 1;
-            if self.cut_after.is_some_and(|after| self.carried == after) {
-                self.cut_after = None;
-                self.connect();
-                continue;
-            }
-            let peer = self.members[1 - to].id;
-            self.give(to, Event::Frame { peer, kind, payload: &payload });
-            assert!(self.carried < 100_000, "the two never come to an end");
-        }
-    }
-
-    /// Time passes on both sides, and what follows is carried.
-    fn tick(&mut self) {
-        for at in 0..2 {
-            self.members[at].now = UnixMillis(self.members[at].now.0 + 10_000);
-            self.give(at, Event::Tick);
-        }
-        self.run();
-    }
-
-    fn agree(&self) -> bool {
-        self.members[0].keys() == self.members[1].keys()
-    }
-
-    fn comparison_bytes(&self) -> usize {
-        (4..=6).filter_map(|kind| self.bytes.get(&kind)).sum()
-    }
-}
 
 fn spread(count: u32, skip: impl Fn(u32) -> bool) -> Vec<Record> {
     let numbers = (0..count).filter(|number| !skip(*number));
@@ -409,17 +209,10 @@ proptest! {
     #[test]
     fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
-        let mut known = crate::dictionaries::Dictionaries::default();
-        let dictionary = crate::Dictionary { id: [3; 16], generation: 1, bytes: b"shared lines"[..].into() };
-        known.add(dictionary.clone());
-        let dictionary = Some(dictionary).filter(|_| bytes.len() > 200);
-        let id = BodyId([7; 32]);
-        let body = crate::CodedBody { id, raw_bytes: 9, codec: 1, dictionary, bytes: bytes.clone().into() };
-        let mut payload = Vec::new();
-        crate::batch::encode_item(&mut payload, &Item::Record(arrival.clone(), Some(body.clone())));
-        let mut frame = vec![1];
-        frame.extend_from_slice(&payload);
-        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Vec::new(), &known).unwrap();
+        let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, dictionary: None, bytes: bytes.clone().into() };
+        let item = Item::Record(arrival.clone(), Some(body.clone()));
+        let frame = crate::batch::encode_batch(1, &[item]);
+        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Assembly::default(), &Dictionaries::default()).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };
         prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);

@@ -2,23 +2,35 @@
 //! Never holds more bytes for a peer than the window and the push budget allow.
 //!
 //! ```text
-//! push queue (items)  ─┐
-//! bulk queue (names) ──┴─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! fresh (items) ──────────────────┐  (long bodies part by part, the rest in between)
+//! found by comparison (names) ──┬─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! bodies asked for (names) ─────┘    └─► not here: said so
 //! ```
 
 use crate::batch;
 use crate::dictionaries::Dictionaries;
 use crate::event::{Effect, Item, ItemName};
-use crate::frame::kind;
+use crate::frame::{self, AckFrame, kind};
 use crate::limits;
+use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
-use quar_base::ids::MemberId;
-use std::collections::{BTreeMap, VecDeque};
+use crate::refusal::{Hold, RefusalReason};
+use quar_base::ids::{BodyId, MemberId};
+use quar_base::key::Bucket;
+use quar_base::time::UnixMillis;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One batch that the peer has not acknowledged.
 struct Sent {
-    names: Vec<ItemName>,
+    /// What, and whether it is mail.
+    items: Vec<(ItemName, bool)>,
     bytes: usize,
+}
+
+impl Sent {
+    fn has_mail(&self) -> bool {
+        self.items.iter().any(|(_, is_mail)| *is_mail)
+    }
 }
 
 /// The sending side of one connection.
@@ -27,9 +39,17 @@ pub(crate) struct Transfer {
     push: VecDeque<Item>,
     push_bytes: usize,
     bulk: VecDeque<ItemName>,
+    /// Bodies that the peer asked for: each is sent, or said not to be here.
+    asked: VecDeque<(Bucket, BodyId)>,
+    /// Whether the next load is of bodies that were asked for, should both queues hold something.
+    is_turn_of_asked: bool,
+    /// Bodies that were asked for and are being read.
+    reading: BTreeSet<(Bucket, BodyId)>,
     /// Read, and waiting for room in the window.
     loaded: VecDeque<Item>,
     is_loading: bool,
+    /// Items whose bodies do not fit a batch, fresh and loaded.
+    long: LongItems,
     /// Whether a comparison's findings are in the bulk queue.
     has_findings: bool,
     sent: BTreeMap<u64, Sent>,
@@ -38,6 +58,12 @@ pub(crate) struct Transfer {
     /// Dictionaries that the peer was sent and still remembers.
     dictionaries: Dictionaries,
     push_bytes_max: usize,
+    /// Whether the peer has room for mail.
+    hold: Hold,
+    /// Batches with mail that are not acknowledged.
+    mail_batches: usize,
+    /// Records that the peer would refuse again.
+    refused: BTreeSet<ItemName>,
 }
 
 impl Transfer {
@@ -47,36 +73,65 @@ impl Transfer {
             push: VecDeque::new(),
             push_bytes: 0,
             bulk: VecDeque::new(),
+            asked: VecDeque::new(),
+            is_turn_of_asked: true,
+            reading: BTreeSet::new(),
             loaded: VecDeque::new(),
             is_loading: false,
+            long: LongItems::default(),
             has_findings: false,
             sent: BTreeMap::new(),
             sent_bytes: 0,
             next_sequence: 1,
             dictionaries: Dictionaries::default(),
             push_bytes_max,
+            hold: Hold::new(),
+            mail_batches: 0,
+            refused: BTreeSet::new(),
         }
     }
 
     /// Bytes queued for pushing or not acknowledged yet.
     pub(crate) fn queued_bytes(&self) -> usize {
-        self.push_bytes + self.sent_bytes
+        self.push_bytes + self.sent_bytes + self.long.loaded_bytes()
     }
 
-    /// Queues a fresh item; beyond the budget it is left to anti-entropy.
+    /// Why the peer takes no mail; `None` when it does.
+    pub(crate) fn refuses(&self) -> Option<RefusalReason> {
+        self.hold.reason()
+    }
+
+    /// Time passes.
+    pub(crate) fn tick(&mut self, now: UnixMillis) {
+        self.hold.tick(now);
+    }
+
+    /// Queues a fresh item; beyond the budget, or with mail that the peer has no room for, it is
+    /// left to anti-entropy.
     pub(crate) fn push(&mut self, item: &Item) -> bool {
+        let is_probe = self.hold.is_probing() && self.mail_batches == 0;
+        let may_push_mail =
+            self.hold.reason().is_none() || (is_probe && !self.push.iter().any(Item::is_mail));
+        if item.is_mail() && !may_push_mail {
+            return false;
+        }
         let bytes = item.wire_bytes();
-        if self.push_bytes + bytes > self.push_bytes_max && !self.push.is_empty() {
+        if self.push_bytes + bytes > self.push_bytes_max && self.push_bytes > 0 {
             return false;
         }
         self.push_bytes += bytes;
-        self.push.push_back(item.clone());
+        match long_body(item) {
+            Some(_) => self.long.push(item.clone(), true),
+            None => self.push.push_back(item.clone()),
+        }
         true
     }
 
     /// Queues what a comparison found.
     pub(crate) fn findings(&mut self, names: impl IntoIterator<Item = ItemName>) {
-        self.bulk(names);
+        let refused = std::mem::take(&mut self.refused);
+        self.bulk(names.into_iter().filter(|name| !refused.contains(name)));
+        self.refused = refused;
         self.has_findings = true;
     }
 
@@ -88,7 +143,8 @@ impl Transfer {
 
     /// Whether nothing that an earlier comparison found still waits to be sent.
     pub(crate) fn is_done_with_findings(&self) -> bool {
-        !self.has_findings || (self.bulk.is_empty() && self.loaded.is_empty() && !self.is_loading)
+        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
+        !self.has_findings || (self.bulk.is_empty() && is_idle)
     }
 
     /// Whether the peer asks for more than it can be waiting for.
@@ -96,76 +152,173 @@ impl Transfer {
         self.bulk.len() > limits::ASKED
     }
 
+    /// Queues bodies that the peer asks for.
+    pub(crate) fn ask(&mut self, bodies: Vec<(Bucket, BodyId)>) -> Result<(), Offence> {
+        self.asked.extend(bodies);
+        if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
+            return Err(Offence::TooMuch);
+        }
+        Ok(())
+    }
+
     /// Sends what the window allows: fresh items first.
     pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
             let items = take_batch(&mut self.push, &self.dictionaries);
-            let bytes: usize = items.iter().map(Item::wire_bytes).sum();
-            self.push_bytes = self.push_bytes.saturating_sub(bytes);
+            self.push_bytes -= items.iter().map(Item::wire_bytes).sum::<usize>();
             self.send(&items, effects);
         }
-        while self.has_room() && !self.loaded.is_empty() {
+        self.send_long(effects);
+        while self.has_room() && self.may_send_loaded() && !self.loaded.is_empty() {
             let items = take_batch(&mut self.loaded, &self.dictionaries);
             self.send(&items, effects);
         }
-        let wants_more = self.has_room() && self.loaded.is_empty() && !self.bulk.is_empty();
-        if wants_more && !self.is_loading {
+        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
+        if self.has_room() && is_idle && self.may_send_loaded() {
+            self.load(effects);
+        }
+    }
+
+    /// A peer that had no room gets one batch, and more when it took that.
+    fn may_send_loaded(&self) -> bool {
+        !self.hold.is_probing() || self.mail_batches == 0
+    }
+
+    /// Has the next names read: of what a comparison found, and of what was asked for, in turn.
+    fn load(&mut self, effects: &mut Vec<Effect>) {
+        let with_mail = !self.hold.is_held();
+        let may_ask = with_mail && !self.asked.is_empty();
+        let is_asked = may_ask && (self.is_turn_of_asked || self.bulk.is_empty());
+        self.is_turn_of_asked = !is_asked;
+        let names: Vec<ItemName> = if is_asked {
+            let count = self.asked.len().min(limits::LOAD_ITEMS);
+            self.reading = self.asked.drain(..count).collect();
+            self.reading.iter().map(|(bucket, id)| ItemName::Body(*bucket, *id)).collect()
+        } else {
             let count = self.bulk.len().min(limits::LOAD_ITEMS);
-            let names = self.bulk.drain(..count).collect();
+            self.bulk.drain(..count).collect()
+        };
+        if !names.is_empty() {
             self.is_loading = true;
-            effects.push(Effect::Load { peer: self.peer, names });
+            effects.push(Effect::Load { peer: self.peer, names, with_mail });
         }
     }
 
     /// Items that were asked for have been read; `rest` was not, for want of memory.
-    pub(crate) fn take_loaded(&mut self, items: Vec<Item>, rest: Vec<ItemName>) {
+    pub(crate) fn take_loaded(
+        &mut self,
+        items: Vec<Item>,
+        rest: Vec<ItemName>,
+        effects: &mut Vec<Effect>,
+    ) {
         self.is_loading = false;
-        self.loaded.extend(items);
-        for name in rest.into_iter().rev() {
-            self.bulk.push_front(name);
+        for name in items.iter().map(Item::name).chain(rest.iter().copied()) {
+            if let ItemName::Body(bucket, id) = name {
+                self.reading.remove(&(bucket, id));
+            }
         }
+        for item in items {
+            match long_body(&item) {
+                Some(_) => self.long.push(item, false),
+                None => self.loaded.push_back(item),
+            }
+        }
+        for name in rest.into_iter().rev() {
+            match name {
+                ItemName::Record(..) => self.bulk.push_front(name),
+                ItemName::Body(bucket, id) => self.asked.push_front((bucket, id)),
+            }
+        }
+        let missing: Vec<_> = std::mem::take(&mut self.reading).into_iter().collect();
+        self.set_mail_aside();
+        if !missing.is_empty() {
+            let payload = frame::encode_bodies(&missing);
+            effects.push(Effect::Send { peer: self.peer, kind: kind::NOT_HERE, payload });
+        }
+    }
+
+    /// While the peer has no room: bodies wait, and records are found again by a later round.
+    fn set_mail_aside(&mut self) {
+        if !self.hold.is_held() {
+            return;
+        }
+        let (fresh, long): (Vec<_>, Vec<_>) =
+            self.long.take_waiting().into_iter().partition(|long| long.is_fresh);
+        let long = long.into_iter().map(|long| long.item);
+        for item in std::mem::take(&mut self.loaded).into_iter().chain(long) {
+            match item.name() {
+                ItemName::Body(bucket, id) => self.asked.push_back((bucket, id)),
+                ItemName::Record(..) if item.is_mail() => {}
+                ItemName::Record(..) => self.loaded.push_back(item),
+            }
+        }
+        let (mail, actions) = std::mem::take(&mut self.push).into_iter().partition(Item::is_mail);
+        self.push = actions;
+        let mail: VecDeque<Item> = mail;
+        let gone = mail.iter().chain(fresh.iter().map(|long| &long.item));
+        self.push_bytes -= gone.map(Item::wire_bytes).sum::<usize>();
     }
 
     /// The peer has a batch on its disk, but for the refused positions.
     pub(crate) fn acknowledged(
         &mut self,
-        sequence: u64,
-        refused: &[u16],
+        ack: &AckFrame,
+        now: UnixMillis,
         effects: &mut Vec<Effect>,
     ) -> Result<(), Offence> {
-        let sent = self.sent.remove(&sequence).ok_or(Offence::BogusAck)?;
-        if refused.iter().any(|position| usize::from(*position) >= sent.names.len()) {
+        let sent = self.sent.remove(&ack.sequence).ok_or(Offence::BogusAck)?;
+        if ack.refused.last().is_some_and(|(last, _)| usize::from(*last) >= sent.items.len()) {
             return Err(Offence::BogusAck);
         }
         self.sent_bytes -= sent.bytes;
-        for (position, name) in sent.names.into_iter().enumerate() {
-            if !refused.iter().any(|refused| usize::from(*refused) == position) {
-                effects.push(Effect::Confirmed { peer: self.peer, name });
+        if self.long.awaited == Some(ack.sequence) {
+            self.long.awaited = None;
+        }
+        self.mail_batches -= usize::from(sent.has_mail());
+        let mut refused = ack.refused.iter().peekable();
+        let mut has_taken_mail = false;
+        for (position, (name, is_mail)) in sent.items.into_iter().enumerate() {
+            match refused.next_if(|(at, _)| usize::from(*at) == position) {
+                Some((_, reason)) if reason.is_final() => self.forget(name),
+                Some(_) => {}
+                None => {
+                    has_taken_mail |= is_mail;
+                    effects.push(Effect::Confirmed { peer: self.peer, name });
+                }
             }
         }
+        let no_room = ack.refused.iter().map(|(_, reason)| *reason);
+        if let Some(reason) = no_room.min().filter(|reason| reason.is_of_the_peer()) {
+            if self.hold.reason().is_none() {
+                effects.push(Effect::HeldBack { peer: self.peer, reason });
+            }
+            self.hold.refused(reason, now);
+            self.set_mail_aside();
+        } else if has_taken_mail {
+            self.hold.taken();
+        }
         Ok(())
+    }
+
+    /// The peer would refuse this record again: it is not sent again on this connection.
+    fn forget(&mut self, name: ItemName) {
+        if self.refused.len() >= limits::REFUSED_KEPT {
+            self.refused.clear();
+        }
+        if matches!(name, ItemName::Record(..)) {
+            self.refused.insert(name);
+        }
     }
 
     fn has_room(&self) -> bool {
         self.sent_bytes < limits::WINDOW_BYTES
     }
 
-    fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) {
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
-        let mut payload = Vec::new();
-        crate::codec::put_varint(&mut payload, sequence);
-        let mut bytes = 0;
-        for item in items {
-            self.send_dictionary(item, effects);
-            self.send_parts(item, effects);
-            batch::encode_item(&mut payload, item);
-            bytes += item.wire_bytes();
-        }
-        self.sent_bytes += bytes;
-        let names = items.iter().map(Item::name).collect();
-        self.sent.insert(sequence, Sent { names, bytes });
-        effects.push(Effect::Send { peer: self.peer, kind: kind::BATCH, payload });
+    fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) -> u64 {
+        items.iter().for_each(|item| self.send_dictionary(item, effects));
+        let payload = batch::encode_batch(self.next_sequence, items);
+        let items = items.iter().map(|item| (item.name(), item.is_mail())).collect();
+        self.send_numbered(kind::BATCH, payload, items, effects)
     }
 
     /// A dictionary that the peer does not know travels ahead of the batch.
@@ -178,44 +331,61 @@ impl Transfer {
         }
     }
 
-    /// A body that is too long for a frame travels ahead of its batch.
-    fn send_parts(&self, item: &Item, effects: &mut Vec<Effect>) {
-        let Some(body) = item.body() else { return };
-        if body.bytes.len() > limits::PART_BYTES {
-            for part in body.bytes.chunks(limits::PART_BYTES) {
-                let payload = part.to_vec();
-                effects.push(Effect::Send { peer: self.peer, kind: kind::BODY_PART, payload });
-            }
+    /// Sends a frame that the peer acknowledges by its number, the next one.
+    fn send_numbered(
+        &mut self,
+        kind: u8,
+        payload: Vec<u8>,
+        items: Vec<(ItemName, bool)>,
+        effects: &mut Vec<Effect>,
+    ) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        let sent = Sent { items, bytes: payload.len() };
+        self.sent_bytes += sent.bytes;
+        self.mail_batches += usize::from(sent.has_mail());
+        self.sent.insert(sequence, sent);
+        effects.push(Effect::Send { peer: self.peer, kind, payload });
+        sequence
+    }
+
+    /// Sends a part of a long body, once the one before is acknowledged.
+    fn send_long(&mut self, effects: &mut Vec<Effect>) {
+        let may_begin = !self.hold.is_held() && self.may_send_loaded();
+        let may_go_on = self.long.is_begun() || may_begin;
+        if self.long.awaited.is_some() || !self.has_room() || !may_go_on {
+            return;
         }
+        let Some((part, item)) = self.long.next(self.next_sequence) else { return };
+        let (part, nothing) = (part.encode(), Vec::new());
+        let mut awaited = self.send_numbered(kind::BODY_PART, part, nothing, effects);
+        if let Some(long) = item {
+            if long.is_fresh {
+                self.push_bytes -= long.item.wire_bytes();
+            }
+            awaited = self.send(&[long.item], effects);
+        }
+        self.long.awaited = Some(awaited);
     }
 }
 
-/// The next items that fit one frame. A long body goes in a batch of its own: its parts precede it.
-/// An item whose dictionary the peer does not know begins a batch: the dictionary precedes that.
+/// The next items that fit one batch. One whose dictionary the peer does not know begins another:
+/// the dictionary travels ahead of it.
 fn take_batch(queue: &mut VecDeque<Item>, known: &Dictionaries) -> Vec<Item> {
     let mut items = Vec::new();
     let mut bytes = 0;
-    while bytes < limits::BATCH_BYTES && items.len() < limits::BATCH_ITEMS {
-        let next_is_long = queue.front().is_some_and(has_long_body);
-        let next_is_known = queue.front().is_none_or(|item| has_known_dictionary(item, known));
-        if (next_is_long || !next_is_known) && !items.is_empty() {
+    while let Some(item) = queue.front() {
+        bytes += item.wire_bytes();
+        let is_too_much = bytes > limits::BATCH_BYTES || items.len() >= limits::BATCH_ITEMS;
+        let needed = item.body().and_then(|body| body.dictionary.as_ref());
+        let is_new = needed.is_some_and(|needed| known.get(&needed.id).is_none());
+        if (is_too_much || is_new) && !items.is_empty() {
             break;
         }
-        let Some(item) = queue.pop_front() else { break };
-        bytes += item.wire_bytes();
-        items.push(item);
-        if next_is_long || !next_is_known {
+        items.extend(queue.pop_front());
+        if is_new {
             break;
         }
     }
     items
-}
-
-fn has_known_dictionary(item: &Item, known: &Dictionaries) -> bool {
-    let needed = item.body().and_then(|body| body.dictionary.as_ref());
-    needed.is_none_or(|needed| known.get(&needed.id).is_some())
-}
-
-fn has_long_body(item: &Item) -> bool {
-    item.body().is_some_and(|body| body.bytes.len() > limits::PART_BYTES)
 }

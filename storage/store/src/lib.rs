@@ -24,6 +24,7 @@ mod last_seen;
 mod layout;
 mod list;
 mod open;
+mod peek;
 mod read;
 mod seal;
 mod segment;

@@ -10,7 +10,7 @@ use crate::segment::{Segment, SegmentName, SegmentWriter};
 use crate::set::{View, Which};
 use crate::state::State;
 use quar_base::class::Class;
-use quar_base::ids::{BodyId, ClusterId, MemberId};
+use quar_base::ids::{ClusterId, MemberId};
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::rng::Rng;
 use quar_base::roster::Roster;
@@ -116,18 +116,6 @@ impl Store {
         let state = self.state();
         let wanted = state.buckets.values().map(|bucket| bucket.wanted.bodies().len() as u64).sum();
         Counts { records: state.set.count(), wanted, pending }
-    }
-
-    /// Bodies that are wanted, at most `limit`, newest days first.
-    #[must_use]
-    pub fn wanted(&self, limit: usize) -> Vec<(Bucket, BodyId)> {
-        let state = self.state();
-        let mut buckets: Vec<_> = state.buckets.iter().collect();
-        buckets.sort_by_key(|(bucket, _)| std::cmp::Reverse(bucket.day));
-        let kept = buckets.into_iter().filter(|(bucket, _)| !state.floors.is_below(**bucket));
-        kept.flat_map(|(bucket, held)| held.wanted.bodies().map(|body| (*bucket, *body)))
-            .take(limit)
-            .collect()
     }
 
     /// A view of the set for comparisons, days below their floors left out.

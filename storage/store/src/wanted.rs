@@ -1,9 +1,12 @@
 //! Bodies that arrivals here need and that are not here.
 //! Never knows where a body could come from.
 
+use crate::store::Store;
 use quar_base::ids::BodyId;
-use quar_base::key::RecordKey;
+use quar_base::key::{Bucket, MessageId, RecordKey};
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 /// *Holds*: both maps say the same. Several arrivals of a day may need one body, which stays
 /// wanted until it comes or the last of them goes.
@@ -47,5 +50,98 @@ impl Wanted {
     /// The bodies, each once.
     pub(crate) fn bodies(&self) -> impl ExactSizeIterator<Item = &BodyId> {
         self.by_body.keys()
+    }
+}
+
+impl Store {
+    /// Bodies that are wanted, at most `limit`, newest days first.
+    #[must_use]
+    pub fn wanted(&self, limit: usize) -> Vec<(Bucket, BodyId)> {
+        self.wanted_after(None, limit)
+    }
+
+    /// As [`Self::wanted`], those behind `after` in the same order.
+    #[must_use]
+    pub fn wanted_after(
+        &self,
+        after: Option<(Bucket, BodyId)>,
+        limit: usize,
+    ) -> Vec<(Bucket, BodyId)> {
+        let place = |bucket: &Bucket| (Reverse(bucket.day), bucket.class);
+        let state = self.state();
+        let is_ahead = |bucket: &Bucket| after.is_none_or(|(at, _)| place(bucket) >= place(&at));
+        let left = state.buckets.iter().filter(|(bucket, held)| {
+            !held.wanted.by_body.is_empty() && is_ahead(bucket) && !state.floors.is_below(**bucket)
+        });
+        let mut left: Vec<_> = left.collect();
+        left.sort_by_key(|(bucket, _)| place(bucket));
+        let behind = |(bucket, held): (&Bucket, &'_ crate::state::BucketState)| {
+            let from = match after {
+                Some((at, body)) if at == *bucket => Bound::Excluded(body),
+                _ => Bound::Unbounded,
+            };
+            let bodies = held.wanted.by_body.range((from, Bound::Unbounded));
+            bodies.take(limit).map(|(body, _)| (*bucket, *body)).collect::<Vec<_>>()
+        };
+        left.into_iter().flat_map(behind).take(limit).collect()
+    }
+
+    /// Whether a record here needs a body that is not here.
+    #[must_use]
+    pub fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool {
+        let state = self.state();
+        let is_wanted = state.buckets.get(&bucket).is_some_and(|held| held.wanted.contains(body));
+        is_wanted && !state.floors.is_below(bucket)
+    }
+
+    /// The messages that need a body which is not here, oldest first.
+    #[must_use]
+    pub fn messages_without(&self, bucket: Bucket, body: &BodyId) -> Vec<MessageId> {
+        let state = self.state();
+        let arrivals = state.buckets.get(&bucket).and_then(|held| held.wanted.by_body.get(body));
+        arrivals.into_iter().flatten().map(|key| MessageId { bucket, key: *key }).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{NOW, Node, mail};
+    use quar_base::time::{Day, Millis, UnixMillis};
+
+    #[test]
+    fn pages_of_wanted_bodies_join_without_gap_newest_days_first() {
+        let origin = Node::new(1).open();
+        let store = Node::new(2).open();
+        let mut messages = Vec::new();
+        for number in 0..9u8 {
+            let received = UnixMillis(NOW.0 - u64::from(number / 3) * 86_400_000);
+            let received = received.plus(Millis(u64::from(number) * 1000));
+            let mail = crate::Mail { received, ..mail(&[number; 40], 1) };
+            messages.push(origin.admit_mail(mail).unwrap().message.unwrap());
+        }
+        origin.commit();
+        for id in &messages {
+            let (record, _) = origin.item(id.bucket, &id.key).unwrap().unwrap();
+            store.admit_record(record, None, NOW).unwrap();
+        }
+        store.commit();
+        let all = store.wanted(100);
+        assert_eq!(all.len(), 9);
+        assert!(all.is_sorted_by_key(|(bucket, _)| std::cmp::Reverse(bucket.day)));
+        let mut pages = Vec::new();
+        while pages.len() < 9 {
+            pages.extend(store.wanted_after(pages.last().copied(), 2));
+        }
+        assert_eq!(pages, all);
+        assert_eq!(store.wanted_after(pages.last().copied(), 2), []);
+        let named = all.iter().flat_map(|(bucket, body)| store.messages_without(*bucket, body));
+        let mut named: Vec<_> = named.collect();
+        named.sort();
+        messages.sort();
+        assert_eq!(named, messages);
+        let (bucket, body) = all[0];
+        assert!(store.is_wanted(bucket, &body));
+        let elsewhere = quar_base::key::Bucket { day: Day(1), ..bucket };
+        assert!(!store.is_wanted(elsewhere, &body));
     }
 }

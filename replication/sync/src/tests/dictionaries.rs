@@ -1,10 +1,12 @@
 //! Dictionaries on the wire: whatever order bodies come in, the peer knows what each one needs.
 
-use super::{DAY, record};
+use super::DAY;
+use super::harness::record;
 use crate::dictionaries::Dictionaries;
 use crate::event::{CodedBody, Dictionary, Effect, Item};
 use crate::frame::kind;
 use crate::limits;
+use crate::long::Assembly;
 use crate::transfer::Transfer;
 use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 use quar_base::class::Class;
@@ -34,7 +36,8 @@ fn receive(effects: Vec<Effect>) -> (Vec<Item>, usize) {
             known.add(Dictionary::decode(&payload).unwrap());
             count += 1;
         } else {
-            let batch = crate::batch::decode_batch(&payload, &mut Vec::new(), &known).unwrap();
+            let batch =
+                crate::batch::decode_batch(&payload, &mut Assembly::default(), &known).unwrap();
             items.extend(batch.1);
         }
     }
@@ -72,12 +75,11 @@ fn a_dictionary_travels_once() {
 
 #[test]
 fn refuses_a_body_with_a_dictionary_that_was_never_sent_and_an_oversized_one() {
-    let mut payload = vec![1];
-    crate::batch::encode_item(&mut payload, &item(1, Some(1)));
+    let payload = crate::batch::encode_batch(1, &[item(1, Some(1))]);
     let known = Dictionaries::default();
-    assert!(crate::batch::decode_batch(&payload, &mut Vec::new(), &known).is_err());
-    let longest = 20 + quar_base::limits::DICTIONARY_BYTES_MAX;
-    assert!(Dictionary::decode(&vec![0; longest]).is_ok());
-    assert!(Dictionary::decode(&vec![0; longest + 1]).is_err());
-    assert!(Dictionary::decode(&[0; 20]).is_err());
+    assert!(crate::batch::decode_batch(&payload, &mut Assembly::default(), &known).is_err());
+    let of = |length: usize| Dictionary { bytes: vec![0; length].into(), ..dictionary(1) };
+    let longest = quar_base::limits::DICTIONARY_BYTES_MAX;
+    assert!(Dictionary::decode(&of(longest).encode()).is_ok());
+    assert!(Dictionary::decode(&of(longest + 1).encode()).is_err());
 }

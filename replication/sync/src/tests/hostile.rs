@@ -1,10 +1,15 @@
 //! What no honest peer sends ends the connection and changes nothing.
 
-use super::*;
+use super::{DAY, NOW, pair_of, spread};
+use crate::{Event, Offence};
+use quar_base::class::Class;
+use quar_base::ids::BodyId;
+use quar_base::key::Bucket;
+use quar_base::time::Day;
 
 #[test]
 fn frames_that_no_honest_peer_sends_end_the_connection() {
-    let bogus_ack = vec![99];
+    let bogus_ack = vec![99, 0];
     let cases: [(u8, Vec<u8>, Offence); 6] = [
         (1, vec![1, 2, 3], Offence::Malformed),
         (1, vec![9; 64], Offence::Version),
@@ -50,11 +55,18 @@ fn floods_of_honest_looking_frames_end_the_connection() {
         wanted: 0,
     };
     assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
-    assert_eq!(offences_of(&[(7, vec![0; 4])]), [Offence::OutOfTurn], "fresh is told once");
-    assert_eq!(offences_of(&[(8, vec![5])]), [Offence::OutOfTurn], "batches are numbered");
-    let wants = |n: u8| (10, [[1, 1].as_slice(), &[n; 32]].concat().repeat(1000));
-    let many: Vec<_> = (0..40).map(wants).collect();
-    assert!(offences_of(&many).len() <= 1);
+    assert_eq!(offences_of(&[(7, vec![0; 5])]), [Offence::OutOfTurn], "fresh is told once");
+    assert_eq!(offences_of(&[(8, vec![5, 0])]), [Offence::OutOfTurn], "batches are numbered");
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let many = |count: u16| -> Vec<_> {
+        (0..count)
+            .map(|n| (bucket, BodyId([n.to_le_bytes(); 16].concat().try_into().unwrap())))
+            .collect()
+    };
+    let wants = |count| (10, crate::frame::encode_bodies(&many(count)));
+    assert_eq!(offences_of(&[wants(1000), wants(1000)]), [], "each is answered in between");
+    assert_eq!(offences_of(&[wants(1001)]), [Offence::Malformed]);
+    assert_eq!(offences_of(&[(12, crate::frame::encode_bodies(&many(1)))]), [Offence::NotAsked]);
 }
 
 #[test]

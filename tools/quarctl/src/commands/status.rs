@@ -39,12 +39,16 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("records", count(status.records)),
         ("contents", roots),
         ("wanted", format!("{} bodies", count(status.wanted))),
+        ("lost", format!("{} bodies", count(status.lost))),
         ("too few copies", count(status.under_replicated)),
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
         ("disk free", size(status.free_bytes)),
     ];
     for (name, text) in lines {
         output.line(plain(&format!("{name:<16}{text}")))?;
+    }
+    for message in &status.lost_messages {
+        output.line(plain(&format!("{:<16}{message}", "without body")))?;
     }
     for (kind, times) in &status.offences {
         output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
@@ -59,7 +63,7 @@ fn show_members(members: &[MemberStatus], output: &mut Output) -> anyhow::Result
             format!("{}{own}", member.name),
             member.node_number.to_string(),
             member.location.clone(),
-            member.state.clone(),
+            if member.refuses.is_empty() { member.state.clone() } else { member.refuses.clone() },
             member.transport.clone(),
             if member.in_sync { "yes" } else { "no" }.to_owned(),
             count(member.records),
@@ -102,6 +106,7 @@ mod tests {
             wanted: 0,
             clock_offset_ms: -1500,
             queued_bytes: 0,
+            refuses: String::new(),
         };
         let mut peer = member.clone();
         (peer.name, peer.is_self) = ("node2".into(), false);
@@ -117,6 +122,8 @@ mod tests {
             live_root: String::new(),
             records: 1200,
             wanted: 3,
+            lost: 1,
+            lost_messages: vec!["spam-20261123-081512-77".to_owned()],
             under_replicated: 0,
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
@@ -134,7 +141,14 @@ mod tests {
         let ending = show(&status(&[]), false, &mut written.output(false, false)).unwrap();
         assert_eq!(ending, Ending::Done);
         let text = written.text();
-        for part in ["1 of 2 up", "1,200", "5.0 GB", "bad_frame: 2", "1.0 kB out, 2.0 kB in"] {
+        for part in [
+            "1 of 2 up",
+            "1,200",
+            "5.0 GB",
+            "bad_frame: 2",
+            "spam-20261123-081512-77",
+            "1.0 kB out, 2.0 kB in",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("Cape Town"));

@@ -1,0 +1,37 @@
+//! What the index says of a record, for those who need no more than that.
+//! Never answers for a record's bytes: whoever serves those reads and verifies them.
+
+use crate::layout::{self, RecordPlace};
+use crate::store::Store;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::Kind;
+use quar_index::{IndexError, Tree};
+
+impl Store {
+    /// A record's kind; `None` when it is not here.
+    ///
+    /// # Errors
+    /// [`IndexError`] when the index cannot be read.
+    pub fn kind_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Kind>, IndexError> {
+        let value = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
+        Ok(value.and_then(|value| RecordPlace::decode(&value)).map(|place| place.kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tests::{Node, delete, put};
+    use quar_base::record::Kind;
+
+    #[test]
+    fn knows_the_kinds_of_records_that_are_here() {
+        let store = Node::new(1).open();
+        let id = put(&store, b"mail", 1);
+        let deleted = delete(&store, id, 1, &[0]);
+        assert_eq!(store.kind_of(id.bucket, &id.key).unwrap(), Some(Kind::ARRIVAL));
+        assert_eq!(store.kind_of(id.bucket, &deleted.key()).unwrap(), Some(Kind::DELETED));
+        let elsewhere =
+            quar_base::key::Bucket { class: quar_base::class::Class::VIRUS, ..id.bucket };
+        assert_eq!(store.kind_of(elsewhere, &id.key).unwrap(), None);
+    }
+}
