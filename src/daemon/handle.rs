@@ -355,6 +355,7 @@ fn intake_refusal(refusal: Refusal) -> intake::Refusal {
         Refusal::BelowFloor { class, day } => intake::Refusal::TooOld { class, day },
         Refusal::Invalid(why) => intake::Refusal::Invalid(why),
         Refusal::Covered => intake::Refusal::Deleted,
+        ahead @ Refusal::Ahead(_) => intake::Refusal::Invalid(ahead.to_string()),
         _ => intake::Refusal::StoreFailed,
     }
 }

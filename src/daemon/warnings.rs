@@ -41,8 +41,9 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     }
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
+        let members = if count == 1 { "member" } else { "members" };
         warnings.push(format!(
-            "the cluster has {count} members; an odd number from 3 on survives more"
+            "the cluster has {count} {members}; an odd number from 3 on survives more"
         ));
     }
     let mut places = status.members.iter().map(|member| member.location.as_str());
@@ -152,6 +153,11 @@ mod tests {
     #[test]
     fn an_even_number_of_members_is_worth_a_word() {
         let members = vec![member("me", "up", ""), member("b", "up", "")];
-        assert_eq!(list(&status(members)).len(), 1);
+        assert_eq!(
+            list(&status(members)),
+            ["the cluster has 2 members; an odd number from 3 on survives more"]
+        );
+        let alone = list(&status(vec![member("me", "up", "")]));
+        assert_eq!(alone, ["the cluster has 1 member; an odd number from 3 on survives more"]);
     }
 }

@@ -4,7 +4,7 @@
 use crate::clocks::Clocks;
 use crate::copies::{Copies, CopyRule, Peers};
 use crate::offers::{BatchId, Decided, Offers};
-use crate::request::{Answer, Request, Token};
+use crate::request::{Answer, Request, Token, received};
 use crate::view::{StoreView, admit, item_of, load_all, reason_of};
 use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
@@ -211,12 +211,10 @@ impl Node {
     fn ask(&mut self, token: Token, request: Request, now: UnixMillis, outputs: &mut Vec<Output>) {
         let stamp = self.clocks.stamp_time(now);
         let admitted = match request {
-            Request::Put(mut mail) => {
-                if mail.origin == quar_store::Origin::Caught {
-                    mail.received = stamp;
-                }
+            Request::Put(mut mail) => received(mail.origin, mail.received, stamp).and_then(|at| {
+                mail.received = at;
                 self.store.admit_mail(*mail)
-            }
+            }),
             Request::Act { message, action } => {
                 self.store.admit_action(message, &action, stamp).map(|(admitted, _)| admitted)
             }
