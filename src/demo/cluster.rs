@@ -40,6 +40,8 @@ pub struct ClusterOptions {
     pub delivery_host: String,
     /// Lines added to every node's quard.toml under `[sync]`.
     pub sync_lines: String,
+    /// Addresses at which the roster says that the nodes are found; none: where they listen.
+    pub advertised: Vec<String>,
 }
 
 /// One node of the cluster.
@@ -52,8 +54,9 @@ pub struct NodeProcess {
     pub lmtp: SocketAddr,
     /// Where it speaks with its peers.
     pub sync: SocketAddr,
+    /// The program that is started.
+    pub daemon: PathBuf,
     child: Option<Child>,
-    daemon: PathBuf,
 }
 
 /// The cluster. Dropping it kills its daemons.
@@ -77,7 +80,10 @@ impl Cluster {
         let members = addresses.iter().enumerate().map(|(at, address)| PlannedMember {
             name: format!("node{}", at + 1),
             node_number: u16::try_from(at + 1).expect("three nodes"),
-            addresses: vec![address.sync.to_string()],
+            addresses: vec![match options.advertised.get(at) {
+                Some(address) => address.clone(),
+                None => address.sync.to_string(),
+            }],
             location: String::new(),
         });
         let plan = StaticPlan { members: members.collect() };

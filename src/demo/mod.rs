@@ -131,6 +131,7 @@ pub async fn run(options: &Options, before_check: Option<BeforeCheck>) -> anyhow
         copies: options.copies,
         delivery_host: sink.address.to_string(),
         sync_lines: options.sync_lines.clone(),
+        advertised: Vec::new(),
     };
     let clock = Clock::start();
     progress.say("making keys and certificates for three nodes");

@@ -35,20 +35,3 @@ async fn every_acknowledged_message_survives_a_kill_in_mid_ingest() {
         }
     }
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_node_without_its_index_has_everything_after_a_restart() {
-    let mut running = start(2, "").await;
-    let mails = some_mails(60);
-    let ids = crate::support::feed(&running.cluster.nodes[0], &mails).await;
-    running.cluster.wait_for_equal_roots().await.unwrap();
-    let node = &mut running.cluster.nodes[0];
-    node.kill().unwrap();
-    std::fs::remove_dir_all(node.root.join("var/lib/quard/index")).unwrap();
-    node.start().unwrap();
-    running.cluster.wait_for_equal_roots().await.unwrap();
-    let mut client = running.cluster.nodes[0].client().await.unwrap();
-    for (id, mail) in ids.iter().zip(&mails) {
-        assert_eq!(crate::support::body_of(&mut client, id).await.unwrap(), mail.body);
-    }
-}

@@ -2,7 +2,14 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod clocks;
 mod demo;
+mod frames;
+mod index;
+mod input;
 mod kill;
+mod lines;
 mod operations;
+mod partition;
+mod strangers;
 mod support;

@@ -194,17 +194,22 @@ impl Node {
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.clocks.tick(now);
         self.store.advance(self.clocks.cutoff_time(now).cutoff());
-        let today = self.clocks.stamp_time(now).day();
-        if today != self.today {
-            self.today = today;
-            self.store.set_today(today);
-        }
+        self.follow_clocks(now);
         if !self.store.expired().is_empty() && self.clocks.is_corroborated(now) {
             outputs.push(Output::Unlink);
         }
         self.engine_event(Event::Tick, now, outputs);
         for (token, answer) in self.copies.tick(now) {
             outputs.push(Output::Answer { token, answer });
+        }
+    }
+
+    /// Days are kept by the time with which records are stamped, at every moment.
+    fn follow_clocks(&mut self, now: UnixMillis) {
+        let today = self.clocks.stamp_time(now).day();
+        if today != self.today {
+            self.today = today;
+            self.store.set_today(today);
         }
     }
 
@@ -347,7 +352,10 @@ impl Node {
                     tracing::warn!(%peer, reason = reason.name(), "a peer takes no mail for now");
                     self.answer_for_fewer(outputs);
                 }
-                Effect::PeerClock { peer, offset_ms } => self.clocks.heard(peer, offset_ms, now),
+                Effect::PeerClock { peer, offset_ms } => {
+                    self.clocks.heard(peer, offset_ms, now);
+                    self.follow_clocks(now);
+                }
                 Effect::AdoptRoster { peer, text } => self.adopt(peer, &text, outputs),
                 Effect::Disconnect { peer, offence } => {
                     outputs.push(Output::Disconnect { peer, offence: offence.name() });

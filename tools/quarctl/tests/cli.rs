@@ -41,6 +41,7 @@ impl Running {
             copies: 2,
             delivery_host: sink.address.to_string(),
             sync_lines: sync_lines.to_owned(),
+            advertised: Vec::new(),
         };
         let now = quard::daemon::clock::Clock::start().now();
         let seed = quard::daemon::clock::entropy().unwrap();

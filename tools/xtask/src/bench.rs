@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! build --release ─► write the mails for the rival ─► rival ─► quard demo, once for each --copies
-//!                                                                  ─► table, or one line of JSON
+//!                                            ─► a store's expiry ─► table, or one line of JSON
 //! ```
 //!
 //! The rival goes first: what keeps it from running shows before minutes are spent.
@@ -18,7 +18,7 @@ use cargo_metadata::{Message, Metadata};
 use clap::{Args, Subcommand};
 use figures::Figures;
 use machine::Machine;
-use outcome::{DemoOutcome, RivalOutcome};
+use outcome::{DemoOutcome, ExpiryOutcome, RivalOutcome};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -104,6 +104,8 @@ fn measure(workspace: &Metadata, bench: &ClusterBench) -> Result<Figures> {
         );
         runs.push(outcome);
     }
+    settle()?;
+    let expiry = run_expiry(root, bench)?;
     Ok(Figures {
         machine,
         mails: match &bench.corpus {
@@ -112,6 +114,7 @@ fn measure(workspace: &Metadata, bench: &ClusterBench) -> Result<Figures> {
         },
         fed: bench.messages.into(),
         runs,
+        expiry,
         rival,
     })
 }
@@ -138,6 +141,19 @@ fn build(root: &Path) -> Result<PathBuf> {
     }
     ensure!(cargo.wait()?.success(), "cargo build --release fails");
     binary.context("cargo build --release names no binary quard")
+}
+
+fn run_expiry(root: &Path, bench: &ClusterBench) -> Result<ExpiryOutcome> {
+    say("one store, a day expired");
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo
+        .current_dir(root)
+        .args(["bench", "--package", "quar-store", "--bench", "expiry", "--"])
+        .arg(bench.messages.to_string());
+    if let Some(corpus) = &bench.corpus {
+        cargo.arg(std::path::absolute(corpus)?);
+    }
+    ExpiryOutcome::parse(&output_of(cargo)?)
 }
 
 fn demo_command(quard: &Path, bench: &ClusterBench) -> Command {

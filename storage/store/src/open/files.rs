@@ -6,7 +6,9 @@ use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::Floors;
-use crate::segment::{SEGMENTS, Segment, SegmentName, SegmentRole, bucket_directory};
+use crate::segment::{
+    OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole, bucket_directory,
+};
 use crate::store::Settings;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
@@ -27,7 +29,14 @@ pub(super) fn finish_rewrites(
     let mut gone = BTreeSet::new();
     for name in &names {
         let opened = Segment::open(disk, *name, settings.cluster, &settings.keys, dictionaries);
-        let Ok(segment) = opened else { continue };
+        let segment = match opened {
+            Ok(segment) => segment,
+            // Found out before anything is written.
+            Err(error @ (OpenSegmentError::Key(_) | OpenSegmentError::Cluster(_))) => {
+                return Err(OpenError::Segment { path: name.path(), reason: error.to_string() });
+            }
+            Err(_) => continue,
+        };
         if segment.role() == SegmentRole::Log {
             continue;
         }

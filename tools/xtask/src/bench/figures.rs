@@ -2,7 +2,7 @@
 //! Never compares with another day's figures: both sides are from the same run.
 
 use super::machine::Machine;
-use super::outcome::{DemoOutcome, RivalOutcome};
+use super::outcome::{DemoOutcome, ExpiryOutcome, RivalOutcome};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -16,6 +16,8 @@ pub(super) struct Figures {
     pub(super) fed: u64,
     /// One for each number of copies, in the order asked for.
     pub(super) runs: Vec<DemoOutcome>,
+    /// One store, as many messages as were fed.
+    pub(super) expiry: ExpiryOutcome,
     pub(super) rival: Option<RivalOutcome>,
 }
 
@@ -34,15 +36,12 @@ pub(super) struct Ratios {
 
 impl Ratios {
     /// How a run stands to the rival.
-    pub(super) fn of(run: &DemoOutcome, rival: &RivalOutcome) -> Self {
-        let expired_enough = run.expire_messages.is_some_and(|gone| gone >= rival.messages);
+    pub(super) fn of(run: &DemoOutcome, expiry: &ExpiryOutcome, rival: &RivalOutcome) -> Self {
+        let is_as_much = expiry.messages >= rival.messages && expiry.unlinked_ms > 0.0;
         Self {
             write: run.messages_per_second / rival.write_messages_per_second,
             heal: rival.heal_seconds / run.heal_seconds,
-            remove: run
-                .expire_seconds
-                .filter(|seconds| expired_enough && *seconds > 0.0)
-                .map(|seconds| rival.remove_seconds / seconds),
+            remove: is_as_much.then(|| rival.remove_seconds / expiry.seconds()),
             disk: rival.disk_of_raw() / run.disk_of_raw(),
         }
     }
@@ -51,10 +50,10 @@ impl Ratios {
 impl Figures {
     /// The ratios of the first run: the one with most copies, unless asked for otherwise.
     pub(super) fn ratios(&self) -> Option<Ratios> {
-        Some(Ratios::of(self.runs.first()?, self.rival.as_ref()?))
+        Some(Ratios::of(self.runs.first()?, &self.expiry, self.rival.as_ref()?))
     }
 
-    /// One object: machine, quard, rival, ratios. Runs and rival as they came.
+    /// One object: machine, quard, expiry, rival, ratios. Runs and rival as they came.
     pub(super) fn as_json(&self) -> Value {
         let runs = self.runs.iter();
         let quard: Map<String, Value> =
@@ -67,6 +66,7 @@ impl Figures {
             "machine": self.machine,
             "mails": self.mails,
             "quard": quard,
+            "expiry": self.expiry.object,
             "rival": self.rival.as_ref().map(|rival| &rival.object),
             "disk_of_raw": disk_of_raw,
             "ratios": self.ratios(),
@@ -79,10 +79,10 @@ pub(super) mod tests {
     use super::{Figures, Ratios};
     use crate::bench::machine::Machine;
     use crate::bench::outcome::tests::{EXPIRY, RIVAL, demo};
-    use crate::bench::outcome::{DemoOutcome, RivalOutcome};
+    use crate::bench::outcome::{DemoOutcome, ExpiryOutcome, RivalOutcome};
 
-    fn run(copies: u8, more: &str) -> DemoOutcome {
-        DemoOutcome::parse(&demo(copies, more), copies).expect("well-formed")
+    fn run(copies: u8) -> DemoOutcome {
+        DemoOutcome::parse(&demo(copies), copies).expect("well-formed")
     }
 
     pub(crate) fn figures(with_rival: bool) -> Figures {
@@ -94,7 +94,8 @@ pub(super) mod tests {
             },
             mails: "generated mail".to_owned(),
             fed: 5000,
-            runs: vec![run(3, EXPIRY), run(2, "")],
+            runs: vec![run(3), run(2)],
+            expiry: ExpiryOutcome::parse(EXPIRY).expect("well-formed"),
             rival: with_rival.then(|| RivalOutcome::parse(RIVAL).expect("well-formed")),
         }
     }
@@ -115,20 +116,17 @@ pub(super) mod tests {
     #[test]
     fn expiry_of_fewer_messages_than_the_rival_removed_gives_no_ratio() {
         let rival = RivalOutcome::parse(RIVAL).expect("well-formed");
-        for more in [
-            "",
-            "\"expire_seconds\":0.05,\"expire_messages\":4999,",
-            "\"expire_seconds\":0.0,\"expire_messages\":5000,",
-            "\"expire_messages\":5000,",
-        ] {
-            assert_eq!(Ratios::of(&run(3, more), &rival).remove, None, "{more}");
+        for (messages, unlinked_ms) in [(4999, 50.0), (5000, 0.0)] {
+            let expiry = ExpiryOutcome { messages, unlinked_ms, ..figures(true).expiry };
+            assert_eq!(Ratios::of(&run(3), &expiry, &rival).remove, None, "{expiry:?}");
         }
     }
 
     #[test]
     fn json_holds_runs_by_copies_and_the_rival_as_they_came() {
         let json = figures(true).as_json();
-        assert_eq!(json["quard"]["copies3"]["expire_seconds"], 0.05);
+        assert_eq!(json["quard"]["copies3"]["released"], 50);
+        assert_eq!(json["expiry"]["unlinked_ms"], 50.0);
         assert_eq!(json["quard"]["copies2"]["released"], 50);
         assert_eq!(json["rival"]["version"], "10.3");
         assert_eq!(json["machine"]["cores"], 2);

@@ -19,12 +19,19 @@ pub(super) struct DemoOutcome {
     pub(super) missed_while_down: u64,
     pub(super) heal_seconds: f64,
     pub(super) heal_bytes: u64,
-    pub(super) expire_seconds: Option<f64>,
-    pub(super) expire_messages: Option<u64>,
-    pub(super) hello_bytes: Option<u64>,
     lost: u64,
     corrupted: u64,
     resurrected: u64,
+}
+
+/// The line of the bench `expiry` of quar-store.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(super) struct ExpiryOutcome {
+    /// As it came.
+    #[serde(skip)]
+    pub(super) object: Value,
+    pub(super) messages: u64,
+    pub(super) unlinked_ms: f64,
 }
 
 /// The final object of benches/rivals/glusterfs.sh.
@@ -71,6 +78,21 @@ impl DemoOutcome {
     }
 }
 
+impl ExpiryOutcome {
+    /// Reads what the bench printed.
+    pub(super) fn parse(printed: &str) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let object = last_object(printed)?;
+            Ok(Self { object: object.clone(), ..serde_json::from_value(object)? })
+        };
+        read().context("the bench expiry")
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.unlinked_ms / 1000.0
+    }
+}
+
 impl RivalOutcome {
     /// Reads what the script printed.
     pub(super) fn parse(printed: &str) -> Result<Self> {
@@ -113,12 +135,12 @@ fn disk_of_raw(disk_bytes: &[u64], raw_bytes: u64) -> f64 {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::{DemoOutcome, RivalOutcome, last_object};
+    use super::{DemoOutcome, ExpiryOutcome, RivalOutcome, last_object};
 
-    /// What a demo prints; `more` are further fields, each with a comma behind it.
-    pub(crate) fn demo(copies: u8, more: &str) -> String {
+    /// What a demo prints.
+    pub(crate) fn demo(copies: u8) -> String {
         format!(
-            "{{{more}\"nodes\":3,\"messages\":10000,\"raw_bytes\":100000000,\
+            "{{\"nodes\":3,\"messages\":10000,\"raw_bytes\":100000000,\
              \"disk_bytes\":[40000000,41000000,39000000],\"copies\":{copies},\
              \"ingest_seconds\":1.25,\"messages_per_second\":4000.0,\
              \"replicated_everywhere_seconds\":0.5,\"missed_while_down\":5000,\
@@ -127,8 +149,8 @@ pub(super) mod tests {
         )
     }
 
-    pub(crate) const EXPIRY: &str =
-        "\"expire_seconds\":0.05,\"expire_messages\":5000,\"hello_bytes\":52,";
+    pub(crate) const EXPIRY: &str = "{\"bench\":\"expiry\",\"messages\":5000,\
+        \"hidden_ms\":1.0,\"unlinked_ms\":50.0,\"index_keys_gone_ms\":90.0}";
 
     pub(crate) const RIVAL: &str = "{\"rival\":\"glusterfs\",\"version\":\"10.3\",\
         \"messages\":5000,\"write_messages_per_second\":160.0,\"missed\":5000,\
@@ -141,9 +163,8 @@ pub(super) mod tests {
 
     #[test]
     fn figures_are_read_from_the_last_line_and_the_object_is_kept() {
-        let printed = format!("starting\n{{\"old\":1}}\n{}\n\n", demo(3, EXPIRY));
+        let printed = format!("starting\n{{\"old\":1}}\n{}\n\n", demo(3));
         let outcome = DemoOutcome::parse(&printed, 3).expect("well-formed");
-        assert_eq!(outcome.expire_messages, Some(5000));
         assert_eq!(outcome.object["released"], 50);
         assert!((outcome.disk_of_raw() - 0.41).abs() < 1e-9);
         let rival = RivalOutcome::parse(RIVAL).expect("well-formed");
@@ -152,16 +173,17 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_demo_that_names_no_expiry_is_read_without_it() {
-        let outcome = DemoOutcome::parse(&demo(2, ""), 2).expect("well-formed");
-        assert_eq!((outcome.expire_seconds, outcome.hello_bytes), (None, None));
+    fn an_expiry_is_read_in_seconds() {
+        let printed = format!("     Running benches\n{EXPIRY}\n");
+        let outcome = ExpiryOutcome::parse(&printed).expect("well-formed");
+        assert_eq!((outcome.messages, outcome.seconds()), (5000, 0.05));
+        assert!(error_of(ExpiryOutcome::parse("{}")).contains("messages"));
     }
 
     #[test]
     fn a_demo_that_lost_damaged_or_resurrected_a_message_has_no_figures() {
         for counter in ["lost", "corrupted", "resurrected"] {
-            let printed =
-                demo(3, "").replace(&format!("\"{counter}\":0"), &format!("\"{counter}\":2"));
+            let printed = demo(3).replace(&format!("\"{counter}\":0"), &format!("\"{counter}\":2"));
             let error = error_of(DemoOutcome::parse(&printed, 3));
             assert!(error.contains(&format!("{counter} 2")), "{error}");
         }
@@ -169,13 +191,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_demo_with_another_number_of_copies_is_refused() {
-        let error = error_of(DemoOutcome::parse(&demo(2, ""), 3));
+        let error = error_of(DemoOutcome::parse(&demo(2), 3));
         assert!(error.contains("copies = 2"), "{error}");
     }
 
     #[test]
     fn what_is_missing_is_named() {
-        let printed = demo(3, "").replace("heal_bytes", "wire_bytes");
+        let printed = demo(3).replace("heal_bytes", "wire_bytes");
         let error = error_of(DemoOutcome::parse(&printed, 3));
         assert!(error.contains("heal_bytes"), "{error}");
         let error = error_of(RivalOutcome::parse(&RIVAL.replace("remove_seconds", "gone")));

@@ -129,7 +129,8 @@ fn wrong_arrow(place: &Place, used: &Use, members: &BTreeSet<&str>) -> Option<St
 fn taken_library(place: &Place, used: &Use) -> Option<String> {
     let sole = SOLE_USERS
         .iter()
-        .find(|sole| sole.name != place.name && sole.libraries.contains(&used.name.as_str()))?;
+        .find(|sole| sole.name != place.name && sole.libraries.contains(&used.name.as_str()))
+        .filter(|sole| used.kind == Kind::Product || !sole.may_be_tested_with)?;
     Some(format!("only {} may use {}: {}", sole.name, used.name, sole.instead))
 }
 
