@@ -61,7 +61,7 @@ pub enum Event {
         /// Kind of the peer's offence, when it committed one.
         offence: Option<&'static str>,
     },
-    /// A handshake was refused.
+    /// A handshake was refused, by this side or by the peer.
     Rejected {
         /// Kind of the reason.
         why: &'static str,

@@ -176,6 +176,9 @@ impl Links {
                 Ok(connection) => self.adopt(connection).await,
                 Err(error) => {
                     tracing::debug!(peer = %member.name, %error, "dial failed");
+                    if is_offence(&error) {
+                        let _ = self.events.send(Event::Rejected { why: error.kind() }).await;
+                    }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(DIAL_PAUSE_MAX);
                 }
@@ -284,7 +287,17 @@ impl Links {
         if let Some(why) = &why {
             tracing::info!(%peer, %why, "disconnected");
         }
-        let offence = why.filter(|why| !why.is_transient()).map(|why| why.kind());
+        let offence = why.filter(is_offence).map(|why| why.kind());
         let _ = self.events.send(Event::Disconnected { peer, number, offence }).await;
+    }
+}
+
+/// Whether only a peer that does not keep the rules ends a connection or a dial so. What this side
+/// closed is none; a stream that ends cleanly within a frame is one: no broken line does that.
+fn is_offence(why: &NetError) -> bool {
+    match why {
+        NetError::Closed { .. } => false,
+        NetError::Truncated { .. } => true,
+        _ => !why.is_transient(),
     }
 }
