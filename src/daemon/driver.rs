@@ -185,7 +185,7 @@ impl Driver {
         self.node.handle(Input::Tick, self.clock.now(), outputs);
         self.ticks += 1;
         if self.ticks.is_multiple_of(CHECKPOINT_TICKS) {
-            let (store, now) = (self.store.clone(), self.clock.now());
+            let (store, now) = (self.store.clone(), self.node.time(self.clock.now()));
             tokio::task::spawn_blocking(move || checkpoint(&store, now));
         }
     }
@@ -320,7 +320,7 @@ impl Driver {
         for output in outputs {
             self.perform(output);
         }
-        checkpoint(&self.store, self.clock.now());
+        checkpoint(&self.store, self.node.time(self.clock.now()));
         let _ = done.send(());
     }
 

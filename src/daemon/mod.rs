@@ -5,6 +5,7 @@ pub mod clock;
 pub mod driver;
 pub mod handle;
 pub mod links;
+pub mod opening;
 pub mod release;
 pub mod run;
 pub mod view;

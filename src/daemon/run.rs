@@ -7,19 +7,19 @@
 //! ```
 
 use crate::config::{Config, Identity, ListenAddress, Paths};
-use crate::daemon::clock::{Clock, entropy};
+use crate::daemon::clock::Clock;
 use crate::daemon::driver::{Driver, Event, Parts};
 use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
+use crate::daemon::opening::open_store;
 use crate::daemon::release;
 use crate::delivery::Timeouts;
 use crate::intake::lmtp::{self, Listener};
 use crate::lock::DataLock;
 use crate::surface;
 use anyhow::Context;
-use quar_base::signing::SigningKey;
 use quar_node::{CopyRule, Node, NodeSettings};
-use quar_store::{OpenReport, Opening, RealDisk, Settings, SledHome, Store};
+use quar_store::{OpenReport, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
@@ -59,7 +59,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let clock = Clock::start();
     let identity = Identity::load(paths)?;
     let _lock = DataLock::acquire(&paths.data_dir())?;
-    let store = Arc::new(open_store(paths, config, &identity, &clock)?);
+    let store = Arc::new(open(paths, config, &identity, &clock)?);
     let (events, queue) = mpsc::channel(EVENTS_QUEUED);
     let links = connect(config, &identity, &store, events.clone(), &clock)?;
     let node = Node::new(
@@ -108,39 +108,19 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn open_store(
+fn open(
     paths: &Paths,
     config: &Config,
     identity: &Identity,
     clock: &Clock,
 ) -> anyhow::Result<Store> {
-    let roster = identity.roster.roster();
-    let settings = Settings {
-        cluster: roster.cluster,
-        member: identity.member,
-        node_number: identity.this_member().node_number,
-        signing: Arc::new(SigningKey::from_pkcs8(&identity.private_key)?),
-        keys: vec![identity.encryption_key.clone()],
-        id_key: identity.id_key.clone(),
-        retention: config.retention.clone(),
-        min_free_bytes: config.disk.min_free.0,
-    };
-    let data = paths.data_dir();
     let mut shown = 0;
-    let (store, report) = Store::open(Opening {
-        settings,
-        disk: Arc::new(RealDisk::new(&data)),
-        index: &mut SledHome(data.join("index")),
-        roster: Arc::new(roster.clone()),
-        now: clock.now(),
-        seed: entropy()?,
-        progress: &mut |progress| {
-            let percent = progress.segments_done * 10 / progress.segments_total.max(1);
-            if progress.is_rebuilding && percent > shown {
-                shown = percent;
-                tracing::info!("rebuilding the index: {}%", percent * 10);
-            }
-        },
+    let (store, report) = open_store(paths, config, identity, clock, &mut |progress| {
+        let percent = progress.segments_done * 10 / progress.segments_total.max(1);
+        if progress.is_rebuilding && percent > shown {
+            shown = percent;
+            tracing::info!("rebuilding the index: {}%", percent * 10);
+        }
     })?;
     tell(&report);
     Ok(store)

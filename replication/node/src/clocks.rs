@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! cutoff     by the median of all clocks when this one is more than 5 s off it
-//! stamps     by the median when this one is more than 1 h off it
+//! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
+//!            time at which this node last ran
 //! unlinking  when most members heard within the hour agree on the day; with none heard, when this
 //!            clock has not jumped since its last daily tick
 //! ```
@@ -31,13 +32,17 @@ pub(crate) struct Clocks {
     peers: BTreeMap<MemberId, Heard>,
     last_tick: Option<UnixMillis>,
     jumped_at: Option<UnixMillis>,
+    /// When this node last ran, until the first tick.
+    last_seen: Option<UnixMillis>,
+    /// The first tick, and how far this clock lay behind that: it was set back meanwhile.
+    set_back: Option<(UnixMillis, u64)>,
 }
 
 impl Clocks {
     /// Starts from the time at which this node was last known to run. When that is not known, the
     /// clock may have jumped.
     pub(crate) fn since(last_seen: Option<UnixMillis>) -> Self {
-        Self { last_tick: last_seen.or(Some(UnixMillis(0))), ..Self::default() }
+        Self { last_tick: last_seen.or(Some(UnixMillis(0))), last_seen, ..Self::default() }
     }
 
     /// A peer's clock stands this far ahead of ours.
@@ -50,6 +55,9 @@ impl Clocks {
     }
 
     pub(crate) fn tick(&mut self, now: UnixMillis) {
+        if let Some(last_seen) = self.last_seen.take() {
+            self.set_back = Some((now, (last_seen - now).0));
+        }
         if let Some(last) = self.last_tick {
             let forward = (now - last).0;
             let back = (last - now).0;
@@ -67,7 +75,15 @@ impl Clocks {
 
     /// The time with which records are stamped, and by which days are kept.
     pub(crate) fn stamp_time(&self, now: UnixMillis) -> UnixMillis {
-        self.corrected(now, STAMP_TOLERANCE_MS)
+        // Mail that a lone node stamps with a day long gone would expire as soon as peers are met.
+        // Or it is the earlier run whose clock was wrong: steady running makes this one believable.
+        let is_alone = !self.peers.values().any(|heard| is_recent(heard, now));
+        match self.set_back {
+            Some((first, behind_ms)) if is_alone && (now - first).0 < JUMP_MS => {
+                UnixMillis(now.0.saturating_add(behind_ms))
+            }
+            _ => self.corrected(now, STAMP_TOLERANCE_MS),
+        }
     }
 
     /// Whether bytes of a day that the retention lets go may be unlinked.
@@ -117,7 +133,7 @@ fn moved(time: UnixMillis, offset_ms: i64) -> UnixMillis {
 
 #[cfg(test)]
 mod tests {
-    use super::Clocks;
+    use super::{Clocks, JUMP_MS};
     use quar_base::ids::MemberId;
     use quar_base::time::UnixMillis;
 
@@ -140,6 +156,20 @@ mod tests {
         let healthy = clocks(&[YEAR_MS, 2]);
         assert_eq!(healthy.stamp_time(NOW), NOW);
         assert_eq!(healthy.cutoff_time(NOW), NOW);
+    }
+
+    #[test]
+    fn a_lone_node_whose_clock_was_set_back_stamps_no_day_that_is_over() {
+        let mut lone = Clocks::since(Some(NOW));
+        let back = UnixMillis(NOW.0 - YEAR_MS as u64);
+        lone.tick(back);
+        assert_eq!(lone.stamp_time(back), NOW);
+        assert_eq!(lone.stamp_time(UnixMillis(back.0 + 5)), UnixMillis(NOW.0 + 5));
+        let steady = UnixMillis(back.0 + JUMP_MS);
+        assert_eq!(lone.stamp_time(steady), steady);
+        lone.heard(MemberId([1; 16]), YEAR_MS + 7, back);
+        lone.heard(MemberId([2; 16]), YEAR_MS + 7, back);
+        assert_eq!(lone.stamp_time(back), UnixMillis(NOW.0 + 7));
     }
 
     #[test]

@@ -185,6 +185,12 @@ impl Node {
         self.roster = roster;
     }
 
+    /// What this node believes the time to be: its clock, corrected by its peers' and its own past.
+    #[must_use]
+    pub fn time(&self, now: UnixMillis) -> UnixMillis {
+        self.clocks.stamp_time(now)
+    }
+
     /// Messages answered with fewer copies than asked for.
     #[must_use]
     pub fn under_replicated(&self) -> u64 {

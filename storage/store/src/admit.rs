@@ -114,8 +114,7 @@ impl Store {
         let dictionary = self.dictionaries.current();
         let coded =
             CodedBody::encode(body, dictionary, &self.settings.id_key).map_err(too_large)?;
-        self.dictionaries.learn(coded.id, body);
-        self.dictionaries.train();
+        self.dictionaries.learn_own(coded.id, body);
         Ok(coded)
     }
 

@@ -123,14 +123,18 @@ impl Dictionaries {
         self.current.read().expect(PROOF).clone()
     }
 
-    /// Learns from a body that is about to be stored.
+    /// Learns from a body that another node caught.
     pub(crate) fn learn(&self, id: BodyId, body: &[u8]) {
         self.samples().add(id, body);
     }
 
-    /// Makes a new dictionary when enough was learned: now and then, some 100 ms of work.
-    pub(crate) fn train(&self) {
-        let gathered = self.samples().take();
+    /// Learns from a body that this node catches; now and then that makes a new dictionary, which
+    /// takes some 100 ms.
+    pub(crate) fn learn_own(&self, id: BodyId, body: &[u8]) {
+        let gathered = {
+            let mut samples = self.samples();
+            if samples.add(id, body) { samples.take() } else { None }
+        };
         if let Some((generation, samples)) = gathered
             && let Some(bytes) = train::train(&samples)
         {

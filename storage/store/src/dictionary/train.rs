@@ -27,13 +27,19 @@ pub(super) struct Samples {
 }
 
 impl Samples {
-    /// Takes a body into account, unless there are enough.
-    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) {
+    /// Takes a body into account. Whether it is now time to train: there are enough samples, and
+    /// this body was the one that made them so, or made them a tenth more than that, and so on.
+    /// Nodes gather the same bodies: the one that caught this body trains, and the others have their
+    /// chance a tenth later if it did not.
+    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) -> bool {
         self.seen += 1;
         let is_sampled = self.generation < 2 || self.seen.is_multiple_of(LATER_EVERY);
-        if is_sampled && self.bodies.len() < self.enough() && self.ids.insert(id) {
-            self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
+        if !is_sampled || self.bodies.len() >= 2 * self.enough() || !self.ids.insert(id) {
+            return false;
         }
+        self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
+        let beyond = self.bodies.len().checked_sub(self.enough());
+        beyond.is_some_and(|beyond| beyond.is_multiple_of(self.enough() / 10))
     }
 
     /// All samples and the generation they make, when there are enough.
@@ -105,21 +111,28 @@ mod tests {
     fn a_body_that_comes_again_shares_nothing_with_itself() {
         let mut samples = Samples::default();
         for number in 0..FIRST_SAMPLES - 1 {
-            samples.add(id(number), b"x");
-            samples.add(id(number), b"x");
+            assert!(!samples.add(id(number), b"x"));
+            assert!(!samples.add(id(number), b"x"));
         }
         assert!(samples.take().is_none());
-        samples.add(id(FIRST_SAMPLES), b"x");
+        assert!(samples.add(id(FIRST_SAMPLES), b"x"));
         assert_eq!(samples.take().unwrap().1.len(), FIRST_SAMPLES);
+    }
+
+    #[test]
+    fn when_the_one_whose_body_completed_the_samples_did_not_train_another_one_does() {
+        let mut samples = Samples::default();
+        let is_time: Vec<usize> =
+            (0..3 * FIRST_SAMPLES).filter(|number| samples.add(id(*number), b"x")).collect();
+        let expected = (0..=10).map(|tenth| FIRST_SAMPLES - 1 + tenth * FIRST_SAMPLES / 10);
+        assert_eq!(is_time, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn later_trainings_sample_sparsely() {
         let mut samples = Samples::default();
-        let is_last_sample = |number: &usize| {
-            samples.add(id(*number), b"x");
-            samples.take().is_some()
-        };
+        let is_last_sample =
+            |number: &usize| samples.add(id(*number), b"x") && samples.take().is_some();
         let trained: Vec<usize> = (0..30_000).filter(is_last_sample).collect();
         let second = FIRST_SAMPLES + LATER_SAMPLES;
         let between = LATER_EVERY as usize * LATER_SAMPLES;

@@ -8,16 +8,13 @@ use quar_base::action::Action;
 use quar_base::coverage::RecipientSet;
 use quar_base::key::MessageId;
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
-use quar_base::signing::SigningKey;
 use quar_base::time::Millis;
-use quar_store::{
-    Message, Opening, Origin, Outcome, Query, ReadError, RealDisk, Refusal, Settings, SledHome,
-    Store, Ticket,
-};
+use quar_store::{Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket};
 use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply};
 use quard::config::{Config, Identity, Paths};
-use quard::daemon::clock::{Clock, entropy};
+use quard::daemon::clock::Clock;
 use quard::daemon::handle::Arrived;
+use quard::daemon::opening::open_store;
 use quard::daemon::view;
 use quard::intake::Mail;
 use quard::lock::DataLock;
@@ -25,7 +22,7 @@ use quard::surface::imported::already_here;
 use std::collections::HashMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 const PROOF: &str = "no holder of this lock panics";
 
@@ -53,27 +50,7 @@ impl Offline {
         let identity = Identity::load(paths)?;
         config.check_node(identity.this_member())?;
         let clock = Clock::start();
-        let roster = identity.roster.roster();
-        let settings = Settings {
-            cluster: roster.cluster,
-            member: identity.member,
-            node_number: identity.this_member().node_number,
-            signing: Arc::new(SigningKey::from_pkcs8(&identity.private_key)?),
-            keys: vec![identity.encryption_key.clone()],
-            id_key: identity.id_key.clone(),
-            retention: config.retention.clone(),
-            min_free_bytes: config.disk.min_free.0,
-        };
-        let (store, _) = Store::open(Opening {
-            settings,
-            disk: Arc::new(RealDisk::new(&data)),
-            index: &mut SledHome(data.join("index")),
-            roster: Arc::new(roster.clone()),
-            now: clock.now(),
-            seed: entropy()?,
-            progress: &mut |_| {},
-        })
-        .with_context(|| format!("cannot open the store in {}", data.display()))?;
+        let (store, _) = open_store(paths, &config, &identity, &clock, &mut |_| {})?;
         Ok(Self { store, clock, outcomes: Mutex::default(), _lock: lock })
     }
 
