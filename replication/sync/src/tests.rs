@@ -209,10 +209,13 @@ proptest! {
     #[test]
     fn body_ids_are_not_sent_with_their_records(bytes in proptest::collection::vec(any::<u8>(), 1..400)) {
         let arrival = record(Class::SPAM, DAY, 5, b"names its body");
-        let body = crate::CodedBody { id: BodyId([7; 32]), raw_bytes: 9, codec: 1, dictionary: None, bytes: bytes.clone().into() };
+        let id = BodyId([7; 32]);
+        let bytes = bytes.into();
+        let body = crate::CodedBody { id, raw_bytes: 9, codec: 1, dictionary: None, bytes };
         let item = Item::Record(arrival.clone(), Some(body.clone()));
         let frame = crate::batch::encode_batch(1, &[item]);
-        let (sequence, items) = crate::batch::decode_batch(&frame, &mut Assembly::default(), &Dictionaries::default()).unwrap();
+        let (mut assembly, known) = (Assembly::default(), Dictionaries::default());
+        let (sequence, items) = crate::batch::decode_batch(&frame, &mut assembly, &known).unwrap();
         prop_assert_eq!(sequence, 1);
         let expected = crate::CodedBody { id: BodyId::default(), ..body };
         prop_assert_eq!(items, vec![Item::Record(arrival, Some(expected))]);
