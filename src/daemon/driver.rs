@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! surfaces ──Request──┐
-//! links ──Frames──────┼─► up to 256 at once ─► Node::handle ... Node::flush ─► outputs
+//! links ──Frames──────┼─► all that is ready ─► Node::handle ... Node::flush ─► outputs
 //! commit thread ──────┤                                                         │
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
@@ -23,8 +23,10 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Things handled between two flushes of the node.
+/// Things taken at once.
 const BATCH: usize = 256;
+/// Times that the rest of the runtime has its turn before a flush, as long as that brings more.
+const GATHER_ROUNDS: usize = 3;
 /// How often the node is told the time.
 const TICK: Duration = Duration::from_millis(100);
 /// Every so many ticks the index is flushed and its watermarks move.
@@ -164,12 +166,28 @@ impl Driver {
                 }
                 _ = timer.tick() => self.tick(&mut outputs),
             }
-            for event in batch.drain(..) {
-                if let Event::Stop(done) = event {
-                    self.stop(done);
-                    return;
+            let mut rounds = 0..GATHER_ROUNDS;
+            loop {
+                for event in batch.drain(..) {
+                    if let Event::Stop(done) = event {
+                        self.stop(done);
+                        return;
+                    }
+                    self.take(event, &mut outputs);
                 }
-                self.take(event, &mut outputs);
+                if rounds.next().is_none() {
+                    break;
+                }
+                // Whoever is ready to add something to this commit and to these frames does so now.
+                tokio::task::yield_now().await;
+                while batch.len() < BATCH
+                    && let Ok(event) = events.try_recv()
+                {
+                    batch.push(event);
+                }
+                if batch.is_empty() {
+                    break;
+                }
             }
             self.node.flush(self.clock.now(), &mut outputs);
             for output in outputs.drain(..) {

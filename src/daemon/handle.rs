@@ -168,7 +168,7 @@ impl NodeHandle {
         answer.await.map_err(|_| stopping)?.map_err(intake_refusal)
     }
 
-    /// Hashes and compresses where the caller runs; large bodies on a thread of their own.
+    /// Hashes and compresses where the caller runs; what takes long on a thread of its own.
     async fn coded(
         &self,
         mail: intake::Mail,
@@ -176,7 +176,7 @@ impl NodeHandle {
     ) -> Result<quar_store::Mail, intake::Refusal> {
         const LARGE_BYTES: usize = 256 << 10;
         let bytes = mail.body.clone();
-        let body = if bytes.len() < LARGE_BYTES {
+        let body = if bytes.len() < LARGE_BYTES && !self.store.is_about_to_train() {
             self.store.encode_body(&bytes)
         } else {
             let store = self.store.clone();

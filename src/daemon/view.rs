@@ -3,7 +3,7 @@
 
 use crate::api::{DeliveryState, MessageDetail, MessageSummary, RecipientState, ReleaseState};
 use crate::daemon::handle::ActError;
-use mail_parser::{Address, MessageParser};
+use mail_parser::{Address, HeaderName, MessageParser};
 use quar_base::action::Delivery;
 use quar_base::arrival::Headers;
 use quar_base::ids::MemberId;
@@ -11,17 +11,28 @@ use quar_base::limits::HEADER_BYTES_MAX;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
 use quar_store::{IdKey, Message, Release};
+use std::sync::LazyLock;
 
 /// Headers are looked for in this many bytes at the start of a message.
 const HEADER_SEARCH_BYTES: usize = 256 << 10;
 /// Context under which addresses that a message was released to are digested.
 pub const OTHER_CONTEXT: &str = "release to";
 
+/// Looks into the headers that a digest has, and steps over the rest.
+static PARSER: LazyLock<MessageParser> = LazyLock::new(|| {
+    MessageParser::new()
+        .header_address(HeaderName::From)
+        .header_address(HeaderName::To)
+        .header_text(HeaderName::Subject)
+        .header_id(HeaderName::MessageId)
+        .default_header_ignore()
+});
+
 /// The header digest of a message, whatever its bytes are.
 #[must_use]
 pub fn header_digest(body: &[u8]) -> Headers {
     let head = &body[..header_bytes(body)];
-    let Some(message) = MessageParser::new().parse_headers(head) else {
+    let Some(message) = PARSER.parse_headers(head) else {
         return Headers::default();
     };
     let date = message.header_raw("Date").unwrap_or_default();
@@ -37,8 +48,9 @@ pub fn header_digest(body: &[u8]) -> Headers {
 /// Bytes up to the first empty line, bounded.
 fn header_bytes(body: &[u8]) -> usize {
     let bounded = &body[..body.len().min(HEADER_SEARCH_BYTES)];
-    let blank = |window: &[u8]| window == b"\n\n" || window == b"\n\r";
-    bounded.windows(2).position(blank).map_or(bounded.len(), |at| at + 1)
+    let is_blank = |at: &usize| matches!(bounded.get(at + 1), Some(b'\n' | b'\r'));
+    let mut ends = memchr::memchr_iter(b'\n', bounded);
+    ends.find(is_blank).map_or(bounded.len(), |at| at + 1)
 }
 
 fn addresses(address: &Address<'_>) -> String {

@@ -104,7 +104,8 @@ impl Item {
 }
 
 impl Store {
-    /// Hashes and codes a body: the work of taking a message that needs no lock.
+    /// Hashes and codes a body: the work of taking a message that needs no lock. Now and then,
+    /// which [`Self::is_about_to_train`] tells, that trains a dictionary as well.
     ///
     /// *Limits*: [`MESSAGE_BYTES_MAX`].
     ///
@@ -116,6 +117,12 @@ impl Store {
             CodedBody::encode(body, dictionary, &self.settings.id_key).map_err(too_large)?;
         self.dictionaries.learn_own(coded.id, body);
         Ok(coded)
+    }
+
+    /// Whether coding the next body may take some 100 ms more than its length says.
+    #[must_use]
+    pub fn is_about_to_train(&self) -> bool {
+        self.dictionaries.is_about_to_train()
     }
 
     /// The dictionary of a peer, for the bodies that come with it.

@@ -128,6 +128,11 @@ impl Dictionaries {
         self.samples().add(id, body);
     }
 
+    /// Whether [`Self::learn_own`] may train with the next body.
+    pub(crate) fn is_about_to_train(&self) -> bool {
+        self.samples().is_almost_time()
+    }
+
     /// Learns from a body that this node catches; now and then that makes a new dictionary, which
     /// takes some 100 ms.
     pub(crate) fn learn_own(&self, id: BodyId, body: &[u8]) {

@@ -10,9 +10,9 @@ const TRAINED_BYTES: usize = 64 << 10;
 const SAMPLE_BYTES: usize = 8 << 10;
 /// Different bodies in the first training, so that a day's mail soon profits, and in all later ones.
 const FIRST_SAMPLES: usize = 300;
-const LATER_SAMPLES: usize = 1500;
+const LATER_SAMPLES: usize = 800;
 /// After the second generation one body in so many is a sample.
-const LATER_EVERY: u64 = 16;
+const LATER_EVERY: u64 = 32;
 /// A line is shared when so many different bodies have it.
 const SHARED_BY: usize = 2;
 
@@ -28,9 +28,9 @@ pub(super) struct Samples {
 
 impl Samples {
     /// Takes a body into account. Whether it is now time to train: there are enough samples, and
-    /// this body was the one that made them so, or made them a tenth more than that, and so on.
+    /// this body was the one that made them so, or made them half as many again, or twice as many.
     /// Nodes gather the same bodies: the one that caught this body trains, and the others have their
-    /// chance a tenth later if it did not.
+    /// chance later if it did not; later than a training takes.
     pub(super) fn add(&mut self, id: BodyId, body: &[u8]) -> bool {
         self.seen += 1;
         let is_sampled = self.generation < 2 || self.seen.is_multiple_of(LATER_EVERY);
@@ -38,8 +38,17 @@ impl Samples {
             return false;
         }
         self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
-        let beyond = self.bodies.len().checked_sub(self.enough());
-        beyond.is_some_and(|beyond| beyond.is_multiple_of(self.enough() / 10))
+        self.is_time_at(self.bodies.len())
+    }
+
+    /// Whether one more sample makes it time to train.
+    pub(super) fn is_almost_time(&self) -> bool {
+        self.is_time_at(self.bodies.len() + 1)
+    }
+
+    fn is_time_at(&self, count: usize) -> bool {
+        let beyond = count.checked_sub(self.enough());
+        beyond.is_some_and(|beyond| beyond.is_multiple_of(self.enough() / 2))
     }
 
     /// All samples and the generation they make, when there are enough.
@@ -124,7 +133,7 @@ mod tests {
         let mut samples = Samples::default();
         let is_time: Vec<usize> =
             (0..3 * FIRST_SAMPLES).filter(|number| samples.add(id(*number), b"x")).collect();
-        let expected = (0..=10).map(|tenth| FIRST_SAMPLES - 1 + tenth * FIRST_SAMPLES / 10);
+        let expected = (0..=2).map(|half| FIRST_SAMPLES - 1 + half * FIRST_SAMPLES / 2);
         assert_eq!(is_time, expected.collect::<Vec<_>>());
     }
 
