@@ -4,17 +4,17 @@
 //! ```text
 //! stored here ─► enough peers confirmed ──────────────► answer
 //!             └► no peer that answers ────► answer, counted as under-replicated
-//!             └► copies_timeout passes ───► answer, counted; the third time in a row: stop waiting
-//!                                           until a peer confirms again
+//!             └► copies_timeout passes ───► answer, counted; who was late the third time in a row
+//!                                           is not waited for until it confirms again
 //! ```
 
 use crate::request::{Answer, Token};
 use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::{Millis, UnixMillis};
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-/// Timeouts in a row after which nobody is waited for any more.
+/// Timeouts in a row after which a peer is not waited for any more.
 const TIMEOUTS_IN_A_ROW: u32 = 3;
 
 /// How many copies an acknowledgement stands for.
@@ -26,20 +26,13 @@ pub struct CopyRule {
     pub timeout: Millis,
 }
 
-/// Peers that can be waited for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Peers {
-    /// Connected ones.
-    pub(crate) all: usize,
-    /// Those of them that have room for mail.
-    pub(crate) taking_mail: usize,
-}
-
-impl Peers {
-    /// How many can have a copy of what this answer is about: a full disk still takes actions.
-    fn able(self, answer: &Answer) -> usize {
-        if matches!(answer, Answer::Put(_)) { self.taking_mail } else { self.all }
-    }
+/// A connected peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    /// Who.
+    pub(crate) id: MemberId,
+    /// Whether it has room for mail; a full disk still takes actions.
+    pub(crate) takes_mail: bool,
 }
 
 /// One answer that waits for peers.
@@ -49,12 +42,21 @@ struct Waiting {
     confirmed: BTreeSet<MemberId>,
 }
 
+impl Waiting {
+    /// Whether a copy may still come from this peer.
+    fn is_waited_for(&self, peer: &Peer) -> bool {
+        let can_have_it = peer.takes_mail || !matches!(self.answer, Answer::Put(_));
+        can_have_it && !self.confirmed.contains(&peer.id)
+    }
+}
+
 /// What waits for copies, and what was answered without them.
 pub(crate) struct Copies {
     rule: CopyRule,
     waiting: HashMap<(Bucket, RecordKey), Waiting>,
     deadlines: VecDeque<(UnixMillis, (Bucket, RecordKey))>,
-    timeouts_in_a_row: u32,
+    /// Peers that let a deadline pass since they confirmed anything, and how many in a row.
+    late: BTreeMap<MemberId, u32>,
     under_replicated: u64,
 }
 
@@ -64,7 +66,7 @@ impl Copies {
             rule,
             waiting: HashMap::new(),
             deadlines: VecDeque::new(),
-            timeouts_in_a_row: 0,
+            late: BTreeMap::new(),
             under_replicated: 0,
         }
     }
@@ -80,24 +82,13 @@ impl Copies {
         record: (Bucket, RecordKey),
         token: Token,
         answer: Answer,
-        peers: Peers,
+        peers: &[Peer],
         now: UnixMillis,
     ) -> Option<(Token, Answer)> {
-        let peers = peers.able(&answer);
-        let others = self.rule.copies.saturating_sub(1);
-        if others == 0 {
-            return Some((token, answer));
-        }
-        if peers < others {
-            self.under_replicated += 1;
-        }
-        if peers == 0 || self.timeouts_in_a_row >= TIMEOUTS_IN_A_ROW {
-            if peers >= others {
-                self.under_replicated += 1;
-            }
-            return Some((token, answer));
-        }
         let waiting = Waiting { token, answer, confirmed: BTreeSet::new() };
+        if self.is_done(&waiting, peers) {
+            return Some(self.answered(waiting));
+        }
         self.waiting.insert(record, waiting);
         self.deadlines.push_back((now.plus(self.rule.timeout), record));
         None
@@ -108,54 +99,69 @@ impl Copies {
         &mut self,
         peer: MemberId,
         record: (Bucket, RecordKey),
-        peers: Peers,
+        peers: &[Peer],
     ) -> Option<(Token, Answer)> {
-        self.timeouts_in_a_row = 0;
-        let others = self.rule.copies.saturating_sub(1);
-        let waiting = self.waiting.get_mut(&record)?;
-        waiting.confirmed.insert(peer);
-        if waiting.confirmed.len() < others.min(peers.able(&waiting.answer)) {
+        self.late.remove(&peer);
+        self.waiting.get_mut(&record)?.confirmed.insert(peer);
+        if !self.is_done(&self.waiting[&record], peers) {
             return None;
         }
         let done = self.waiting.remove(&record)?;
-        Some((done.token, done.answer))
+        Some(self.answered(done))
     }
 
     /// A peer went away or is full: what only waited for it is answered.
-    pub(crate) fn peers_changed(&mut self, peers: Peers) -> Vec<(Token, Answer)> {
-        let others = self.rule.copies.saturating_sub(1);
-        let is_done = |waiting: &Waiting| {
-            let able = peers.able(&waiting.answer);
-            able == 0 || waiting.confirmed.len() >= others.min(able)
-        };
-        let done = self.waiting.iter().filter(|(_, waiting)| is_done(waiting));
+    pub(crate) fn peers_changed(&mut self, peers: &[Peer]) -> Vec<(Token, Answer)> {
+        self.late.retain(|late, _| peers.iter().any(|peer| peer.id == *late));
+        let done = self.waiting.iter().filter(|(_, waiting)| self.is_done(waiting, peers));
         let done = done.map(|(record, _)| *record).collect();
         self.give_up(done)
     }
 
-    /// Answers whose time is up.
-    pub(crate) fn tick(&mut self, now: UnixMillis) -> Vec<(Token, Answer)> {
+    /// Answers whose time is up, and those that now wait for nobody.
+    pub(crate) fn tick(&mut self, peers: &[Peer], now: UnixMillis) -> Vec<(Token, Answer)> {
         let mut due = Vec::new();
         while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
             due.extend(self.deadlines.pop_front().map(|(_, record)| record));
         }
         due.retain(|record| self.waiting.contains_key(record));
-        if !due.is_empty() {
-            self.timeouts_in_a_row += 1;
+        if due.is_empty() {
+            return Vec::new();
         }
-        self.give_up(due)
+        for peer in peers {
+            let owes = |record| self.waiting[record].is_waited_for(peer);
+            if due.iter().any(owes) {
+                *self.late.entry(peer.id).or_default() += 1;
+            }
+        }
+        let mut answers = self.give_up(due);
+        answers.extend(self.peers_changed(peers));
+        answers
+    }
+
+    /// Whether there are enough copies, or nobody is left from whom another one can be expected.
+    fn is_done(&self, waiting: &Waiting, peers: &[Peer]) -> bool {
+        let is_late =
+            |peer: &Peer| self.late.get(&peer.id).is_some_and(|times| *times >= TIMEOUTS_IN_A_ROW);
+        waiting.confirmed.len() + 1 >= self.rule.copies
+            || !peers.iter().any(|peer| waiting.is_waited_for(peer) && !is_late(peer))
     }
 
     fn give_up(&mut self, records: Vec<(Bucket, RecordKey)>) -> Vec<(Token, Answer)> {
-        self.under_replicated += records.len() as u64;
-        let removed = records.into_iter().filter_map(|record| self.waiting.remove(&record));
-        removed.map(|waiting| (waiting.token, waiting.answer)).collect()
+        let removed: Vec<Waiting> =
+            records.into_iter().filter_map(|record| self.waiting.remove(&record)).collect();
+        removed.into_iter().map(|waiting| self.answered(waiting)).collect()
+    }
+
+    fn answered(&mut self, waiting: Waiting) -> (Token, Answer) {
+        self.under_replicated += u64::from(waiting.confirmed.len() + 1 < self.rule.copies);
+        (waiting.token, waiting.answer)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Copies, CopyRule, Peers};
+    use super::{Copies, CopyRule, Peer};
     use crate::request::{Answer, Token};
     use quar_base::class::Class;
     use quar_base::ids::{MemberId, RecordId};
@@ -173,25 +179,27 @@ mod tests {
         Copies::new(CopyRule { copies: count, timeout: Millis(500) })
     }
 
-    fn peers(count: usize) -> Peers {
-        Peers { all: count, taking_mail: count }
+    /// Members 2, 3 and so on.
+    fn peers(count: u8) -> Vec<Peer> {
+        (2..2 + count).map(|number| Peer { id: member(number), takes_mail: true }).collect()
     }
 
-    fn stored(copies: &mut Copies, number: u8, count: usize) -> bool {
+    fn member(number: u8) -> MemberId {
+        MemberId([number; 16])
+    }
+
+    fn stored(copies: &mut Copies, number: u8, count: u8) -> bool {
         let answer = Answer::Done(record(number).1.id);
-        copies.stored(record(number), Token(number.into()), answer, peers(count), NOW).is_some()
+        copies.stored(record(number), Token(number.into()), answer, &peers(count), NOW).is_some()
     }
 
     #[test]
     fn waits_for_as_many_peers_as_asked_for() {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
-        assert!(three.confirmed(MemberId([2; 16]), record(1), peers(2)).is_none());
-        assert!(
-            three.confirmed(MemberId([2; 16]), record(1), peers(2)).is_none(),
-            "one peer counts once"
-        );
-        assert!(three.confirmed(MemberId([3; 16]), record(1), peers(2)).is_some());
+        assert!(three.confirmed(member(2), record(1), &peers(2)).is_none());
+        assert!(three.confirmed(member(2), record(1), &peers(2)).is_none(), "one peer counts once");
+        assert!(three.confirmed(member(3), record(1), &peers(2)).is_some());
         assert_eq!(three.under_replicated(), 0);
     }
 
@@ -210,11 +218,11 @@ mod tests {
         let mut two = copies(2);
         for number in 1..=3 {
             assert!(!stored(&mut two, number, 1));
-            assert_eq!(two.tick(UnixMillis(NOW.0 + 500)).len(), 1);
+            assert_eq!(two.tick(&peers(1), UnixMillis(NOW.0 + 500)).len(), 1);
         }
         assert!(stored(&mut two, 4, 1));
         assert_eq!(two.under_replicated(), 4);
-        two.confirmed(MemberId([2; 16]), record(1), peers(1));
+        two.confirmed(member(2), record(1), &peers(1));
         assert!(!stored(&mut two, 5, 1));
     }
 
@@ -222,23 +230,54 @@ mod tests {
     fn a_peer_that_leaves_is_not_waited_for() {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
-        three.confirmed(MemberId([2; 16]), record(1), peers(2));
-        assert_eq!(three.peers_changed(peers(1)).len(), 1);
+        three.confirmed(member(2), record(1), &peers(2));
+        assert_eq!(three.peers_changed(&peers(1)).len(), 1);
+    }
+
+    #[test]
+    fn a_peer_that_fell_silent_delays_nobody_while_the_other_confirms() {
+        let mut three = copies(3);
+        for number in 1..=3 {
+            assert!(!stored(&mut three, number, 2));
+            assert!(three.confirmed(member(2), record(number), &peers(2)).is_none());
+            assert_eq!(three.tick(&peers(2), UnixMillis(NOW.0 + 500)).len(), 1);
+        }
+        assert!(!stored(&mut three, 4, 2));
+        assert!(three.confirmed(member(2), record(4), &peers(2)).is_some());
+        assert_eq!(three.under_replicated(), 4);
+        three.confirmed(member(3), record(1), &peers(2));
+        assert!(!stored(&mut three, 5, 2));
+        assert!(three.confirmed(member(2), record(5), &peers(2)).is_none());
+    }
+
+    #[test]
+    fn what_waits_only_for_a_peer_that_fell_silent_is_answered_with_the_others() {
+        let mut two = copies(2);
+        for number in 1..=2 {
+            assert!(!stored(&mut two, number, 1));
+            assert_eq!(two.tick(&peers(1), UnixMillis(NOW.0 + 500)).len(), 1);
+        }
+        assert!(!stored(&mut two, 3, 1));
+        let answer = Answer::Done(record(4).1.id);
+        let later = UnixMillis(NOW.0 + 300);
+        assert!(two.stored(record(4), Token(4), answer, &peers(1), later).is_none());
+        assert_eq!(two.tick(&peers(1), UnixMillis(NOW.0 + 500)).len(), 2);
     }
 
     #[test]
     fn a_peer_without_room_is_waited_for_with_deletes_and_not_with_mail() {
-        let one_is_full = Peers { all: 2, taking_mail: 1 };
+        let one_is_full = [peers(1)[0], Peer { id: member(3), takes_mail: false }];
+        let all_full = peers(2).into_iter().map(|peer| Peer { takes_mail: false, ..peer });
+        let all_full: Vec<Peer> = all_full.collect();
         let mut three = copies(3);
         let (bucket, key) = record(1);
         let put = Answer::Put(MessageId { bucket, key });
-        assert!(three.stored(record(1), Token(1), put.clone(), one_is_full, NOW).is_none());
+        assert!(three.stored(record(1), Token(1), put.clone(), &one_is_full, NOW).is_none());
         assert!(!stored(&mut three, 2, 2));
-        assert!(three.confirmed(MemberId([2; 16]), record(1), one_is_full).is_some());
-        assert!(three.confirmed(MemberId([2; 16]), record(2), one_is_full).is_none());
-        let all_full = Peers { all: 2, taking_mail: 0 };
-        assert!(three.stored(record(3), Token(3), put.clone(), one_is_full, NOW).is_none());
-        assert_eq!(three.peers_changed(all_full), [(Token(3), put.clone())]);
-        assert!(three.stored(record(4), Token(4), put, all_full, NOW).is_some());
+        assert!(three.confirmed(member(2), record(1), &one_is_full).is_some());
+        assert!(three.confirmed(member(2), record(2), &one_is_full).is_none());
+        assert!(three.stored(record(3), Token(3), put.clone(), &one_is_full, NOW).is_none());
+        assert_eq!(three.peers_changed(&all_full), [(Token(3), put.clone())]);
+        assert!(three.stored(record(4), Token(4), put, &all_full, NOW).is_some());
     }
 }

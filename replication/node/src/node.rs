@@ -2,7 +2,7 @@
 //! Never answers a request before its record is durable here.
 
 use crate::clocks::Clocks;
-use crate::copies::{Copies, CopyRule, Peers};
+use crate::copies::{Copies, CopyRule, Peer};
 use crate::offers::{BatchId, Decided, Offers};
 use crate::request::{Answer, Request, Token, received};
 use crate::view::{StoreView, admit, item_of, load_all, reason_of};
@@ -166,7 +166,7 @@ impl Node {
             }
             Input::Fetch(message) => self.fetch(message, now, outputs),
             Input::Stop => {
-                for (token, answer) in self.copies.peers_changed(Peers::default()) {
+                for (token, answer) in self.copies.peers_changed(&[]) {
                     outputs.push(Output::Answer { token, answer });
                 }
             }
@@ -205,7 +205,7 @@ impl Node {
             outputs.push(Output::Unlink);
         }
         self.engine_event(Event::Tick, now, outputs);
-        for (token, answer) in self.copies.tick(now) {
+        for (token, answer) in self.copies.tick(&self.peers(), now) {
             outputs.push(Output::Answer { token, answer });
         }
     }
@@ -264,7 +264,7 @@ impl Node {
                         Some(_) => Answer::Done(record.id()),
                     };
                     let place = (stored.bucket, record.key());
-                    self.copies.stored(place, token, answer, self.peers(), now)
+                    self.copies.stored(place, token, answer, &self.peers(), now)
                 })
             }
         };
@@ -316,13 +316,13 @@ impl Node {
 
     /// There are fewer peers to wait for: what only waited for others is answered.
     fn answer_for_fewer(&mut self, outputs: &mut Vec<Output>) {
-        for (token, answer) in self.copies.peers_changed(self.peers()) {
+        for (token, answer) in self.copies.peers_changed(&self.peers()) {
             outputs.push(Output::Answer { token, answer });
         }
     }
 
-    fn peers(&self) -> Peers {
-        Peers { all: self.engine.peer_count(), taking_mail: self.engine.taking_count() }
+    fn peers(&self) -> Vec<Peer> {
+        self.engine.peers().map(|(id, takes_mail)| Peer { id, takes_mail }).collect()
     }
 
     fn engine_event(&mut self, event: Event<'_>, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -348,7 +348,7 @@ impl Node {
                 Effect::Confirmed { peer, name } => {
                     if let ItemName::Record(bucket, key) = name {
                         let peers = self.peers();
-                        let done = self.copies.confirmed(peer, (bucket, key), peers);
+                        let done = self.copies.confirmed(peer, (bucket, key), &peers);
                         if let Some((token, answer)) = done {
                             outputs.push(Output::Answer { token, answer });
                         }

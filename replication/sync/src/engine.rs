@@ -40,16 +40,9 @@ impl Engine {
         Self { me, push_bytes_max, peers: BTreeMap::new(), wants: Wants::default(), not_pushed: 0 }
     }
 
-    /// Connected peers.
-    #[must_use]
-    pub fn peer_count(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// Connected peers that take mail, as far as is known.
-    #[must_use]
-    pub fn taking_count(&self) -> usize {
-        self.peers.values().filter(|peer| peer.transfer.refuses().is_none()).count()
+    /// Connected peers, and whether they take mail as far as is known.
+    pub fn peers(&self) -> impl Iterator<Item = (MemberId, bool)> {
+        self.peers.iter().map(|(id, peer)| (*id, peer.transfer.refuses().is_none()))
     }
 
     /// What is known of a peer; defaults for one that is not connected.

@@ -27,7 +27,7 @@ fn frames_that_no_honest_peer_sends_end_the_connection() {
         pair.give(0, Event::Frame { peer, kind, payload: &payload });
         assert_eq!(pair.members[0].offences, [offence], "kind {kind}");
         assert_eq!(pair.members[0].keys(), before);
-        assert_eq!(pair.members[0].engine.peer_count(), 0);
+        assert_eq!(pair.members[0].engine.peers().count(), 0);
     }
 }
 

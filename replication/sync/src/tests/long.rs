@@ -258,7 +258,7 @@ fn more_bytes_than_the_window_without_an_outcome_end_the_connection() {
         let (kind, payload) = batch_of(sequence, &[with_body(sequence as u8, 500_000)]);
         sent += payload.len();
         engine.handle(Event::Frame { peer, kind, payload: &payload }, &member.view(), &mut effects);
-        if engine.peer_count() == 0 {
+        if engine.peers().count() == 0 {
             break;
         }
     }
