@@ -339,6 +339,7 @@ impl Driver {
             self.perform(output);
         }
         checkpoint(&self.store, self.node.time(self.clock.now()));
+        self.store.close();
         let _ = done.send(());
     }
 

@@ -42,6 +42,12 @@ pub trait File: Send + Sync {
     /// As the operating system reports; what was written since the last success may be lost.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Cuts the file off.
+    ///
+    /// # Errors
+    /// As the operating system reports; the file is then as it was.
+    fn truncate(&self, length: u64) -> io::Result<()>;
+
     /// Length in bytes.
     ///
     /// # Errors

@@ -198,37 +198,6 @@ impl Store {
         }
         Ok(())
     }
-
-    /// Makes the index durable and moves the watermarks up to it: what lies before them is not
-    /// read again at the next opening.
-    ///
-    /// # Errors
-    /// As the index reports; the watermarks then stay where they were.
-    pub fn checkpoint(&self) -> Result<(), IndexError> {
-        let _committer = self.committer();
-        if self.has_failed() {
-            return Ok(());
-        }
-        self.index.flush()?;
-        let mut writes = Vec::new();
-        {
-            let mut state = self.state_mut();
-            for (bucket, held) in &mut state.buckets {
-                for (number, counted) in held.segments.iter_mut().filter(|(_, c)| c.is_dirty) {
-                    let name = SegmentName { bucket: *bucket, number: *number };
-                    let key = layout::watermark_key(&name);
-                    let value = counted.mark.encode();
-                    writes.push(quar_index::Write::Put { tree: Tree::Meta, key, value });
-                    counted.is_dirty = false;
-                }
-            }
-        }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.index.write(writes)?;
-        self.index.flush()
-    }
 }
 
 struct Loader<'a> {
@@ -359,13 +328,12 @@ impl Loader<'_> {
                 Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
             };
         segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        let length = segment.length().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         if mark.end > 0 && mark.salt != segment.salt() {
             let why = format!("the index is of another store's {}", path.display());
             return Err(Doubt::Mismatch(why));
         }
-        if mark.end > length {
-            let why = format!("{} lost its end behind byte {length}", path.display());
+        if !segment.has_end_at(mark.end).map_err(|error| Doubt::Fatal(io_at(&path)(error)))? {
+            let why = format!("{} lost what it held before byte {}", path.display(), mark.end);
             return Err(Doubt::Mismatch(why));
         }
         state.name_segment(&name, segment.salt());
@@ -382,11 +350,16 @@ impl Loader<'_> {
             dictionaries: BTreeSet::new(),
             start: mark.end.max(Segment::FIRST_BLOCK),
             last: None,
+            unused_from: None,
             error: None,
         };
         let start = replay.start;
         let scanned = segment.scan(start, &mut |found| replay.take(found));
-        let Replay { last, error, .. } = replay;
+        let Replay { last, unused_from, error, .. } = replay;
+        if let Some(from) = unused_from {
+            // Only room is lost if this fails.
+            let _ = segment.truncate(from);
+        }
         if let Some(error) = error {
             return Err(error.into());
         }

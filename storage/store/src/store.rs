@@ -5,6 +5,7 @@ use crate::admit::Submission;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
+use crate::layout;
 use crate::seal::{EncryptionKey, IdKey};
 use crate::segment::{Segment, SegmentName, SegmentWriter};
 use crate::set::{View, Which};
@@ -16,7 +17,7 @@ use quar_base::rng::Rng;
 use quar_base::roster::Roster;
 use quar_base::signing::SigningKey;
 use quar_base::time::{Cutoff, Day};
-use quar_index::Index;
+use quar_index::{Index, IndexError, Tree, Write};
 use quar_merkle::Hash;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,6 +108,43 @@ impl Store {
     /// As the operating system reports.
     pub fn free_bytes(&self) -> std::io::Result<u64> {
         self.disk.free_bytes()
+    }
+
+    /// Makes the index durable and moves the watermarks up to it: what lies before them is not
+    /// read again at the next opening.
+    ///
+    /// # Errors
+    /// As the index reports; the watermarks then stay where they were.
+    pub fn checkpoint(&self) -> Result<(), IndexError> {
+        let mut committer = self.committer();
+        if self.has_failed() {
+            return Ok(());
+        }
+        committer.writers.values_mut().for_each(SegmentWriter::rest);
+        self.index.flush()?;
+        let mut writes = Vec::new();
+        {
+            let mut state = self.state_mut();
+            for (bucket, held) in &mut state.buckets {
+                for (number, counted) in held.segments.iter_mut().filter(|(_, c)| c.is_dirty) {
+                    let name = SegmentName { bucket: *bucket, number: *number };
+                    let key = layout::watermark_key(&name);
+                    let value = counted.mark.encode();
+                    writes.push(Write::Put { tree: Tree::Meta, key, value });
+                    counted.is_dirty = false;
+                }
+            }
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.index.write(writes)?;
+        self.index.flush()
+    }
+
+    /// Gives back the room that segments have ahead. A commit after this starts new segments.
+    pub fn close(&self) {
+        self.committer().writers.clear();
     }
 
     /// How much is in the store.

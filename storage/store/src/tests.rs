@@ -191,7 +191,8 @@ fn a_full_disk_refuses_mail_and_recovers_without_a_restart() {
     let store = node.open();
     let first = put(&store, b"first", 1);
     node.disk.set_free_bytes(10);
-    store.admit_mail(mail(b"second", 1)).unwrap();
+    let second: Vec<u8> = (0..4000u32).flat_map(|number| (number * number).to_le_bytes()).collect();
+    store.admit_mail(mail(&second, 1)).unwrap();
     assert!(matches!(store.commit()[0].1, Outcome::Refused(Refusal::Full)));
     node.disk.set_free_bytes(u64::MAX);
     let third = put(&store, b"third", 1);

@@ -130,6 +130,11 @@ impl Budget {
         Ok(())
     }
 
+    fn give_back(&self, bytes: u64) {
+        let mut limits = self.limits();
+        limits.free_bytes = limits.free_bytes.saturating_add(bytes);
+    }
+
     fn sync(&self) -> io::Result<()> {
         if self.limits().fail_syncs {
             return Err(io::Error::other("the medium failed"));
@@ -170,6 +175,15 @@ impl File for MemoryFile {
         self.budget.sync()?;
         let mut images = self.images();
         images.durable = images.live.clone();
+        Ok(())
+    }
+
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        let mut images = self.images();
+        let cut = images.live.len().saturating_sub(usize::try_from(length).unwrap_or(usize::MAX));
+        self.budget.give_back(cut as u64);
+        let kept = images.live.len() - cut;
+        images.live.truncate(kept);
         Ok(())
     }
 

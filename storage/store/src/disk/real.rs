@@ -51,6 +51,10 @@ impl File for RealFile {
         self.0.sync_data()
     }
 
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.0.set_len(length)
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

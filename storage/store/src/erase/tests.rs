@@ -54,6 +54,10 @@ impl File for TrapFile {
         self.inner.sync_data()
     }
 
+    fn truncate(&self, length: u64) -> io::Result<()> {
+        self.inner.truncate(length)
+    }
+
     fn length(&self) -> io::Result<u64> {
         self.inner.length()
     }

@@ -23,6 +23,8 @@ pub(super) struct Replay<'a> {
     pub(super) dictionaries: BTreeSet<u32>,
     pub(super) start: u64,
     pub(super) last: Option<LastCommit>,
+    /// Where the zeros begin that were written ahead.
+    pub(super) unused_from: Option<u64>,
     pub(super) error: Option<IndexError>,
 }
 
@@ -40,6 +42,7 @@ impl Replay<'_> {
                 self.report.damaged.push(format!("{}: bytes {from} to {to}", path.display()));
             }
             Found::TornTail => self.report.torn_tails += 1,
+            Found::Unused { from } => self.unused_from = Some(from),
             Found::Closing => {}
             Found::Entries { offset, end, commit, entries } => {
                 self.take_entries(offset, end, commit, entries);

@@ -71,6 +71,8 @@ pub(crate) enum Found {
     Damaged { from: u64, to: u64 },
     /// Bytes at the end with no valid block behind them: a write that was never finished.
     TornTail,
+    /// Zeros up to the end: room that was written ahead.
+    Unused { from: u64 },
 }
 
 impl Segment {
@@ -108,11 +110,6 @@ impl Segment {
     /// What tells this file from any other.
     pub(crate) fn salt(&self) -> [u8; 8] {
         self.header.short_salt()
-    }
-
-    /// Length of the file in bytes.
-    pub(crate) fn length(&self) -> io::Result<u64> {
-        self.file.length()
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
@@ -222,7 +219,12 @@ impl Segment {
                         at = next;
                     }
                     None => {
-                        visit(Found::TornTail)?;
+                        let is_unused = self.is_zero(at, length)?;
+                        visit(if is_unused {
+                            Found::Unused { from: at }
+                        } else {
+                            Found::TornTail
+                        })?;
                         return Ok(at);
                     }
                 },
@@ -292,6 +294,37 @@ impl Segment {
         } else {
             Err(BlockError::Damaged)
         }
+    }
+
+    /// Whether the file holds nothing but zeros there.
+    fn is_zero(&self, from: u64, to: u64) -> io::Result<bool> {
+        let mut window = vec![0; SEARCH_BYTES];
+        let mut at = from;
+        while at < to {
+            let wanted =
+                usize::try_from(to - at).map_or(SEARCH_BYTES, |left| left.min(SEARCH_BYTES));
+            let count = self.file.read_at(&mut window[..wanted], at)?;
+            if window[..count].iter().any(|byte| *byte != 0) {
+                return Ok(false);
+            }
+            if count < wanted {
+                break;
+            }
+            at += count as u64;
+        }
+        Ok(true)
+    }
+
+    /// Whether blocks may end at this offset: a block's last bytes are its tag, and never all zero.
+    pub(crate) fn has_end_at(&self, end: u64) -> io::Result<bool> {
+        let is_within = end <= self.file.length()?;
+        Ok(is_within
+            && (end <= Self::FIRST_BLOCK || !self.is_zero(end - BLOCK_HEADER_BYTES as u64, end)?))
+    }
+
+    /// Gives back room that was written ahead.
+    pub(crate) fn truncate(&self, length: u64) -> io::Result<()> {
+        self.file.truncate(length)
     }
 
     /// The first offset from `from` on where a block header is valid.

@@ -1,6 +1,7 @@
 //! Segments: golden bytes, round trips, and headers that must be refused.
 //! Never goes through the store: what is checked here is the file alone.
 
+mod ahead;
 mod damage;
 mod headers;
 mod shared;
@@ -152,6 +153,7 @@ enum Seen {
     Dictionary(u32),
     Damaged(u64, u64),
     TornTail,
+    Unused(u64),
 }
 
 fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
@@ -167,6 +169,7 @@ fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
                 Found::Dictionary { of } => Seen::Dictionary(of),
                 Found::Damaged { from, to } => Seen::Damaged(from, to),
                 Found::TornTail => Seen::TornTail,
+                Found::Unused { from } => Seen::Unused(from),
             });
             Ok(())
         })
@@ -285,6 +288,7 @@ fn golden_bytes_of_a_small_segment() {
     append(&mut writer, 1, vec![one], vec![plain]);
     append(&mut writer, 2, vec![two], Vec::new());
     writer.close(3, &[1, 2]).unwrap();
+    drop(writer);
     let bytes = disk.read(&NAME.path()).unwrap().unwrap();
     assert_eq!(bytes.len(), 872);
     assert_eq!(
@@ -301,6 +305,7 @@ fn a_rewrite_says_what_it_replaces_once_it_is_closed() {
     append_random(&mut writer, 0, rng);
     assert_eq!(open(&disk).replaced().unwrap(), None);
     writer.close(0, &[7, 4_000_000_000]).unwrap();
+    drop(writer);
     assert_eq!(open(&disk).replaced().unwrap(), Some(vec![7, 4_000_000_000]));
     assert_eq!(scan(&open(&disk)).last(), Some(&Seen::Closing));
 }

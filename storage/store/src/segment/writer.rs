@@ -30,17 +30,34 @@ pub(crate) const DICTIONARY_AFTER_BYTES: usize = 256 << 10;
 /// Plain bytes of the first records blocks, against which a segment's later ones are coded.
 const SHARED_RECORDS_BYTES: usize = 32 << 10;
 
+/// Most zeros that a log segment has written ahead of its end.
+const AHEAD_BYTES_MAX: u64 = 512 << 10;
+
 pub(crate) struct SegmentWriter {
     name: SegmentName,
     file: Arc<dyn File>,
     header: SegmentHeader,
     cipher: BlockCipher,
     end: u64,
+    ahead: Ahead,
     /// Dictionaries that the segment holds, with the offset of their first copies.
     dictionaries: Vec<(DictionaryId, u32)>,
     /// Coded bytes of bodies since the last dictionary.
     bytes_since_dictionary: usize,
     shared_records: SharedRecords,
+}
+
+/// Zeros written ahead of a segment's end: a sync of bytes that replace them needs no new length of
+/// the file, which costs a file system a third of its time (docs/benchmarks.md, "Syncs").
+#[derive(Default)]
+struct Ahead {
+    /// Where they end.
+    until: u64,
+    /// Bytes appended since there were none: no more zeros than that, so that a segment with little
+    /// to take costs little.
+    appended: u64,
+    /// Nothing was appended since the last [`SegmentWriter::rest`].
+    is_resting: bool,
 }
 
 /// What the records blocks of a segment have in common.
@@ -100,6 +117,7 @@ impl SegmentWriter {
             header,
             cipher,
             end,
+            ahead: Ahead::default(),
             dictionaries: Vec::new(),
             bytes_since_dictionary: 0,
             shared_records: SharedRecords::Gathering(Vec::new()),
@@ -136,8 +154,7 @@ impl SegmentWriter {
         let bodies = draft.push_bodies(&bodies);
         let blocks = draft.push_records(&bodies, records);
         let bytes = draft.bytes;
-        self.file.write_at(&bytes, self.end)?;
-        self.end += bytes.len() as u64;
+        self.write(&bytes)?;
         Ok(blocks)
     }
 
@@ -147,13 +164,49 @@ impl SegmentWriter {
         let payload = replaced.iter().flat_map(|number| number.to_le_bytes()).collect();
         draft.push_block(BlockKind::Closing, replaced.len(), payload);
         let bytes = draft.bytes;
-        self.file.write_at(&bytes, self.end)?;
+        self.write(&bytes)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_at(bytes, self.end)?;
         self.end += bytes.len() as u64;
+        self.ahead.appended += bytes.len() as u64;
+        self.ahead.is_resting = false;
+        if self.header.role == SegmentRole::Log && self.end > self.ahead.until {
+            let length = self.ahead.appended.min(AHEAD_BYTES_MAX);
+            let zeros = vec![0; usize::try_from(length).expect("half a mebibyte")];
+            // Where there is no room for them, the file grows with every write as files do.
+            if self.file.write_at(&zeros, self.end).is_ok() {
+                self.ahead.until = self.end + length;
+            }
+        }
         Ok(())
+    }
+
+    /// Called now and then: gives back the room written ahead if nothing was appended meanwhile.
+    pub(crate) fn rest(&mut self) {
+        if self.ahead.is_resting {
+            self.give_back();
+        }
+        self.ahead.is_resting = true;
+    }
+
+    fn give_back(&mut self) {
+        if self.ahead.until > self.end {
+            // It is given back when the segment is opened next if this fails.
+            let _ = self.file.truncate(self.end);
+        }
+        self.ahead = Ahead::default();
     }
 
     pub(crate) fn sync(&self) -> io::Result<()> {
         self.file.sync_data()
+    }
+}
+
+impl Drop for SegmentWriter {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }
 

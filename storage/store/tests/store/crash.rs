@@ -2,11 +2,11 @@
 //! Never waits for luck: each operation of a history is one crash.
 
 use crate::spy::{Image, SpyDisk};
-use crate::support::{assert_same, mail, open_memory, put, rounds, see};
+use crate::support::{assert_same, mail, open_memory, put, rounds, see, used_bytes};
 use crate::world::{Known, MESSAGES, Step, World};
 use quar_base::rng::Rng;
 use quar_index::MemoryIndex;
-use quar_store::{Disk, MemoryDisk, Outcome, Refusal, Store};
+use quar_store::{MemoryDisk, Outcome, Refusal, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -132,7 +132,7 @@ fn restarts_without_a_checkpoint_write_the_last_commit_again_once_each() {
     let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
     let ids: Vec<_> = (0..3u8).map(|n| put(&store, mail(&[n; 300], 1))).collect();
     drop(store);
-    let length = |number: usize| disk.read(&disk.paths()[number]).unwrap().unwrap().len();
+    let length = |number| used_bytes(&disk, number);
     for restarts in 1..12 {
         let index = Arc::new(index.crash());
         let (store, report) = open_memory(disk.clone(), index, crate::support::NOW);

@@ -1,7 +1,7 @@
 //! Reading: what is damaged is never served, what is whole is, and buckets do not mix.
 //! Never repairs.
 
-use crate::support::{DAY_MS, NOW, assert_same, list, mail, open_memory, put, see};
+use crate::support::{DAY_MS, NOW, assert_same, list, mail, open_memory, put, see, used_bytes};
 use quar_base::action::Action;
 use quar_base::class::Class;
 use quar_base::coverage::RecipientSet;
@@ -59,7 +59,7 @@ fn damaged_bytes_are_never_served_wherever_they_lie() {
 fn a_damaged_body_is_not_sent_to_a_peer_and_the_others_of_its_day_are() {
     let (disk, _, store) = fresh();
     let one = put(&store, mail(b"one", 1));
-    let start = disk.read(&disk.paths()[0]).unwrap().unwrap().len();
+    let start = used_bytes(&disk, 0);
     let two = put(&store, mail(b"two", 1));
     disk.damage(&disk.paths()[0], |bytes| bytes[start + 50] ^= 1);
     let error = store.body(two).err().map(|error| error.to_string());
@@ -75,9 +75,9 @@ fn a_damaged_body_is_not_sent_to_a_peer_and_the_others_of_its_day_are() {
 fn damage_with_mail_behind_it_is_listed_and_the_rest_is_read() {
     let (disk, index, store) = fresh();
     let one = put(&store, mail(b"one", 1));
-    let start = disk.read(&disk.paths()[0]).unwrap().unwrap().len();
+    let start = used_bytes(&disk, 0);
     let two = put(&store, mail(b"two", 1));
-    let behind = disk.read(&disk.paths()[0]).unwrap().unwrap().len();
+    let behind = used_bytes(&disk, 0);
     let three = put(&store, mail(b"three", 1));
     drop(store);
     disk.damage(&disk.paths()[0], |bytes| bytes[start..behind].fill(0));
@@ -116,13 +116,23 @@ fn a_lost_body_is_wanted_again_by_a_rebuild() {
 
 #[test]
 fn a_segment_that_lost_its_end_is_found_out_though_the_index_says_otherwise() {
+    for is_cut in [true, false] {
+        a_segment_lost_its_end(is_cut);
+    }
+}
+
+/// Cut off, or zeros again.
+fn a_segment_lost_its_end(is_cut: bool) {
     let (disk, index, store) = fresh();
     let one = put(&store, mail(b"one", 1));
-    let start = disk.read(&disk.paths()[0]).unwrap().unwrap().len();
+    let start = used_bytes(&disk, 0);
     let two = put(&store, mail(b"two", 1));
     store.checkpoint().unwrap();
     drop(store);
-    disk.damage(&disk.paths()[0], |bytes| bytes.truncate(start));
+    disk.damage(&disk.paths()[0], |bytes| match is_cut {
+        true => bytes.truncate(start),
+        false => bytes[start..].fill(0),
+    });
     let (store, report) = open_memory(disk, Arc::new(index.crash()), NOW);
     assert!(report.rebuilt.is_some(), "{report:?}");
     assert_eq!(store.body(one).unwrap(), b"one");

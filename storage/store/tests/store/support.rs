@@ -12,9 +12,9 @@ use quar_base::time::UnixMillis;
 use quar_index::MemoryIndex;
 use quar_merkle::Hash;
 use quar_store::{
-    CodedBody, Disk, EncryptionKey, IdKey, IndexHome, Mail, MemoryHome, Message, OpenError,
-    OpenReport, Opening, Origin, Outcome, Query, RealDisk, Retention, Settings, SledHome, Store,
-    Which,
+    CodedBody, Disk, EncryptionKey, IdKey, IndexHome, Mail, MemoryDisk, MemoryHome, Message,
+    OpenError, OpenReport, Opening, Origin, Outcome, Query, RealDisk, Retention, Settings,
+    SledHome, Store, Which,
 };
 use std::collections::BTreeSet;
 use std::fs;
@@ -264,4 +264,11 @@ pub fn files_of(dir: &Path) -> Vec<PathBuf> {
 pub fn rounds(variable: &str, usual: u32) -> u32 {
     let asked = std::env::var(variable).ok();
     asked.and_then(|text| text.parse().ok()).unwrap_or(usual)
+}
+
+/// Where the blocks of a segment end; room written ahead lies behind.
+pub fn used_bytes(disk: &MemoryDisk, number: usize) -> usize {
+    let bytes = disk.read(&disk.paths()[number]).unwrap().unwrap();
+    let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    used.next_multiple_of(8)
 }

@@ -31,6 +31,7 @@ impl Sample {
                 append(&mut writer, commit, records, bodies)
             })
             .collect();
+        drop(writer);
         let bytes = disk.read(&NAME.path()).unwrap().unwrap();
         let mut starts: Vec<usize> = scan(&open(&disk))
             .iter()

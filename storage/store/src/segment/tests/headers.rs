@@ -119,6 +119,7 @@ proptest! {
         let rng = &mut Rng::from_seed(seed);
         let mut writer = writer(&disk, rng);
         let written: Vec<_> = (1..=appends).map(|n| append_random(&mut writer, n, rng)).collect();
+        drop(writer);
         let segment = open(&disk);
         let seen = scan(&segment);
         let is_whole = seen.iter().all(|one| matches!(one, Seen::Entries(..) | Seen::Bodies(_)));
