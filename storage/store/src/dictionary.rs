@@ -107,13 +107,14 @@ struct Loaded {
 const PROOF: &str = "no holder of this lock panics";
 
 impl Dictionaries {
-    /// Of a cluster with this key of body ids; bodies are coded at a level of zstd.
-    pub(crate) fn new(key: IdKey, level: i32) -> Self {
+    /// Of the node of this number, in a cluster with this key of body ids; bodies are coded at a
+    /// level of zstd.
+    pub(crate) fn new(key: IdKey, node_number: u16, level: i32) -> Self {
         Self {
             key,
             level,
             current: RwLock::new(None),
-            samples: Mutex::new(Samples::default()),
+            samples: Mutex::new(Samples::of(node_number)),
             loaded: Mutex::new(VecDeque::new()),
         }
     }
@@ -138,7 +139,8 @@ impl Dictionaries {
     pub(crate) fn learn_own(&self, id: BodyId, body: &[u8]) {
         let gathered = {
             let mut samples = self.samples();
-            if samples.add(id, body) { samples.take() } else { None }
+            samples.add(id, body);
+            samples.take()
         };
         if let Some((generation, samples)) = gathered
             && let Some(bytes) = train::train(&samples)

@@ -116,7 +116,8 @@ impl Store {
             Err(FloorsDamaged) => return Err(OpenError::Floors),
         }
         let names = list_segments(&*disk, &floors)?;
-        let dictionaries = Arc::new(Dictionaries::new(settings.id_key.clone(), codec::LEVEL));
+        let (key, number) = (settings.id_key.clone(), settings.node_number);
+        let dictionaries = Arc::new(Dictionaries::new(key, number, codec::LEVEL));
         let names = finish_rewrites(names, &settings, &*disk, &dictionaries)?;
         let mut loader = Loader {
             settings: &settings,

@@ -16,44 +16,55 @@ const LATER_EVERY: u64 = 32;
 /// A line is shared when so many different bodies have it.
 const SHARED_BY: usize = 2;
 
+/// Nodes that have a turn of their own to train; all further ones share the last.
+const TURNS: u16 = 8;
+
 /// Bodies gathered for the next training.
-#[derive(Default)]
+///
+/// Nodes gather the same bodies and one training serves them all: each has its turn, and the next
+/// one's comes so much later that it has the dictionary by then, if there is one.
 pub(super) struct Samples {
+    /// This node's turn, from 0 on.
+    turn: usize,
     bodies: Vec<Vec<u8>>,
     ids: BTreeSet<BodyId>,
     /// Generation of the last dictionary, trained here or elsewhere.
     generation: u32,
     seen: u64,
+    /// Samples that came when there were enough already.
+    waited: usize,
 }
 
 impl Samples {
-    /// Takes a body into account. Whether it is now time to train: there are enough samples, and
-    /// this body was the one that made them so, or made them half as many again, or twice as many.
-    /// Nodes gather the same bodies: the one that caught this body trains, and the others have their
-    /// chance later if it did not; later than a training takes.
-    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) -> bool {
+    /// Nothing yet, for the node of this number.
+    pub(super) fn of(node_number: u16) -> Self {
+        let turn = node_number.saturating_sub(1).min(TURNS - 1).into();
+        let (bodies, ids) = (Vec::new(), BTreeSet::new());
+        Self { turn, bodies, ids, generation: 0, seen: 0, waited: 0 }
+    }
+
+    /// Takes a body into account.
+    pub(super) fn add(&mut self, id: BodyId, body: &[u8]) {
         self.seen += 1;
         let is_sampled = self.generation < 2 || self.seen.is_multiple_of(LATER_EVERY);
-        if !is_sampled || self.bodies.len() >= 2 * self.enough() || !self.ids.insert(id) {
-            return false;
+        if !is_sampled {
+            return;
         }
-        self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
-        self.is_time_at(self.bodies.len())
+        if self.bodies.len() >= self.enough() {
+            self.waited += 1;
+        } else if self.ids.insert(id) {
+            self.bodies.push(body[..body.len().min(SAMPLE_BYTES)].to_vec());
+        }
     }
 
-    /// Whether one more sample makes it time to train.
+    /// Whether this node may have to train once another body has come in.
     pub(super) fn is_almost_time(&self) -> bool {
-        self.is_time_at(self.bodies.len() + 1)
+        self.bodies.len() + 1 >= self.enough() && self.waited + 1 >= self.wait()
     }
 
-    fn is_time_at(&self, count: usize) -> bool {
-        let beyond = count.checked_sub(self.enough());
-        beyond.is_some_and(|beyond| beyond.is_multiple_of(self.enough() / 2))
-    }
-
-    /// All samples and the generation they make, when there are enough.
+    /// All samples and the generation they make, when there are enough and it is this node's turn.
     pub(super) fn take(&mut self) -> Option<(u32, Vec<Vec<u8>>)> {
-        if self.bodies.len() < self.enough() {
+        if self.bodies.len() < self.enough() || self.waited < self.wait() {
             return None;
         }
         let samples = std::mem::take(&mut self.bodies);
@@ -67,11 +78,17 @@ impl Samples {
             self.generation = generation;
             self.ids.clear();
             self.bodies.clear();
+            self.waited = 0;
         }
     }
 
     fn enough(&self) -> usize {
         if self.generation == 0 { FIRST_SAMPLES } else { LATER_SAMPLES }
+    }
+
+    /// Samples that this node leaves to those whose turn comes before.
+    fn wait(&self) -> usize {
+        self.turn * self.enough()
     }
 }
 
@@ -116,33 +133,54 @@ mod tests {
         assert_eq!(shared, b"From: x\r\nBuy now\r\n".repeat(2));
     }
 
+    /// Numbers of the bodies at which a node trains.
+    fn trainings(samples: &mut Samples, bodies: std::ops::Range<usize>) -> Vec<usize> {
+        let trains = |number: &usize| {
+            samples.add(id(*number), b"x");
+            samples.take().is_some()
+        };
+        bodies.filter(trains).collect()
+    }
+
     #[test]
     fn a_body_that_comes_again_shares_nothing_with_itself() {
-        let mut samples = Samples::default();
+        let mut samples = Samples::of(1);
         for number in 0..FIRST_SAMPLES - 1 {
-            assert!(!samples.add(id(number), b"x"));
-            assert!(!samples.add(id(number), b"x"));
+            samples.add(id(number), b"x");
+            samples.add(id(number), b"x");
         }
         assert!(samples.take().is_none());
-        assert!(samples.add(id(FIRST_SAMPLES), b"x"));
+        samples.add(id(FIRST_SAMPLES), b"x");
         assert_eq!(samples.take().unwrap().1.len(), FIRST_SAMPLES);
     }
 
     #[test]
-    fn when_the_one_whose_body_completed_the_samples_did_not_train_another_one_does() {
-        let mut samples = Samples::default();
-        let is_time: Vec<usize> =
-            (0..3 * FIRST_SAMPLES).filter(|number| samples.add(id(*number), b"x")).collect();
-        let expected = (0..=2).map(|half| FIRST_SAMPLES - 1 + half * FIRST_SAMPLES / 2);
-        assert_eq!(is_time, expected.collect::<Vec<_>>());
+    fn each_node_has_its_turn_and_none_waits_for_ever() {
+        for (node, turn) in [(0, 0), (1, 0), (2, 1), (3, 2), (65_535, 7)] {
+            let trained = trainings(&mut Samples::of(node), 0..10_000);
+            assert_eq!(trained[0], (turn + 1) * FIRST_SAMPLES - 1, "node {node}");
+        }
+    }
+
+    #[test]
+    fn a_node_whose_own_mail_comes_late_trains_with_the_first_of_it() {
+        let mut samples = Samples::of(3);
+        (0..100_000).for_each(|number| samples.add(id(number), b"x"));
+        assert!(samples.is_almost_time());
+        assert_eq!(samples.take().unwrap().1.len(), FIRST_SAMPLES);
+    }
+
+    #[test]
+    fn whoever_has_a_later_generation_gathers_for_the_next() {
+        let mut samples = Samples::of(2);
+        assert_eq!(trainings(&mut samples, 0..FIRST_SAMPLES + 1), []);
+        samples.skip_to(1);
+        assert_eq!(trainings(&mut samples, 0..LATER_SAMPLES), []);
     }
 
     #[test]
     fn later_trainings_sample_sparsely() {
-        let mut samples = Samples::default();
-        let is_last_sample =
-            |number: &usize| samples.add(id(*number), b"x") && samples.take().is_some();
-        let trained: Vec<usize> = (0..30_000).filter(is_last_sample).collect();
+        let trained = trainings(&mut Samples::of(1), 0..50_000);
         let second = FIRST_SAMPLES + LATER_SAMPLES;
         let between = LATER_EVERY as usize * LATER_SAMPLES;
         assert_eq!(trained[..2], [FIRST_SAMPLES - 1, second - 1]);

@@ -41,7 +41,7 @@ fn id_key() -> IdKey {
 }
 
 fn dictionaries() -> Arc<Dictionaries> {
-    Arc::new(Dictionaries::new(id_key(), 3))
+    Arc::new(Dictionaries::new(id_key(), 1, 3))
 }
 
 fn writer_under(
