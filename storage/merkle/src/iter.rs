@@ -24,12 +24,22 @@ impl<'a> Iter<'a> {
         Self { pages: vec![page.children.iter()], keys: [].iter() }
     }
 
+    pub(crate) fn over(node: &'a Node) -> Self {
+        match node.opened() {
+            Some(Node::Leaf(leaf)) => Self::over_keys(&leaf.keys),
+            Some(Node::Page(page)) => Self::over_page(page),
+            Some(Node::Stored(_)) | None => Self::over_keys(&[]),
+        }
+    }
+
     /// The keys that are not below `bound`.
     pub(crate) fn from_bound(root: Option<&'a Node>, bound: &KeyBytes) -> Self {
         let mut iter = Self::over_keys(&[]);
         let mut next = root;
         while let Some(node) = next {
             next = match node {
+                Node::Stored(stored) if stored.last < *bound => None,
+                Node::Stored(stored) => stored.node(),
                 Node::Leaf(leaf) => {
                     let start = leaf.keys.partition_point(|key| key < bound);
                     iter.keys = leaf.keys[start..].iter();
@@ -67,8 +77,11 @@ impl<'a> Iter<'a> {
             match self.pages.last_mut()?.next() {
                 None => drop(self.pages.pop()),
                 Some(None) => {}
-                Some(Some(Node::Leaf(leaf))) => self.keys = leaf.keys.iter(),
-                Some(Some(Node::Page(page))) => self.pages.push(page.children.iter()),
+                Some(Some(node)) => match node.opened() {
+                    Some(Node::Leaf(leaf)) => self.keys = leaf.keys.iter(),
+                    Some(Node::Page(page)) => self.pages.push(page.children.iter()),
+                    Some(Node::Stored(_)) | None => {}
+                },
             }
         }
     }

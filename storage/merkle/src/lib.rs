@@ -19,6 +19,7 @@ mod day_tree;
 mod hash;
 mod iter;
 mod node;
+mod part;
 mod prefix;
 mod trie;
 
@@ -26,5 +27,6 @@ pub use day_tree::DayTree;
 pub use hash::{Hash, short_of_key, short8_of_key};
 pub use iter::Iter;
 pub use node::LEAF_KEYS_MAX;
+pub use part::{KeySource, Part, PartsError};
 pub use prefix::{Prefix, PrefixError};
 pub use trie::{Description, Trie};

@@ -23,6 +23,7 @@
 
 use crate::hash::{Domain, Hash, digest};
 use crate::iter::Iter;
+use crate::part::{Part, PartsError, Stored};
 use crate::prefix::{KeyBytes, Prefix, common_nibbles, nibble_of};
 use std::array;
 use std::sync::{Arc, OnceLock};
@@ -38,6 +39,8 @@ const LEAF_GROWTH_KEYS: usize = 4;
 pub(crate) enum Node {
     Leaf(Arc<Leaf>),
     Page(Arc<Page>),
+    /// A leaf or a page that lies elsewhere until it is needed.
+    Stored(Arc<Stored>),
 }
 
 /// *Holds*: 1 to 64 keys, ascending.
@@ -79,13 +82,70 @@ impl Node {
         })))
     }
 
+    /// The node over parts, which follow one another; `None` for none.
+    pub(crate) fn join(parts: &[Arc<Stored>], from: usize) -> Result<Option<Self>, PartsError> {
+        let (first, last) = match parts {
+            [] => return Ok(None),
+            [only] => return Ok(Some(Self::Stored(Arc::clone(only)))),
+            [first, .., last] => (first.part.first.to_bytes(), last.last),
+        };
+        let count = parts.iter().map(|stored| stored.part.count).sum();
+        let depth = common_nibbles(&first, &last);
+        let mut children = array::from_fn(|_| None);
+        let mut rest = parts;
+        while let Some(next) = rest.first() {
+            let at = from + parts.len() - rest.len();
+            let nibble = nibble_of(&next.part.first.to_bytes(), depth);
+            let end = rest.partition_point(|stored| nibble_of(&stored.last, depth) <= nibble);
+            // A part that spans two slots, or follows one in a slot already filled.
+            if count <= LEAF_KEYS_MAX as u64 || end == 0 || children[usize::from(nibble)].is_some()
+            {
+                return Err(PartsError(at));
+            }
+            children[usize::from(nibble)] = Self::join(&rest[..end], at)?;
+            rest = &rest[end..];
+        }
+        let at = Prefix::of(&first, depth);
+        Ok(Some(Self::Page(Arc::new(Page { at, count, children, hash: OnceLock::new() }))))
+    }
+
+    /// Cuts the trie into whole nodes of at most `limit` keys, as few as can be, in order.
+    pub(crate) fn cut(&self, limit: u64, into: &mut Vec<Part>) {
+        match self {
+            Self::Page(page) if page.count > limit.max(LEAF_KEYS_MAX as u64) => {
+                page.children.iter().flatten().for_each(|child| child.cut(limit, into));
+            }
+            Self::Stored(stored) if stored.part.count > limit.max(LEAF_KEYS_MAX as u64) => {
+                self.opened().into_iter().for_each(|node| node.cut(limit, into));
+            }
+            Self::Stored(stored) => into.push(stored.part),
+            Self::Leaf(_) | Self::Page(_) => {
+                let mut keys = Iter::over(self);
+                if let Some(first) = keys.next() {
+                    let last = keys.last().unwrap_or(first);
+                    into.push(Part { first, last, count: self.count(), hash: self.hash() });
+                }
+            }
+        }
+    }
+
+    /// The leaf or page itself; `None` when it lies elsewhere and is not to be had.
+    pub(crate) fn opened(&self) -> Option<&Self> {
+        match self {
+            Self::Stored(stored) => stored.node(),
+            Self::Leaf(_) | Self::Page(_) => Some(self),
+        }
+    }
+
     fn leaf(keys: Vec<KeyBytes>) -> Self {
         Self::Leaf(Arc::new(Leaf { keys, hash: OnceLock::new() }))
     }
 
     /// Adds a key that is not there yet.
     pub(crate) fn insert(slot: &mut Option<Self>, key: &KeyBytes) {
+        Self::open(slot);
         match slot {
+            Some(Self::Stored(_)) => unreachable!("it was just opened"),
             None => *slot = Some(Self::leaf(vec![*key])),
             Some(Self::Leaf(leaf)) if leaf.keys.len() < LEAF_KEYS_MAX => {
                 Arc::make_mut(leaf).insert(key);
@@ -122,7 +182,9 @@ impl Node {
 
     /// Takes out a key that is there.
     pub(crate) fn remove(slot: &mut Option<Self>, key: &KeyBytes) {
+        Self::open(slot);
         match slot {
+            Some(Self::Stored(_)) => unreachable!("it was just opened"),
             None => {}
             Some(Self::Leaf(leaf)) if leaf.keys.len() <= 1 => *slot = None,
             Some(Self::Leaf(leaf)) => Arc::make_mut(leaf).remove(key),
@@ -142,8 +204,16 @@ impl Node {
         }
     }
 
+    /// What is to be changed must be at hand.
+    fn open(slot: &mut Option<Self>) {
+        if let Some(Self::Stored(stored)) = slot {
+            *slot = stored.node().cloned();
+        }
+    }
+
     pub(crate) fn count(&self) -> u64 {
         match self {
+            Self::Stored(stored) => stored.part.count,
             Self::Leaf(leaf) => leaf.keys.len() as u64,
             Self::Page(page) => page.count,
         }
@@ -151,6 +221,7 @@ impl Node {
 
     pub(crate) fn hash(&self) -> Hash {
         match self {
+            Self::Stored(stored) => stored.part.hash,
             Self::Leaf(leaf) => leaf.hash(),
             Self::Page(page) => page.hash(),
         }
@@ -234,6 +305,9 @@ impl Node {
     /// This node and all below it: where it lies in memory, and whether its hash is known.
     pub(crate) fn inspect(&self, found: &mut Vec<(usize, bool)>) {
         match self {
+            Self::Stored(stored) => {
+                found.push((Arc::as_ptr(stored) as usize, true));
+            }
             Self::Leaf(leaf) => {
                 found.push((Arc::as_ptr(leaf) as usize, leaf.hash.get().is_some()));
             }

@@ -14,10 +14,12 @@
 use crate::hash::Hash;
 use crate::iter::Iter;
 use crate::node::{Leaf, Node, Page, leaf_hash};
+use crate::part::{KeySource, Part, PartsError, Stored, check};
 use crate::prefix::{KeyBytes, Prefix};
 use quar_base::ids::RecordId;
 use quar_base::key::RecordKey;
 use std::fmt;
+use std::sync::Arc;
 
 /// A set of keys with a hash for every part of it.
 ///
@@ -52,6 +54,22 @@ enum Cover<'a> {
     /// Not empty; possibly fewer than the leaf has.
     Keys(&'a Leaf, &'a [KeyBytes]),
     Page(&'a Page),
+    /// All of it is under the prefix.
+    Part(&'a Stored),
+}
+
+impl Cover<'_> {
+    /// With the leaf or page in place of a part; nothing if that is not to be had.
+    fn opened(self) -> Self {
+        match self {
+            Self::Part(stored) => match stored.node() {
+                Some(Node::Leaf(leaf)) => Self::Keys(leaf, &leaf.keys),
+                Some(Node::Page(page)) => Self::Page(page),
+                Some(Node::Stored(_)) | None => Self::Nothing,
+            },
+            other => other,
+        }
+    }
 }
 
 impl Trie {
@@ -71,6 +89,30 @@ impl Trie {
             keys.dedup();
         }
         Self { root: Node::build(&keys) }
+    }
+
+    /// The trie of keys that lie elsewhere, and of which `parts` says what is under them. Root and
+    /// counts are known at once; the source is asked for the keys of a part when they are needed.
+    ///
+    /// # Errors
+    ///
+    /// [`PartsError`] when these are not the parts of one trie, as [`Self::parts`] gives them.
+    pub fn from_parts(parts: &[Part], source: &Arc<dyn KeySource>) -> Result<Self, PartsError> {
+        check(parts)?;
+        let stored = |(number, part): (usize, &Part)| {
+            Arc::new(Stored::new(number, *part, Arc::clone(source)))
+        };
+        let stored: Vec<_> = parts.iter().enumerate().map(stored).collect();
+        Ok(Self { root: Node::join(&stored, 0)? })
+    }
+
+    /// Cuts the trie into whole nodes of at most `limit` keys each (64 if that is more), as few as
+    /// can be, ascending.
+    #[must_use]
+    pub fn parts(&self, limit: u64) -> Vec<Part> {
+        let mut parts = Vec::new();
+        self.root.iter().for_each(|root| root.cut(limit, &mut parts));
+        parts
     }
 
     /// Adds a key; `false` when it was there already.
@@ -99,6 +141,7 @@ impl Trie {
         let mut next = self.root.as_ref();
         while let Some(node) = next {
             match node {
+                Node::Stored(stored) => next = stored.node(),
                 Node::Leaf(leaf) => return leaf.keys.binary_search(&key).is_ok(),
                 Node::Page(page) => next = page.child(&key),
             }
@@ -140,8 +183,8 @@ impl Trie {
     /// The keys under a prefix, ascending.
     #[must_use]
     pub fn iter_prefix(&self, prefix: &Prefix) -> Iter<'_> {
-        match self.cover(prefix) {
-            Cover::Nothing => Iter::over_keys(&[]),
+        match self.cover(prefix).opened() {
+            Cover::Nothing | Cover::Part(_) => Iter::over_keys(&[]),
             Cover::Keys(_, keys) => Iter::over_keys(keys),
             Cover::Page(page) => Iter::over_page(page),
         }
@@ -157,8 +200,8 @@ impl Trie {
     /// What stands under a prefix, one level of it.
     #[must_use]
     pub fn describe(&self, prefix: &Prefix) -> Description {
-        match self.cover(prefix) {
-            Cover::Nothing => Description::Empty,
+        match self.cover(prefix).opened() {
+            Cover::Nothing | Cover::Part(_) => Description::Empty,
             Cover::Keys(_, keys) => {
                 Description::Leaf(keys.iter().map(RecordKey::from_bytes).collect())
             }
@@ -188,6 +231,7 @@ impl Trie {
             }
             Cover::Keys(_, keys) => (keys.len() as u64, leaf_hash(keys)),
             Cover::Page(page) => (page.count, page.hash()),
+            Cover::Part(stored) => (stored.part.count, stored.part.hash),
         }
     }
 
@@ -195,6 +239,8 @@ impl Trie {
         let mut next = self.root.as_ref();
         while let Some(node) = next {
             match node {
+                Node::Stored(stored) if prefix.covers(&stored.at()) => return Cover::Part(stored),
+                Node::Stored(stored) => next = stored.node(),
                 Node::Leaf(leaf) => {
                     let keys = under(&leaf.keys, prefix);
                     return match keys {

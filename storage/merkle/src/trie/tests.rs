@@ -9,6 +9,7 @@ use quar_base::ids::RecordId;
 use quar_base::key::RecordKey;
 use std::collections::BTreeSet;
 
+mod parts;
 mod properties;
 
 /// Key `i` of a fixed list over a day.
