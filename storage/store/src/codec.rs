@@ -14,6 +14,8 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 
 /// zstd's level for bodies as they come in; measured in docs/benchmarks.md, "Compression".
 pub(crate) const LEVEL: i32 = 3;
+/// zstd's level for closed days; measured in docs/benchmarks.md, "Packing".
+const PACK_LEVEL: i32 = 9;
 /// Longer bodies are coded without a dictionary: they have context enough of their own.
 const DICTIONARY_BODY_BYTES_MAX: usize = 128 << 10;
 
@@ -125,7 +127,19 @@ impl CodedBody {
         Ok(body)
     }
 
-    fn plain_bytes(&self) -> Result<Vec<u8>, CodecError> {
+    /// The form that goes to a peer: bodies of packs lie here in plain.
+    pub(crate) fn for_wire(self, dictionary: Option<Arc<Dictionary>>) -> Self {
+        match self.codec {
+            Codec::Plain => Self::encode_with_id(&self.bytes, self.id, dictionary),
+            Codec::Zstd => self,
+        }
+    }
+
+    /// The plain bytes, whatever they hash to.
+    ///
+    /// # Errors
+    /// [`CodecError::Undecodable`].
+    pub(crate) fn plain_bytes(&self) -> Result<Vec<u8>, CodecError> {
         let length = self.raw_bytes as usize;
         let body = match self.codec {
             Codec::Plain => self.bytes.to_vec(),
@@ -142,12 +156,21 @@ thread_local! {
 
 /// One zstd frame of the bytes; `None` when the library cannot allocate.
 pub(crate) fn compress(bytes: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
+    compress_at(LEVEL, bytes, dictionary)
+}
+
+/// As [`compress`], without a dictionary, at the level of what is written once and kept.
+pub(crate) fn compress_well(bytes: &[u8]) -> Option<Vec<u8>> {
+    compress_at(PACK_LEVEL, bytes, None)
+}
+
+fn compress_at(level: i32, bytes: &[u8], dictionary: Option<&Dictionary>) -> Option<Vec<u8>> {
     COMPRESSOR.with_borrow_mut(|context| {
         let context = context.as_mut()?;
         let mut frame = Vec::with_capacity(compress_bound(bytes.len()));
         match dictionary {
             Some(known) => context.compress_using_cdict(&mut frame, bytes, known.encoder()?),
-            None => context.compress(&mut frame, bytes, LEVEL),
+            None => context.compress(&mut frame, bytes, level),
         }
         .ok()?;
         Some(frame)

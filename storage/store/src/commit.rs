@@ -23,7 +23,7 @@ use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::limits::SEGMENT_BYTES_MAX;
 use quar_base::record::Record;
 use quar_base::time::Day;
-use quar_index::{IndexError, Tree, Write};
+use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;

@@ -22,9 +22,10 @@ use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::{Kind, Record};
-use quar_index::{Tree, Write};
+use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Coded bytes that are gathered before they are appended to a rewrite.
@@ -39,11 +40,12 @@ pub struct Erased {
     pub messages: u64,
 }
 
-/// An erasure that has begun.
+/// An erasure or packing that has begun.
 pub(crate) struct Begun {
-    records: BTreeSet<RecordKey>,
-    /// Its segments. None of them is written to any more, and none made later is touched.
-    segments: Vec<u32>,
+    /// The deleted arrivals.
+    pub(crate) records: BTreeSet<RecordKey>,
+    /// The bucket's segments. None of them is written to any more, and none made later is touched.
+    pub(crate) segments: Vec<u32>,
 }
 
 /// What is to go.
@@ -87,23 +89,29 @@ impl Store {
     /// [`ReadError`] when a segment cannot be read or written; then nothing has changed, and
     /// erasing again later is safe.
     pub fn erase(&self, bucket: Bucket) -> Result<Erased, ReadError> {
-        let Some(begun) = self.begin_erasure(bucket)? else {
-            return Ok(Erased::default());
+        let _alone = self.rewriting();
+        let begun = match self.begin_rewriting(bucket)? {
+            Some(begun) if !begun.records.is_empty() => begun,
+            _ => return Ok(Erased::default()),
         };
-        let result = self.rewrite_without(bucket, begun);
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.leaving.clear();
-            held.bereft.clear();
+        if self.index.pack(bucket).is_some() {
+            let segments = begun.segments.len() as u64;
+            let packed = self.pack_alone(bucket, &mut |_| ControlFlow::Continue(()))?;
+            let messages = packed.map_or(0, |packed| packed.erased);
+            return Ok(Erased { segments, messages });
         }
+        let result = self.rewrite_without(bucket, begun);
+        self.end_rewriting(bucket);
         result
     }
 
     /// Marks what goes: from here on nothing is deduplicated onto it, nor added to its segments.
-    pub(crate) fn begin_erasure(&self, bucket: Bucket) -> Result<Option<Begun>, ReadError> {
+    /// `None` when the bucket is not here.
+    pub(crate) fn begin_rewriting(&self, bucket: Bucket) -> Result<Option<Begun>, ReadError> {
         let mut committer = self.committer();
         let records = match self.state().buckets.get(&bucket) {
-            Some(held) if !held.erasable.is_empty() => held.erasable.clone(),
-            _ => return Ok(None),
+            Some(held) => held.erasable.clone(),
+            None => return Ok(None),
         };
         let mut leaving = BTreeSet::new();
         for key in &records {
@@ -117,6 +125,14 @@ impl Store {
         held.leaving = leaving;
         let segments = held.segments.keys().copied().collect();
         Ok(Some(Begun { records, segments }))
+    }
+
+    /// What was marked as leaving is gone, or stays after all.
+    pub(crate) fn end_rewriting(&self, bucket: Bucket) {
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.leaving.clear();
+            held.bereft.clear();
+        }
     }
 
     fn arrival_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Arrival>, ReadError> {
@@ -152,7 +168,7 @@ impl Store {
     }
 
     /// What came without its body meanwhile, counting on one that is now gone, wants it.
-    fn want_for_the_bereft(&self, bucket: Bucket) -> Result<(), ReadError> {
+    pub(crate) fn want_for_the_bereft(&self, bucket: Bucket) -> Result<(), ReadError> {
         let tree = Tree::Bucket(bucket);
         let mut writes = Vec::new();
         let mut state = self.state_mut();
@@ -283,7 +299,7 @@ impl Store {
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.segments.remove(&rewrite.old.number);
         }
-        self.readers().remove(&rewrite.old);
+        self.segments.forget(&rewrite.old);
         Ok(self.disk.remove(&rewrite.old.path())?)
     }
 }
@@ -390,7 +406,7 @@ fn visit_blocks(
     Ok(())
 }
 
-fn block_error(error: BlockError, name: SegmentName) -> ReadError {
+pub(crate) fn block_error(error: BlockError, name: SegmentName) -> ReadError {
     match error {
         BlockError::Io(error) => error.into(),
         BlockError::Damaged => {

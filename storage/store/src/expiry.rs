@@ -6,6 +6,7 @@ use crate::store::Store;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
+use quar_index::Index;
 use std::io;
 
 /// What one expiry unlinked.
@@ -57,7 +58,7 @@ impl Store {
         for bucket in expired {
             committer.writers.remove(&bucket);
             self.disk.remove_dir(&bucket_directory(bucket))?;
-            self.readers().retain(|name, _| name.bucket != bucket);
+            self.segments.forget_bucket(bucket);
             let mut state = self.state_mut();
             let held = state.buckets.remove(&bucket);
             done.records += held.map_or(0, |held| held.records);

@@ -10,7 +10,7 @@ use quar_base::ids::{MemberId, RecordId};
 use quar_base::key::{MessageId, RecordKey};
 use quar_base::record::Record;
 use quar_base::time::UnixMillis;
-use quar_index::Tree;
+use quar_index::{Index, Tree};
 use std::ops::ControlFlow;
 
 /// One release of a message: what was meant and how it ended.

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admit;
+mod catalog;
 mod codec;
 mod commit;
 mod dictionary;
@@ -24,10 +25,12 @@ mod last_seen;
 mod layout;
 mod list;
 mod open;
+mod pack;
 mod peek;
 mod read;
 mod seal;
 mod segment;
+mod segments;
 mod set;
 mod state;
 mod store;
@@ -46,6 +49,7 @@ pub use fold::{MessageState, Release};
 pub use index_home::{IndexHome, MemoryHome, SledHome};
 pub use list::{Page, Query};
 pub use open::{OpenProgress, OpenReport, Opening};
+pub use pack::{PackProgress, Packed};
 pub use read::Message;
 pub use seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};
 pub use set::{View, Which};

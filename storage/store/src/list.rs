@@ -9,7 +9,7 @@ use quar_base::class::Class;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Kind;
 use quar_base::time::{DAY_SECONDS, Day};
-use quar_index::Tree;
+use quar_index::{Index, Tree};
 use std::ops::ControlFlow;
 
 /// Keys are taken from the index in windows of this many seconds, latest window first.

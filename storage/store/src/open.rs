@@ -13,9 +13,10 @@ mod bucket;
 mod files;
 mod replay;
 
-use self::files::{finish_rewrites, list_segments};
+use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::Replay;
 use crate::admit::Item;
+use crate::catalog::Catalog;
 use crate::codec;
 use crate::commit::Outcome;
 use crate::dictionary::Dictionaries;
@@ -27,6 +28,7 @@ use crate::layout::{self, Watermark};
 use crate::segment::{
     BlockError, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole,
 };
+use crate::segments::Segments;
 use crate::state::{Counted, State};
 use crate::store::{Committer, Settings, Store};
 use quar_base::key::Bucket;
@@ -35,7 +37,7 @@ use quar_base::rng::Rng;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
 use quar_index::{Index, IndexError, Tree};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -118,27 +120,25 @@ impl Store {
         let names = list_segments(&*disk, &floors)?;
         let (key, number) = (settings.id_key.clone(), settings.node_number);
         let dictionaries = Arc::new(Dictionaries::new(key, number, codec::LEVEL));
-        let names = finish_rewrites(names, &settings, &*disk, &dictionaries)?;
-        let mut loader = Loader {
-            settings: &settings,
-            disk: &*disk,
-            dictionaries: &dictionaries,
-            names: &names,
-            now,
-            progress,
-        };
+        let (cluster, keys) = (settings.cluster, settings.keys.clone());
+        let segments = Segments::new(disk.clone(), cluster, keys, dictionaries.clone());
+        let segments = Arc::new(segments);
+        let files = finish_rewrites(names, &segments, &*disk, &settings.id_key)?;
+        let mut loader =
+            Loader { settings: &settings, segments: &segments, files: &files, now, progress };
         let (opened, state, last) = match loader.load_good_index(index, &floors, &mut report)? {
             Ok(loaded) => loaded,
             Err(why) => {
                 tracing::warn!(%why, "the index is built again from the segments");
                 report = OpenReport { rebuilt: Some(why), ..OpenReport::default() };
                 index.reset().map_err(io_at("index"))?;
-                let fresh = index.open()?;
+                let fresh = Arc::new(Catalog::new(index.open()?, &files.packs));
                 let (state, last) =
                     loader.load(&fresh, &floors, true, &mut report).map_err(fatal)?;
                 (fresh, state, last)
             }
         };
+        report.damaged.extend(files.damaged);
         let store = Self {
             disk: disk.clone(),
             index: opened,
@@ -150,7 +150,8 @@ impl Store {
                 rng: Rng::from_seed(seed),
             }),
             state: RwLock::new(state),
-            readers: Mutex::new(HashMap::new()),
+            segments,
+            rewriter: Mutex::default(),
             dictionaries,
             has_failed: AtomicBool::new(false),
             tickets: AtomicU64::new(1),
@@ -203,9 +204,8 @@ impl Store {
 
 struct Loader<'a> {
     settings: &'a Settings,
-    disk: &'a dyn Disk,
-    dictionaries: &'a Arc<Dictionaries>,
-    names: &'a [SegmentName],
+    segments: &'a Segments,
+    files: &'a Files,
     now: UnixMillis,
     progress: &'a mut dyn FnMut(OpenProgress),
 }
@@ -213,7 +213,7 @@ struct Loader<'a> {
 type LastCommits = BTreeMap<SegmentName, LastCommit>;
 type Loaded = (State, LastCommits);
 /// An index that the segments bear out, and what was loaded with it.
-type Good = (Arc<dyn Index>, State, LastCommits);
+type Good = (Arc<Catalog>, State, LastCommits);
 
 impl Loader<'_> {
     /// Opens the index that is there; the inner error says why it must be built again.
@@ -224,7 +224,7 @@ impl Loader<'_> {
         report: &mut OpenReport,
     ) -> Result<Result<Good, String>, OpenError> {
         let index = match home.open() {
-            Ok(index) => index,
+            Ok(index) => Arc::new(Catalog::new(index, &self.files.packs)),
             Err(error) if is_doubt(&error) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error.into()),
         };
@@ -238,18 +238,18 @@ impl Loader<'_> {
 
     fn load(
         &mut self,
-        index: &Arc<dyn Index>,
+        index: &Arc<Catalog>,
         floors: &Floors,
         is_rebuilding: bool,
         report: &mut OpenReport,
     ) -> Result<Loaded, Doubt> {
         let mut state = State { floors: floors.clone(), ..State::default() };
         state.set.advance(self.now.cutoff());
-        self.load_watermarks(&**index, &mut state)?;
-        self.load_buckets(&**index, &mut state)?;
+        self.load_watermarks(index.changes(), &mut state)?;
+        self.load_buckets(index, &mut state)?;
         let mut last = BTreeMap::new();
-        let total = self.names.len() as u64;
-        for (done, name) in self.names.iter().enumerate() {
+        let total = self.files.logs.len() as u64;
+        for (done, name) in self.files.logs.iter().enumerate() {
             let segments_done = done as u64;
             (self.progress)(OpenProgress { segments_done, segments_total: total, is_rebuilding });
             if let Some(commit) = self.replay(*name, index, &mut state, report)? {
@@ -260,7 +260,7 @@ impl Loader<'_> {
     }
 
     fn load_watermarks(&self, index: &dyn Index, state: &mut State) -> Result<(), Doubt> {
-        let present: BTreeSet<&SegmentName> = self.names.iter().collect();
+        let present: BTreeSet<&SegmentName> = self.files.logs.iter().collect();
         let mut stale = Vec::new();
         let mut doubt = None;
         index.scan(Tree::Meta, &layout::watermark_keys(), &mut |key, value| {
@@ -289,8 +289,10 @@ impl Loader<'_> {
         doubt.map_or(Ok(()), |why| Err(Doubt::Mismatch(why)))
     }
 
-    fn load_buckets(&self, index: &dyn Index, state: &mut State) -> Result<(), Doubt> {
-        let present: BTreeSet<Bucket> = self.names.iter().map(|name| name.bucket).collect();
+    fn load_buckets(&self, index: &Catalog, state: &mut State) -> Result<(), Doubt> {
+        let logs = self.files.logs.iter().map(|name| name.bucket);
+        let packed = self.files.packs.iter().map(|pack| pack.bucket());
+        let present: BTreeSet<Bucket> = logs.chain(packed).collect();
         let known: BTreeSet<Bucket> = index.buckets()?.into_iter().collect();
         for &bucket in &known {
             if present.contains(&bucket) {
@@ -315,19 +317,17 @@ impl Loader<'_> {
     fn replay(
         &self,
         name: SegmentName,
-        index: &Arc<dyn Index>,
+        index: &Arc<Catalog>,
         state: &mut State,
         report: &mut OpenReport,
     ) -> Result<Option<LastCommit>, Doubt> {
         let path = name.path();
         let segments = &mut state.buckets.entry(name.bucket).or_default().segments;
         let mark = segments.entry(name.number).or_default().mark;
-        let keys = &self.settings.keys;
-        let segment =
-            match Segment::open(self.disk, name, self.settings.cluster, keys, self.dictionaries) {
-                Ok(segment) => segment,
-                Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
-            };
+        let segment = match self.segments.open(name) {
+            Ok(segment) => segment,
+            Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
+        };
         segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
         if mark.end > 0 && mark.salt != segment.salt() {
             let why = format!("the index is of another store's {}", path.display());
@@ -338,9 +338,15 @@ impl Loader<'_> {
             return Err(Doubt::Mismatch(why));
         }
         state.name_segment(&name, segment.salt());
-        // A rewrite was synced before it was closed: nothing in it needs writing again.
-        let is_closed = segment.role() == SegmentRole::Rewrite
-            && segment.replaced().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?.is_some();
+        // A rewrite was synced before it was closed: nothing in it needs writing again. Of an
+        // unfinished pack the segments that it was made from are still there.
+        let is_closed = match segment.role() {
+            SegmentRole::Log => Ok(false),
+            SegmentRole::Rewrite => segment.replaced().map(|replaced| replaced.is_some()),
+            SegmentRole::Pack => segment.is_closed(),
+        };
+        let is_closed = is_closed.map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
+        let is_pack = segment.role() == SegmentRole::Pack;
         let mut replay = Replay {
             name,
             index,
@@ -350,6 +356,7 @@ impl Loader<'_> {
             bodies: BTreeSet::new(),
             dictionaries: BTreeSet::new(),
             start: mark.end.max(Segment::FIRST_BLOCK),
+            yields: is_pack && !is_closed,
             last: None,
             unused_from: None,
             error: None,
@@ -366,7 +373,7 @@ impl Loader<'_> {
         }
         match scanned {
             Err(BlockError::Io(error)) => Err(Doubt::Fatal(io_at(&path)(error))),
-            Ok(_) | Err(BlockError::Damaged) => Ok(last.filter(|_| !is_closed)),
+            Ok(_) | Err(BlockError::Damaged) => Ok(last.filter(|_| !is_closed && !is_pack)),
         }
     }
 

@@ -5,7 +5,7 @@ use crate::layout::{self, RecordPlace};
 use crate::store::Store;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
-use quar_index::{IndexError, Tree};
+use quar_index::{Index, IndexError, Tree};
 
 impl Store {
     /// A record's kind; `None` when it is not here.

@@ -5,13 +5,13 @@ use crate::codec::CodedBody;
 use crate::error::ReadError;
 use crate::fold::MessageState;
 use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{BlockError, Entry, OpenSegmentError, Segment, SegmentName};
+use crate::segment::{BlockError, Entry, Segment, SegmentName};
 use crate::store::Store;
 use quar_base::arrival::Arrival;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::{Kind, Record};
-use quar_index::Tree;
+use quar_index::{Index, Tree};
 use std::io;
 use std::sync::Arc;
 
@@ -29,6 +29,9 @@ pub struct Message {
     /// Whether its body is on this node.
     pub has_body: bool,
 }
+
+/// A place that the index names, and its segment if that can be opened.
+type Found<P> = (P, Option<Arc<Segment>>);
 
 impl Store {
     /// A message that may be shown.
@@ -63,14 +66,16 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when it is here and cannot be read.
     pub fn record(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Record>, ReadError> {
-        let value = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
-        let Some(place) = value.and_then(|value| RecordPlace::decode(&value)) else {
+        let index_key = layout::record_key(key);
+        let found = self.find_place(bucket, &index_key, |value| {
+            RecordPlace::decode(value).map(|place| (place, place.block.segment))
+        })?;
+        let Some((place, segment)) = found else {
             return Ok(None);
         };
         let message = MessageId { bucket, key: *key };
         let damaged = || ReadError::Damaged { what: "a record", message };
-        let name = SegmentName { bucket, number: place.block.segment };
-        let segment = self.segment(name)?.ok_or_else(damaged)?;
+        let segment = segment.ok_or_else(damaged)?;
         let entries = match segment.entries(place.block.offset) {
             Ok(entries) => entries,
             Err(BlockError::Io(error)) => return Err(error.into()),
@@ -101,7 +106,7 @@ impl Store {
         let id = MessageId { bucket, key: *key };
         let arrival = self.decode_arrival(id, &record)?;
         let body = self.coded_body(bucket, arrival.body())?.ok().flatten();
-        Ok(Some((record, body)))
+        Ok(Some((record, body.map(|body| self.for_wire(body)))))
     }
 
     /// A coded body that is here, verified against its id; `None` when it is not, or is damaged.
@@ -114,10 +119,16 @@ impl Store {
         id: BodyId,
     ) -> Result<Option<CodedBody>, ReadError> {
         match self.coded_body(bucket, id)? {
-            Ok(Some(body)) if body.decode(&self.settings.id_key).is_ok() => Ok(Some(body)),
+            Ok(Some(body)) if body.decode(&self.settings.id_key).is_ok() => {
+                Ok(Some(self.for_wire(body)))
+            }
             Err(BlockError::Io(error)) => Err(error.into()),
             Ok(_) | Err(BlockError::Damaged) => Ok(None),
         }
+    }
+
+    fn for_wire(&self, body: CodedBody) -> CodedBody {
+        body.for_wire(self.dictionaries.current())
     }
 
     pub(crate) fn message_of(&self, id: MessageId, record: &Record) -> Result<Message, ReadError> {
@@ -144,39 +155,40 @@ impl Store {
         bucket: Bucket,
         id: BodyId,
     ) -> Result<Result<Option<CodedBody>, BlockError>, ReadError> {
-        let value = self.index.get(Tree::Bucket(bucket), &layout::body_key(&id))?;
-        let Some(place) = value.and_then(|value| BodyPlace::decode(&value)) else {
-            return Ok(Ok(None));
-        };
-        let name = SegmentName { bucket, number: place.block.segment };
-        let Some(segment) = self.segment(name)? else {
-            return Ok(Err(BlockError::Damaged));
-        };
-        Ok(segment.body(&place.entry(id)).map(Some))
+        let found = self.find_place(bucket, &layout::body_key(&id), |value| {
+            BodyPlace::decode(value).map(|place| (place, place.block.segment))
+        })?;
+        Ok(match found {
+            None => Ok(None),
+            Some((_, None)) => Err(BlockError::Damaged),
+            Some((place, Some(segment))) => segment.body(&place.entry(id)).map(Some),
+        })
+    }
+
+    /// The place that the index names for a key, and its segment; no segment when its file is gone
+    /// or its header damaged. A segment that was written anew meanwhile is looked up once more.
+    fn find_place<P: PartialEq>(
+        &self,
+        bucket: Bucket,
+        key: &[u8],
+        decode: impl Fn(&[u8]) -> Option<(P, u32)>,
+    ) -> Result<Option<Found<P>>, ReadError> {
+        let mut last = None;
+        loop {
+            let value = self.index.get(Tree::Bucket(bucket), key)?;
+            let Some((place, number)) = value.and_then(|value| decode(&value)) else {
+                return Ok(None);
+            };
+            let segment = self.segment(SegmentName { bucket, number })?;
+            if segment.is_some() || last.as_ref() == Some(&place) {
+                return Ok(Some((place, segment)));
+            }
+            last = Some(place);
+        }
     }
 
     /// An open segment; `None` when its file is gone or its header is damaged.
     pub(crate) fn segment(&self, name: SegmentName) -> Result<Option<Arc<Segment>>, io::Error> {
-        if let Some(segment) = self.readers().get(&name) {
-            return Ok(Some(segment.clone()));
-        }
-        let opened = Segment::open(
-            &*self.disk,
-            name,
-            self.settings.cluster,
-            &self.settings.keys,
-            &self.dictionaries,
-        );
-        match opened {
-            Ok(segment) => {
-                let segment = Arc::new(segment);
-                self.readers().insert(name, segment.clone());
-                Ok(Some(segment))
-            }
-            Err(OpenSegmentError::Io(error)) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error)
-            }
-            Err(_) => Ok(None),
-        }
+        self.segments.get(name)
     }
 }

@@ -8,11 +8,12 @@
 
 mod entries;
 mod format;
+mod packed;
 mod reader;
 mod writer;
 
 pub(crate) use entries::{BodyEntry, Entry};
-pub(crate) use format::{HeaderError, SegmentRole};
+pub(crate) use format::{BlockKind, HeaderError, SegmentRole};
 pub(crate) use reader::{BlockError, Found, OpenSegmentError, Segment};
 pub(crate) use writer::{Maker, RecordsBlock, SegmentWriter};
 

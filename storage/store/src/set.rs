@@ -90,15 +90,34 @@ impl ReplicaSet {
         }
     }
 
-    /// Takes a whole bucket as it was found at opening: sorted keys, removals already left out.
-    pub(crate) fn load(&mut self, bucket: Bucket, keys: &[RecordKey]) {
-        let settled = keys.iter().filter(|key| key.is_settled(bucket.day, self.current.cutoff));
-        self.current.tries.insert(bucket, Trie::from_sorted(settled.copied()));
-        let settled = keys.iter().filter(|key| key.is_settled(bucket.day, self.previous.cutoff));
-        self.previous.tries.insert(bucket, Trie::from_sorted(settled.copied()));
-        let cutoff = self.current.cutoff;
-        let late = keys.iter().filter(|key| !key.is_settled(bucket.day, cutoff));
-        self.waiting.extend(late.map(|key| (key.instant(bucket.day), bucket, *key)));
+    /// Takes a whole bucket as it was found at opening: the trie of its pack and the sorted keys
+    /// behind that, removals already left out. Of a cutoff before there is none yet.
+    pub(crate) fn load(&mut self, bucket: Bucket, packed: Option<Trie>, keys: &[RecordKey]) {
+        let mut trie = match packed {
+            None => Trie::from_sorted(keys.iter().copied()),
+            Some(mut packed) => {
+                for key in keys {
+                    packed.insert(*key);
+                }
+                packed
+            }
+        };
+        for key in late_keys(&trie, bucket, self.current.cutoff) {
+            trie.remove(&key);
+            self.waiting.insert((key.instant(bucket.day), bucket, key));
+        }
+        self.current.tries.insert(bucket, trie);
+    }
+
+    /// Takes another form of a bucket's trie, where it says the same.
+    pub(crate) fn replace(&mut self, bucket: Bucket, trie: &Trie) {
+        for view in [&mut self.current, &mut self.previous] {
+            if let Some(known) = view.tries.get_mut(&bucket)
+                && known.root() == trie.root()
+            {
+                *known = trie.clone();
+            }
+        }
     }
 
     pub(crate) fn insert(&mut self, bucket: Bucket, key: RecordKey) {
@@ -158,10 +177,7 @@ impl ReplicaSet {
     fn step_back(&mut self, cutoff: Cutoff) {
         self.current.cutoff = cutoff;
         for (bucket, trie) in &mut self.current.tries {
-            let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
-            let late: Vec<RecordKey> =
-                trie.iter_from(from).filter(|key| !key.is_settled(bucket.day, cutoff)).collect();
-            for key in late {
+            for key in late_keys(trie, *bucket, cutoff) {
                 trie.remove(&key);
                 self.waiting.insert((key.instant(bucket.day), *bucket, key));
             }
@@ -175,9 +191,7 @@ impl ReplicaSet {
             self.leaving.iter().map(|(_, bucket, key)| (*bucket, *key)).collect();
         let mut keys = Vec::new();
         for (bucket, trie) in &self.current.tries {
-            let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
-            let later = trie.iter_from(from).filter(|key| !key.is_settled(bucket.day, cutoff));
-            keys.extend(later.map(|key| (*bucket, key)));
+            keys.extend(late_keys(trie, *bucket, cutoff).into_iter().map(|key| (*bucket, key)));
         }
         keys.extend(self.waiting.iter().map(|(_, bucket, key)| (*bucket, *key)));
         keys.retain(|place| !leaving.contains(place));
@@ -200,6 +214,12 @@ impl ReplicaSet {
     pub(crate) fn count(&self) -> u64 {
         self.current.tries.values().map(Trie::len).sum::<u64>() + self.waiting.len() as u64
     }
+}
+
+/// Keys that a cutoff has not reached.
+fn late_keys(trie: &Trie, bucket: Bucket, cutoff: Cutoff) -> Vec<RecordKey> {
+    let from = UnixMillis(cutoff.0 * 1000).second_of(bucket.day);
+    trie.iter_from(from).filter(|key| !key.is_settled(bucket.day, cutoff)).collect()
 }
 
 fn take_until(

@@ -2,12 +2,14 @@
 //! Never holds two locks at once but in the order in which they stand in [`Store`].
 
 use crate::admit::Submission;
+use crate::catalog::Catalog;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
 use crate::layout;
 use crate::seal::{EncryptionKey, IdKey};
-use crate::segment::{Segment, SegmentName, SegmentWriter};
+use crate::segment::{SegmentName, SegmentWriter};
+use crate::segments::Segments;
 use crate::set::{View, Which};
 use crate::state::State;
 use quar_base::class::Class;
@@ -19,9 +21,9 @@ use quar_base::signing::SigningKey;
 use quar_base::time::{Cutoff, Day};
 use quar_index::{Index, IndexError, Tree, Write};
 use quar_merkle::Hash;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Who this node is and how its store behaves.
 pub struct Settings {
@@ -47,12 +49,14 @@ pub struct Settings {
 pub struct Store {
     pub(crate) settings: Settings,
     pub(crate) disk: Arc<dyn Disk>,
-    pub(crate) index: Arc<dyn Index>,
+    pub(crate) index: Arc<Catalog>,
     pub(crate) roster: RwLock<Arc<Roster>>,
     pub(crate) pending: Mutex<Vec<Submission>>,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) state: RwLock<State>,
-    pub(crate) readers: Mutex<HashMap<SegmentName, Arc<Segment>>>,
+    pub(crate) segments: Arc<Segments>,
+    /// Held while a bucket's segments are written anew.
+    pub(crate) rewriter: Mutex<()>,
     pub(crate) dictionaries: Arc<Dictionaries>,
     pub(crate) has_failed: AtomicBool,
     pub(crate) tickets: AtomicU64,
@@ -211,7 +215,8 @@ impl Store {
         self.state.write().expect(PROOF)
     }
 
-    pub(crate) fn readers(&self) -> MutexGuard<'_, HashMap<SegmentName, Arc<Segment>>> {
-        self.readers.lock().expect(PROOF)
+    /// Until it is dropped, no other segments are written anew.
+    pub(crate) fn rewriting(&self) -> MutexGuard<'_, ()> {
+        self.rewriter.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

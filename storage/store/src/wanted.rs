@@ -17,6 +17,12 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
+    /// Every want: the body and the arrival that needs it, ascending.
+    pub(crate) fn pairs(&self) -> Vec<(BodyId, RecordKey)> {
+        let arrivals = self.by_body.iter();
+        arrivals.flat_map(|(body, keys)| keys.iter().map(|key| (*body, *key))).collect()
+    }
+
     pub(crate) fn insert(&mut self, body: BodyId, arrival: RecordKey) {
         self.by_body.entry(body).or_default().insert(arrival);
         self.by_arrival.insert(arrival, body);

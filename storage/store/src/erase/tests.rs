@@ -175,7 +175,7 @@ fn mail_that_comes_at_any_moment_of_an_erasure_is_kept() {
         for id in doomed {
             delete(&store, id, 1, &[0]);
         }
-        let begun = store.begin_erasure(kept.bucket).unwrap().unwrap();
+        let begun = store.begin_rewriting(kept.bucket).unwrap().unwrap();
         // One put of a body that leaves opens a segment; the trap puts more into it.
         let early = put(&store, &[0; 900], 2);
         let late = Arc::new(Mutex::new(vec![(early, vec![0; 900])]));

@@ -9,7 +9,10 @@
 //! ```
 
 use super::Doubt;
+use crate::catalog::Catalog;
+use crate::error::OpenError;
 use crate::layout::{self, BodyPlace, RecordPlace, Watermark};
+use crate::pack::Pack;
 use crate::segment::{BlockPlace, SegmentName};
 use crate::state::{BucketState, Delete, State};
 use quar_base::coverage::RecipientSet;
@@ -20,33 +23,99 @@ use quar_index::{Index, Tree, Write};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
-/// Reads the tree and holds it against the watermarks.
-pub(super) fn load(index: &dyn Index, bucket: Bucket, state: &mut State) -> Result<(), Doubt> {
+/// Reads the tree and holds it against the watermarks; what a pack has stands behind it.
+pub(super) fn load(index: &Catalog, bucket: Bucket, state: &mut State) -> Result<(), Doubt> {
     let mut scan = Scan::default();
+    let pack = index.pack(bucket);
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
-    index.scan(tree, &[], &mut |key, value| scan.visit(key, value, held))?;
+    index.changes().scan(tree, &[], &mut |key, value| scan.visit(key, value, held))?;
     if let Some(why) = scan.doubt {
         return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
     }
     scan.compare(bucket, held)?;
-    let keys = scan.settle(index, bucket, held)?;
-    held.records = keys.len() as u64;
+    let packed = Packed { pack: pack.as_deref(), bucket };
+    packed.load(held)?;
+    let keys = scan.settle(index, &packed, held)?;
+    packed.settle_wants(index, held)?;
+    let later = keys.iter().map(|key| packed.contains(key).map(|is_packed| u64::from(!is_packed)));
+    held.records = packed.records() + later.sum::<Result<u64, Doubt>>()?;
     let covered: Vec<(RecordKey, u32)> = held
         .deletes
         .keys()
         .filter_map(|message| held.covered_from(message).map(|second| (*message, second)))
         .collect();
     for (message, _) in &covered {
-        if keys.binary_search(message).is_ok() {
+        if keys.binary_search(message).is_ok() || packed.contains(message)? {
             held.erasable.insert(*message);
         }
     }
-    state.set.load(bucket, &keys);
+    state.set.load(bucket, pack.as_ref().and_then(|pack| pack.trie()), &keys);
     for (message, second) in covered {
         state.set.remove(bucket, message, second);
     }
     Ok(())
+}
+
+/// What a bucket's pack says, or nothing.
+struct Packed<'a> {
+    pack: Option<&'a Pack>,
+    bucket: Bucket,
+}
+
+impl Packed<'_> {
+    fn records(&self) -> u64 {
+        self.pack.map_or(0, Pack::records)
+    }
+
+    fn contains(&self, key: &RecordKey) -> Result<bool, Doubt> {
+        let found = self.pack.map(|pack| pack.get(&layout::record_key(key))).transpose();
+        Ok(found.map_err(|error| self.unreadable(error))?.flatten().is_some())
+    }
+
+    /// Takes the pack's segments, deletes and wants.
+    fn load(&self, held: &mut BucketState) -> Result<(), Doubt> {
+        let Some(pack) = self.pack else { return Ok(()) };
+        for name in pack.members() {
+            held.segments.entry(name.number).or_default();
+        }
+        if pack.footer().counts.actions > 0 {
+            let deletes = pack.visit(layout::ACTION, &mut |key, value| {
+                if let Some((message, action)) = layout::parse_action_key(key)
+                    && let Ok(Some(recipients)) = layout::parse_action_value(value)
+                {
+                    held.add_delete(message, Delete { action, recipients });
+                }
+            });
+            deletes.map_err(|error| self.unreadable(error))?;
+        }
+        let wants = pack.visit(layout::WANTED, &mut |key, _| {
+            if let Some((body, arrival)) = layout::parse_wanted_key(key) {
+                held.wanted.insert(body, arrival);
+            }
+        });
+        wants.map_err(|error| self.unreadable(error))
+    }
+
+    /// Wants of the pack that were fulfilled since, or whose messages were deleted, are none.
+    fn settle_wants(&self, index: &Catalog, held: &mut BucketState) -> Result<(), Doubt> {
+        if self.pack.is_none() {
+            return Ok(());
+        }
+        for (body, arrival) in held.wanted.pairs() {
+            if index.get(Tree::Bucket(self.bucket), &layout::body_key(&body))?.is_some() {
+                held.wanted.take_body(&body);
+            } else if held.is_covered(&arrival) {
+                held.wanted.take_arrival(&arrival);
+            }
+        }
+        Ok(())
+    }
+
+    fn unreadable(&self, error: std::io::Error) -> Doubt {
+        let path = crate::segment::bucket_directory(self.bucket);
+        Doubt::Fatal(OpenError::Io { path, error })
+    }
 }
 
 #[derive(Default)]
@@ -130,10 +199,11 @@ impl Scan {
     /// the records.
     fn settle(
         mut self,
-        index: &dyn Index,
-        bucket: Bucket,
+        index: &Catalog,
+        packed: &Packed<'_>,
         held: &mut BucketState,
     ) -> Result<Vec<RecordKey>, Doubt> {
+        let bucket = packed.bucket;
         let mut actions = 0;
         for (message, action, recipients) in self.actions {
             if self.keys.binary_search(&action).is_err() {
@@ -152,7 +222,7 @@ impl Scan {
             )));
         }
         for (body, arrival) in self.wanted {
-            if self.keys.binary_search(&arrival).is_ok() {
+            if self.keys.binary_search(&arrival).is_ok() || packed.contains(&arrival)? {
                 held.wanted.insert(body, arrival);
             } else {
                 self.unvouched.push(layout::wanted_key(&body, &arrival));

@@ -1,35 +1,46 @@
 //! Which segments there are at opening, after what a crash left undone has been finished.
-//! Never unlinks a file that is not below a kept floor or replaced by a closed rewrite.
+//! Never unlinks a file that is not below a kept floor or replaced by a closed rewrite or a pack.
 
 use super::io_at;
-use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::Floors;
-use crate::segment::{
-    OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole, bucket_directory,
-};
-use crate::store::Settings;
+use crate::pack::{Footer, Pack};
+use crate::seal::IdKey;
+use crate::segment::{OpenSegmentError, SEGMENTS, SegmentName, SegmentRole, bucket_directory};
+use crate::segments::Segments;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Rewrites that a crash interrupted: a closed one unlinks what it replaces. One that was never
-/// closed holds copies of what its old segment still has: it is kept as if it were a log, since a
-/// damaged closing block looks the same.
+/// What is in force.
+#[derive(Default)]
+pub(super) struct Files {
+    /// Segments whose records and bodies the index is to hold.
+    pub(super) logs: Vec<SegmentName>,
+    /// The packs, at most one a bucket.
+    pub(super) packs: Vec<Arc<Pack>>,
+    /// What of packs is missing.
+    pub(super) damaged: Vec<String>,
+}
+
+/// Rewrites and packs that a crash interrupted: a closed one unlinks what it replaces. One that was
+/// never closed holds copies of what its old segments still have: it is kept as if it were a log,
+/// since a damaged closing block looks the same.
 pub(super) fn finish_rewrites(
     names: Vec<SegmentName>,
-    settings: &Settings,
+    segments: &Arc<Segments>,
     disk: &dyn Disk,
-    dictionaries: &Arc<Dictionaries>,
-) -> Result<Vec<SegmentName>, OpenError> {
+    id_key: &IdKey,
+) -> Result<Files, OpenError> {
     let mut gone = BTreeSet::new();
+    let mut salts = BTreeMap::new();
+    let mut footers: BTreeMap<Bucket, (SegmentName, Footer)> = BTreeMap::new();
     for name in &names {
-        let opened = Segment::open(disk, *name, settings.cluster, &settings.keys, dictionaries);
-        let segment = match opened {
+        let segment = match segments.open(*name) {
             Ok(segment) => segment,
             // Found out before anything is written.
             Err(error @ (OpenSegmentError::Key(_) | OpenSegmentError::Cluster(_))) => {
@@ -37,13 +48,24 @@ pub(super) fn finish_rewrites(
             }
             Err(_) => continue,
         };
-        if segment.role() == SegmentRole::Log {
-            continue;
-        }
+        salts.insert(*name, segment.salt());
         let path = name.path();
-        let replaced = segment.replaced().map_err(io_at(&path))?.unwrap_or_default();
-        let bucket = name.bucket;
-        gone.extend(replaced.into_iter().map(|number| SegmentName { bucket, number }));
+        let in_bucket = |number| SegmentName { bucket: name.bucket, number };
+        match segment.role() {
+            SegmentRole::Log => {}
+            SegmentRole::Rewrite => {
+                let replaced = segment.replaced().map_err(io_at(&path))?.unwrap_or_default();
+                gone.extend(replaced.into_iter().map(in_bucket));
+            }
+            SegmentRole::Pack => {
+                let footer = segment.footer().map_err(io_at(&path))?;
+                if let Some(footer) = footer.and_then(|bytes| Footer::decode(&bytes)) {
+                    segment.sync().map_err(io_at(&path))?;
+                    gone.extend(footer.replaced.iter().copied().map(in_bucket));
+                    footers.insert(name.bucket, (*name, footer));
+                }
+            }
+        }
     }
     for name in names.iter().filter(|name| gone.contains(name)) {
         let path = name.path();
@@ -51,7 +73,32 @@ pub(super) fn finish_rewrites(
         let directory = bucket_directory(name.bucket);
         disk.sync_dir(&directory).map_err(io_at(&directory))?;
     }
-    Ok(names.into_iter().filter(|name| !gone.contains(name)).collect())
+    let mut files = Files::default();
+    for (_, (name, footer)) in footers.into_iter().filter(|(_, (name, _))| !gone.contains(name)) {
+        let damaged = missing_members(&name, &footer, &salts);
+        if let Some(pack) = Pack::new(name, footer, segments.clone(), id_key.clone()) {
+            files.damaged.extend(damaged);
+            files.packs.push(pack);
+        }
+    }
+    let packed: BTreeSet<SegmentName> =
+        files.packs.iter().flat_map(|pack| pack.members().collect::<Vec<_>>()).collect();
+    let is_log = |name: &SegmentName| !gone.contains(name) && !packed.contains(name);
+    files.logs = names.into_iter().filter(is_log).collect();
+    Ok(files)
+}
+
+/// Segments that a pack is made of and that are not there, or are others under their names.
+fn missing_members(
+    name: &SegmentName,
+    footer: &Footer,
+    salts: &BTreeMap<SegmentName, [u8; 8]>,
+) -> Vec<String> {
+    let in_bucket = |number| SegmentName { bucket: name.bucket, number };
+    let is_missing = |number: u32, salt: [u8; 8]| salts.get(&in_bucket(number)) != Some(&salt);
+    let missing = footer.members.iter().filter(|member| is_missing(member.number, member.salt));
+    let path = |number| in_bucket(number).path().display().to_string();
+    missing.map(|member| format!("{}: a part of a pack is missing", path(member.number))).collect()
 }
 
 /// All segments above the kept floors; days below them are unlinked on the way.

@@ -2,18 +2,21 @@
 //! Never takes a body for present whose block did not survive.
 
 use super::{LastCommit, OpenReport};
+use crate::catalog::Catalog;
+use crate::layout;
+use crate::pack::group_entries;
 use crate::segment::{BlockError, Entry, Found, SegmentName};
 use crate::state::{Block, State};
 use crate::store::Settings;
 use quar_base::record::Record;
-use quar_index::{Index, IndexError};
+use quar_index::{Index, IndexError, Tree};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Takes what a scan finds behind a watermark.
 pub(super) struct Replay<'a> {
     pub(super) name: SegmentName,
-    pub(super) index: &'a Arc<dyn Index>,
+    pub(super) index: &'a Arc<Catalog>,
     pub(super) state: &'a mut State,
     pub(super) settings: &'a Settings,
     pub(super) report: &'a mut OpenReport,
@@ -22,6 +25,8 @@ pub(super) struct Replay<'a> {
     /// Dictionaries of which a copy was found whole behind the watermark.
     pub(super) dictionaries: BTreeSet<u32>,
     pub(super) start: u64,
+    /// Whether what the index knows from elsewhere is left as it is.
+    pub(super) yields: bool,
     pub(super) last: Option<LastCommit>,
     /// Where the zeros begin that were written ahead.
     pub(super) unused_from: Option<u64>,
@@ -43,7 +48,12 @@ impl Replay<'_> {
             }
             Found::TornTail => self.report.torn_tails += 1,
             Found::Unused { from } => self.unused_from = Some(from),
-            Found::Closing => {}
+            Found::Closing | Found::Directory => {}
+            Found::Group { offset, end, payload, bodies } => {
+                let bodies = group_entries(&self.settings.id_key, offset, &payload, &bodies);
+                self.bodies.insert(offset);
+                self.take_entries(offset, end, 0, bodies.into_iter().map(Entry::Body).collect());
+            }
             Found::Entries { offset, end, commit, entries } => {
                 self.take_entries(offset, end, commit, entries);
             }
@@ -62,7 +72,8 @@ impl Replay<'_> {
             }
             Entry::Record(_) => true,
         };
-        let entries: Vec<Entry> = entries.into_iter().filter(survives).collect();
+        let is_new = |entry: &Entry| !self.yields || !self.is_known(entry);
+        let entries: Vec<Entry> = entries.into_iter().filter(survives).filter(is_new).collect();
         let block = Block { segment: self.name, offset, end, entries: &entries };
         let settings = self.settings;
         let resend = |record: &Record, arrival: &quar_base::arrival::Arrival| {
@@ -85,5 +96,14 @@ impl Replay<'_> {
                 Entry::Body(body) => last.2.push(body),
             }
         }
+    }
+
+    /// Whether the index has the item from another place; an index that cannot be read says no.
+    fn is_known(&self, entry: &Entry) -> bool {
+        let key = match entry {
+            Entry::Body(body) => layout::body_key(&body.id),
+            Entry::Record(record) => layout::record_key(&record.key()),
+        };
+        matches!(self.index.get(Tree::Bucket(self.name.bucket), &key), Ok(Some(_)))
     }
 }

@@ -16,7 +16,9 @@ pub(crate) const BLOCK_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (1 << 20);
 pub(crate) const BLOCK_MAGIC: [u8; 4] = *b"QBLK";
 
 const SEGMENT_MAGIC: [u8; 8] = *b"QUARSEG\n";
-const SEGMENT_VERSION: u16 = 1;
+/// What segments are written in: 1 for logs and rewrites, 2 for packs, which an earlier program
+/// must not take for something else.
+const SEGMENT_VERSION: u16 = 2;
 const SLOT_BYTES: usize = 4 + WRAPPED_BYTES;
 const SLOTS_AT: usize = 64;
 const SEGMENT_CHECK_AT: usize = SEGMENT_HEADER_BYTES - 32;
@@ -48,6 +50,29 @@ pub(crate) enum SegmentRole {
     Log = 0,
     /// What is left of older segments; valid only with its closing block.
     Rewrite = 1,
+    /// A closed day, or a part of one; in force with the footer that names it.
+    Pack = 2,
+}
+
+impl SegmentRole {
+    /// The format that the role came with.
+    fn version(self) -> u16 {
+        match self {
+            Self::Log | Self::Rewrite => 1,
+            Self::Pack => 2,
+        }
+    }
+
+    /// The role of a number in a segment of this format; each format takes up those before it.
+    fn from_number(number: u8, version: u16) -> Option<Self> {
+        let role = match number {
+            0 => Self::Log,
+            1 => Self::Rewrite,
+            2 => Self::Pack,
+            _ => return None,
+        };
+        (role.version() <= version).then_some(role)
+    }
 }
 
 /// Why a segment's header cannot be used.
@@ -58,7 +83,10 @@ pub(crate) enum HeaderError {
     /// There is no whole header and nothing behind it: the file was being made.
     #[error("segment was never finished and holds nothing")]
     Unfinished,
-    #[error("segment has format version {0}; this program reads version {SEGMENT_VERSION}")]
+    #[error(
+        "segment has format version {0}; this program reads versions 1 to {SEGMENT_VERSION}: \
+         run the version that wrote it, or a later one"
+    )]
     Version(u16),
 }
 
@@ -72,6 +100,12 @@ pub(crate) enum BlockKind {
     Closing = 3,
     /// A dictionary, after the offset of its first copy.
     Dictionary = 4,
+    /// Plain bodies that are like each other, behind their lengths.
+    Group = 5,
+    /// Index entries of a pack, ascending.
+    Table = 6,
+    /// What a pack holds, where its tables are, and which segments it replaces.
+    Footer = 7,
 }
 
 /// What the payload is, once opened.
@@ -114,7 +148,7 @@ impl SegmentHeader {
     pub(crate) fn encode(&self) -> [u8; SEGMENT_HEADER_BYTES] {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[..8].copy_from_slice(&SEGMENT_MAGIC);
-        bytes[8..10].copy_from_slice(&SEGMENT_VERSION.to_le_bytes());
+        bytes[8..10].copy_from_slice(&self.role.version().to_le_bytes());
         bytes[10] = self.bucket.class.0;
         bytes[11] = self.role as u8;
         bytes[12..16].copy_from_slice(&self.bucket.day.0.to_le_bytes());
@@ -140,14 +174,10 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         let version = u16::from_le_bytes(field(bytes, 8));
-        if version != SEGMENT_VERSION {
+        if !(1..=SEGMENT_VERSION).contains(&version) {
             return Err(HeaderError::Version(version));
         }
-        let role = match bytes[11] {
-            0 => SegmentRole::Log,
-            1 => SegmentRole::Rewrite,
-            _ => return Err(HeaderError::Damaged),
-        };
+        let role = SegmentRole::from_number(bytes[11], version).ok_or(HeaderError::Damaged)?;
         let slot = |at: usize| {
             let epoch = u32::from_le_bytes(field(bytes, at));
             (epoch != 0).then(|| KeySlot { epoch, wrapped: field(bytes, at + 4) })
@@ -199,6 +229,9 @@ impl BlockHeader {
             2 => BlockKind::Bodies,
             3 => BlockKind::Closing,
             4 => BlockKind::Dictionary,
+            5 => BlockKind::Group,
+            6 => BlockKind::Table,
+            7 => BlockKind::Footer,
             _ => return None,
         };
         let compression = match bytes[5] {

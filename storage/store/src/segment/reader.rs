@@ -13,6 +13,7 @@ use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, KeyError};
 use quar_base::ids::ClusterId;
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// How much is read at once while looking for the next valid header.
@@ -20,7 +21,7 @@ const SEARCH_BYTES: usize = 1 << 20;
 
 pub(crate) struct Segment {
     name: SegmentName,
-    file: Arc<dyn File>,
+    pub(super) file: Arc<dyn File>,
     header: SegmentHeader,
     cipher: BlockCipher,
     dictionaries: Arc<Dictionaries>,
@@ -63,6 +64,10 @@ pub(crate) enum Found {
     Entries { offset: u32, end: u64, commit: u64, entries: Vec<Entry> },
     /// A whole bodies block.
     Bodies { offset: u32 },
+    /// A whole group of bodies: where each begins and ends in the payload.
+    Group { offset: u32, end: u64, payload: Vec<u8>, bodies: Vec<Range<usize>> },
+    /// A whole table or footer of a pack: it says nothing that the rest does not.
+    Directory,
     /// A copy of the dictionary whose first copy was written at `of`.
     Dictionary { of: u32 },
     /// The last block of a rewrite.
@@ -130,12 +135,26 @@ impl Segment {
 
     /// One coded body out of its bodies block. Its id is not checked here but when it is decoded.
     pub(crate) fn body(&self, entry: &BodyEntry) -> Result<CodedBody, BlockError> {
-        let header = self.header_at(entry.block.into())?.ok_or(BlockError::Damaged)?;
-        let payload = self.payload(&header)?;
+        self.body_in(&self.bodies_block(entry.block)?, entry)
+    }
+
+    /// The payload of the block of bodies at `offset`.
+    pub(crate) fn bodies_block(&self, offset: u32) -> Result<Vec<u8>, BlockError> {
+        let holds_bodies =
+            |header: &BlockHeader| matches!(header.kind, BlockKind::Bodies | BlockKind::Group);
+        let header = self.header_at(offset.into())?.filter(holds_bodies);
+        self.payload(&header.ok_or(BlockError::Damaged)?)
+    }
+
+    /// One coded body out of its block's payload.
+    pub(crate) fn body_in(
+        &self,
+        payload: &[u8],
+        entry: &BodyEntry,
+    ) -> Result<CodedBody, BlockError> {
         let start = entry.start as usize;
         let coded = payload
             .get(start..start.saturating_add(entry.coded_bytes as usize))
-            .filter(|_| header.kind == BlockKind::Bodies)
             .ok_or(BlockError::Damaged)?;
         let dictionary = match entry.dictionary {
             0 => None,
@@ -248,6 +267,11 @@ impl Segment {
         let (commit, end) = (header.commit, at + header.stride());
         let found = match header.kind {
             BlockKind::Bodies => Found::Bodies { offset },
+            BlockKind::Group => match group_bodies(&payload, header.items.into()) {
+                Some(bodies) => Found::Group { offset, end, payload, bodies },
+                None => return Ok(None),
+            },
+            BlockKind::Table | BlockKind::Footer => Found::Directory,
             BlockKind::Closing => Found::Closing,
             BlockKind::Dictionary => match payload.first_chunk() {
                 Some(of) => Found::Dictionary { of: u32::from_le_bytes(*of) },
@@ -261,13 +285,13 @@ impl Segment {
         Ok(Some((found, end)))
     }
 
-    fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
+    pub(super) fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         let count = self.file.read_at(&mut bytes, offset)?;
         Ok(BlockHeader::decode(&bytes[..count], offset, &self.header.salt))
     }
 
-    fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
+    pub(super) fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
         let start = header.offset + BLOCK_HEADER_BYTES as u64;
         let available = self.file.length()?.saturating_sub(start);
         if u64::from(header.sealed_bytes) > available {
@@ -347,7 +371,20 @@ impl Segment {
     }
 }
 
-fn numbers(payload: &[u8]) -> Vec<u32> {
+/// Where the bodies of a group lie: their lengths come first, and they fill the rest.
+fn group_bodies(payload: &[u8], items: usize) -> Option<Vec<Range<usize>>> {
+    let (lengths, _) = payload.split_at_checked(4 * items)?;
+    let mut start = lengths.len();
+    let mut bodies = Vec::with_capacity(items);
+    for length in numbers(lengths) {
+        let end = start.checked_add(length as usize)?;
+        bodies.push(start..end);
+        start = end;
+    }
+    (start == payload.len()).then_some(bodies)
+}
+
+pub(super) fn numbers(payload: &[u8]) -> Vec<u32> {
     let (chunks, _) = payload.as_chunks::<4>();
     chunks.iter().map(|chunk| u32::from_le_bytes(*chunk)).collect()
 }

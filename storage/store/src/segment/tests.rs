@@ -170,6 +170,7 @@ fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
                 Found::Damaged { from, to } => Seen::Damaged(from, to),
                 Found::TornTail => Seen::TornTail,
                 Found::Unused { from } => Seen::Unused(from),
+                Found::Group { .. } | Found::Directory => panic!("a block of a pack"),
             });
             Ok(())
         })

@@ -3,11 +3,11 @@
 
 use super::entries::Entry;
 use super::format::{
-    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BlockHeader, BlockKind, Compression, KeySlot,
-    SegmentHeader, SegmentRole,
+    BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_PAYLOAD_BYTES_MAX, BlockHeader, BlockKind,
+    Compression, KeySlot, SegmentHeader, SegmentRole,
 };
 use super::{BodyEntry, SegmentName, bucket_directory};
-use crate::codec::{CodedBody, LEVEL, compress};
+use crate::codec::{CodedBody, LEVEL, compress, compress_well};
 use crate::dictionary::{Dictionary, DictionaryId};
 use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, TAG_BYTES};
@@ -165,6 +165,24 @@ impl SegmentWriter {
         draft.push_block(BlockKind::Closing, replaced.len(), payload);
         let bytes = draft.bytes;
         self.write(&bytes)
+    }
+
+    /// Writes one block of a pack; returns its offset.
+    pub(crate) fn append_block(
+        &mut self,
+        kind: BlockKind,
+        items: usize,
+        payload: Vec<u8>,
+    ) -> io::Result<u32> {
+        let offset = self.end;
+        if offset + (payload.len() as u64) > u64::from(u32::MAX) - BLOCK_PAYLOAD_BYTES_MAX as u64 {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let mut draft = Draft { writer: self, commit: 0, bytes: Vec::new() };
+        draft.push_block(kind, items, payload);
+        let bytes = draft.bytes;
+        self.write(&bytes)?;
+        Ok(offset_in_file(offset))
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -333,6 +351,9 @@ impl Draft<'_> {
     fn compressed(&self, kind: BlockKind, plain: Vec<u8>) -> (Compression, Vec<u8>) {
         let packed = match (kind, &self.writer.shared_records) {
             (BlockKind::Bodies | BlockKind::Closing, _) => None,
+            _ if self.writer.header.role == SegmentRole::Pack => {
+                compress_well(&plain).map(|frame| (Compression::Zstd, frame))
+            }
             (BlockKind::Records, SharedRecords::Dictionary(dictionary, offset)) => {
                 let frame = compress(&plain, Some(dictionary));
                 frame.map(|frame| {

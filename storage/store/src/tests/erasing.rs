@@ -72,7 +72,7 @@ fn a_put_during_an_erasure_keeps_its_body() {
     let store = node.open();
     let one = put(&store, &[7; 900], 1);
     delete(&store, one, 1, &[0]);
-    let doomed = store.begin_erasure(one.bucket).unwrap().unwrap();
+    let doomed = store.begin_rewriting(one.bucket).unwrap().unwrap();
     let late = put(&store, &[7; 900], 2);
     store.rewrite_without(one.bucket, doomed).unwrap();
     assert_eq!(store.body(late).unwrap(), [7; 900]);

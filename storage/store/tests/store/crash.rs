@@ -19,7 +19,7 @@ fn seed(number: u64) -> [u8; 32] {
 fn random_step(rng: &mut Rng) -> Step {
     let at = rng.below(MESSAGES as u64) as usize;
     let whom = rng.below(8) as u8;
-    match rng.below(20) {
+    match rng.below(23) {
         0..=4 => Step::Arrive(at),
         5 | 6 => Step::ArriveBare(at),
         7 | 8 => Step::Body(at),
@@ -29,6 +29,8 @@ fn random_step(rng: &mut Rng) -> Step {
         13..=16 => Step::Commit,
         17 => Step::Checkpoint,
         18 => Step::Erase,
+        19 | 20 => Step::Pack(None),
+        21 => Step::Pack(Some(rng.below(3) as u8)),
         _ => Step::Tick(rng.below(30) as u8),
     }
 }

@@ -33,6 +33,8 @@ fn step() -> impl Strategy<Value = Step> {
         6 => Just(Step::Commit),
         2 => Just(Step::Checkpoint),
         1 => Just(Step::Erase),
+        2 => Just(Step::Pack(None)),
+        1 => (0u8..3).prop_map(|steps| Step::Pack(Some(steps))),
         1 => (0u8..40).prop_map(Step::Tick),
     ]
 }

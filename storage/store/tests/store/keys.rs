@@ -71,13 +71,13 @@ fn a_segment_of_a_later_version_is_refused_and_not_taken_for_damage() {
     drop(store);
     let path = disk.paths().pop().unwrap();
     disk.damage(&path, |bytes| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         let check = blake3::hash(&bytes[..224]);
         bytes[224..256].copy_from_slice(check.as_bytes());
     });
     let refused = open_with(settings(1), Arc::new(disk), &mut MemoryHome(index), NOW);
     let text = refused.err().expect("it must be refused").to_string();
-    assert!(text.contains("format version 2"), "{text}");
+    assert!(text.contains("format version 3"), "{text}");
 }
 
 #[test]

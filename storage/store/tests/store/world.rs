@@ -16,6 +16,7 @@ use quar_base::record::{ActionHead, Head, Kind, Record};
 use quar_base::time::{Millis, UnixMillis};
 use quar_store::{CodedBody, Mail, Outcome, ReadError, Refusal, Store, Ticket};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 pub const MESSAGES: usize = 12;
 const BODIES: usize = 5;
@@ -39,6 +40,8 @@ pub enum Step {
     Checkpoint,
     /// Deleted messages are erased from the files.
     Erase,
+    /// Every day is packed, or as far as it comes in so many steps.
+    Pack(Option<u8>),
     /// Seconds go by.
     Tick(u8),
 }
@@ -120,6 +123,7 @@ impl World {
             Step::Commit => self.commit(store),
             Step::Checkpoint => store.checkpoint().unwrap(),
             Step::Erase => self.erase(store),
+            Step::Pack(steps) => self.pack(store, steps),
             Step::Tick(seconds) => {
                 self.now = self.now.plus(Millis(u64::from(seconds) * 1000));
                 store.advance(self.now.cutoff());
@@ -129,7 +133,7 @@ impl World {
 
     /// Does one step and then shows what had been acknowledged before it.
     pub fn take_with(&mut self, store: &Store, step: &Step, show: &mut dyn FnMut(&Self, &Known)) {
-        if matches!(step, Step::Erase) {
+        if matches!(step, Step::Erase | Step::Pack(_)) {
             self.take_with(store, &Step::Commit, show);
         }
         let before = self.known.clone();
@@ -188,14 +192,39 @@ impl World {
         self.take(store, &Step::Tick(120));
         for bucket in store.erasable() {
             store.erase(bucket).unwrap();
-            let used: BTreeSet<_> = (0..MESSAGES)
-                .filter(|at| self.is_visible(*at))
-                .map(|at| self.items[at].body_place())
-                .collect();
-            let stays = |place: &(Bucket, BodyId)| place.0 != bucket || used.contains(place);
-            self.known.bodies.retain(stays);
+            self.forget_unused_bodies(bucket);
         }
         assert_eq!(store.erasable(), []);
+    }
+
+    /// What only deleted messages used is gone with them.
+    fn forget_unused_bodies(&mut self, bucket: Bucket) {
+        let used: BTreeSet<_> = (0..MESSAGES)
+            .filter(|at| self.is_visible(*at))
+            .map(|at| self.items[at].body_place())
+            .collect();
+        let stays = |place: &(Bucket, BodyId)| place.0 != bucket || used.contains(place);
+        self.known.bodies.retain(stays);
+    }
+
+    fn pack(&mut self, store: &Store, steps: Option<u8>) {
+        self.commit(store);
+        self.take(store, &Step::Tick(120));
+        let buckets: BTreeSet<Bucket> = self.items.iter().map(|item| item.id.bucket).collect();
+        for bucket in buckets {
+            let mut left = steps;
+            let packed = store.pack(bucket, &mut |_| match &mut left {
+                Some(0) => ControlFlow::Break(()),
+                Some(steps) => {
+                    *steps -= 1;
+                    ControlFlow::Continue(())
+                }
+                None => ControlFlow::Continue(()),
+            });
+            if packed.unwrap().is_some() {
+                self.forget_unused_bodies(bucket);
+            }
+        }
     }
 
     fn commit(&mut self, store: &Store) {

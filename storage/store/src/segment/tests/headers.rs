@@ -42,11 +42,11 @@ fn a_header_of_a_later_version_a_damaged_and_an_unfinished_one_are_told_apart() 
         }
     };
     let later = |bytes: &mut Vec<u8>| {
-        bytes[8] = 2;
+        bytes[8] = 3;
         let check = blake3::hash(&bytes[..224]);
         bytes[224..256].copy_from_slice(check.as_bytes());
     };
-    assert_eq!(refusal(&later), HeaderError::Version(2));
+    assert_eq!(refusal(&later), HeaderError::Version(3));
     for at in 0..SEGMENT_HEADER_BYTES {
         let error = refusal(&|bytes: &mut Vec<u8>| bytes[at] ^= 0x20);
         assert_eq!(error, HeaderError::Damaged, "byte {at}");

@@ -1,0 +1,340 @@
+//! One packing from its beginning to its end: what goes into the pack, in which order, and what goes away for it.
+//! Never holds more than a batch of bodies in memory.
+
+use super::footer::{Member, PackCounts};
+use super::loaded::Pack;
+use super::similar::Sketches;
+use super::source::Blocks;
+use super::write::{PackWriter, Tables};
+use super::{PackProgress, Packed};
+use crate::erase::Begun;
+use crate::error::ReadError;
+use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::segment::{BlockKind, BlockPlace, Entry, SegmentName, SegmentRole};
+use crate::store::Store;
+use quar_base::arrival::Arrival;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::record::Kind;
+use quar_index::{Index, Tree};
+use quar_merkle::Trie;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+/// Coded bytes of bodies that are ordered together.
+const BATCH_BYTES: u64 = 32 << 20;
+/// Bodies that are ordered together.
+const BATCH_BODIES: usize = 32 << 10;
+/// Keys of a part of the trie, which is a table block.
+const PART_KEYS: u64 = 1024;
+/// Plain bytes of a records block.
+const RECORDS_BYTES: usize = 256 << 10;
+/// A segment of an earlier pack is taken up as it is while so much of it is still in use, in percent.
+const USED_PERCENT: u64 = 90;
+
+/// What is to be packed.
+struct Contents {
+    begun: Begun,
+    /// Records that stay, ascending.
+    records: Vec<(RecordKey, RecordPlace)>,
+    /// Index keys and places of the bodies that stay.
+    bodies: Vec<(Vec<u8>, BodyPlace)>,
+}
+
+/// A pack that is durable and not yet in force in memory.
+pub(super) struct Written {
+    pub(super) pack: Arc<Pack>,
+    pub(super) trie: Trie,
+    pub(super) bytes: u64,
+}
+
+impl Store {
+    /// As [`Store::pack`], by whoever holds the right to rewrite.
+    pub(crate) fn pack_alone(
+        &self,
+        bucket: Bucket,
+        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+    ) -> Result<Option<Packed>, ReadError> {
+        let Some(begun) = self.begin_rewriting(bucket)? else {
+            return Ok(Some(Packed::default()));
+        };
+        let mut writer = PackWriter::new(self, bucket);
+        let result = self.contents(bucket, begun).and_then(|contents| {
+            let written = self.write_pack(bucket, &contents, &mut writer, step)?;
+            Ok(written.map(|written| (written, contents.begun)))
+        });
+        let result = match result {
+            Ok(Some((written, begun))) => {
+                self.put_pack_in_force(bucket, &written, &begun).map(Some)
+            }
+            Ok(None) => {
+                writer.undo();
+                Ok(None)
+            }
+            Err(error) => {
+                writer.undo();
+                Err(error)
+            }
+        };
+        self.end_rewriting(bucket);
+        result
+    }
+
+    fn contents(&self, bucket: Bucket, begun: Begun) -> Result<Contents, ReadError> {
+        let tree = Tree::Bucket(bucket);
+        let segments: BTreeSet<u32> = begun.segments.iter().copied().collect();
+        let mut records = Vec::new();
+        self.index.scan(tree, &[layout::RECORD], &mut |key, value| {
+            let Some(key) = layout::parse_record_key(key) else {
+                return ControlFlow::Break(());
+            };
+            let place = RecordPlace::decode(value);
+            let place = place.filter(|place| segments.contains(&place.block.segment));
+            records
+                .extend(place.filter(|_| !begun.records.contains(&key)).map(|place| (key, place)));
+            ControlFlow::Continue(())
+        })?;
+        let doomed = self.doomed_bodies(bucket, &records)?;
+        let mut bodies = Vec::new();
+        self.index.scan(tree, &[layout::BODY], &mut |key, value| {
+            if key.first() != Some(&layout::BODY) {
+                return ControlFlow::Break(());
+            }
+            let place = BodyPlace::decode(value);
+            let place = place.filter(|place| segments.contains(&place.block.segment));
+            bodies
+                .extend(place.filter(|_| !doomed.contains(key)).map(|place| (key.to_vec(), place)));
+            ControlFlow::Continue(())
+        })?;
+        Ok(Contents { begun, records, bodies })
+    }
+
+    /// Index keys of the bodies that only deleted messages use.
+    fn doomed_bodies(
+        &self,
+        bucket: Bucket,
+        records: &[(RecordKey, RecordPlace)],
+    ) -> Result<HashSet<Vec<u8>>, ReadError> {
+        let leaving = self.state().buckets.get(&bucket).map(|held| held.leaving.clone());
+        let mut bodies = leaving.unwrap_or_default();
+        let arrivals = records.iter().filter(|(_, place)| place.kind == Kind::ARRIVAL);
+        let mut blocks = Blocks::new(self, bucket);
+        for (key, place) in arrivals {
+            if bodies.is_empty() {
+                break;
+            }
+            if let Ok(arrival) = Arrival::decode(blocks.record(key, place)?.payload()) {
+                bodies.remove(&arrival.body());
+            }
+        }
+        Ok(bodies.iter().map(layout::body_key).collect())
+    }
+
+    fn write_pack(
+        &self,
+        bucket: Bucket,
+        contents: &Contents,
+        writer: &mut PackWriter<'_>,
+        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+    ) -> Result<Option<Written>, ReadError> {
+        let kept = self.kept_members(bucket, contents)?;
+        let kept_numbers: BTreeSet<u32> = kept.iter().map(|member| member.number).collect();
+        kept.into_iter().for_each(|member| writer.keep(member));
+        let (mut places, mut moving): (Vec<_>, Vec<_>) = contents
+            .bodies
+            .iter()
+            .cloned()
+            .partition(|(_, place)| kept_numbers.contains(&place.block.segment));
+        moving.sort_by_key(|(_, place)| (place.block, place.start));
+        let mut progress =
+            PackProgress { bodies_total: moving.len() as u64, ..PackProgress::default() };
+        for batch in batches(&moving) {
+            let flow =
+                self.write_bodies(bucket, batch, writer, &mut places, &mut progress, step)?;
+            if flow.is_break() {
+                return Ok(None);
+            }
+        }
+        places.sort_by(|(one, _), (other, _)| one.cmp(other));
+        writer.begin_records()?;
+        let mut written = Vec::with_capacity(contents.records.len());
+        if self
+            .write_records(bucket, contents, writer, &mut written, &mut progress, step)?
+            .is_break()
+        {
+            return Ok(None);
+        }
+        let trie = Trie::from_sorted(written.iter().map(|(key, _)| *key));
+        let tables = self.write_tables(bucket, &places, &written, &trie, writer)?;
+        let actions =
+            written.iter().filter(|(_, place)| place.kind != Kind::ARRIVAL).count() as u64;
+        let counts = PackCounts {
+            arrivals: written.len() as u64 - actions,
+            actions,
+            bodies: places.len() as u64,
+            body_bytes: places.iter().map(|(_, place)| u64::from(place.raw_bytes)).sum(),
+        };
+        let segments = contents.begun.segments.iter().copied();
+        let replaced = segments.filter(|number| !kept_numbers.contains(number)).collect();
+        let (name, footer, bytes) = writer.finish(counts, trie.root(), tables, replaced)?;
+        let pack = Pack::new(name, footer, self.segments.clone(), self.settings.id_key.clone());
+        let pack = pack.ok_or_else(|| io::Error::other("the pack's parts do not give its root"))?;
+        Ok(Some(Written { pack, trie, bytes }))
+    }
+
+    /// Segments of earlier packings whose bodies are nearly all still in use, and none doomed.
+    fn kept_members(&self, bucket: Bucket, contents: &Contents) -> Result<Vec<Member>, ReadError> {
+        let mut used: BTreeMap<u32, u64> = BTreeMap::new();
+        for (_, place) in &contents.bodies {
+            *used.entry(place.block.segment).or_default() += u64::from(place.raw_bytes);
+        }
+        let mut kept = Vec::new();
+        for (number, used) in used {
+            let Some(segment) = self.segment(SegmentName { bucket, number })? else { continue };
+            if segment.role() != SegmentRole::Pack
+                || !segment.is_closed()?
+                || segment.footer()?.is_some()
+            {
+                continue;
+            }
+            let bytes = segment.group_bytes()?;
+            let is_whole = bytes == used;
+            // What was deleted may not stay, however little it is.
+            let holds_doomed = !contents.begun.records.is_empty() && !is_whole;
+            if !holds_doomed && used * 100 >= bytes * USED_PERCENT {
+                kept.push(Member { number, salt: segment.salt(), end: segment.length()? });
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Writes a batch of bodies, similar ones together.
+    fn write_bodies(
+        &self,
+        bucket: Bucket,
+        batch: &[(Vec<u8>, BodyPlace)],
+        writer: &mut PackWriter<'_>,
+        places: &mut Vec<(Vec<u8>, BodyPlace)>,
+        progress: &mut PackProgress,
+        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        let mut sketches = Sketches::default();
+        let mut bodies = Vec::with_capacity(batch.len());
+        let mut block = None;
+        for (key, place) in batch {
+            let coded = self.body_at(bucket, place, &mut block)?;
+            let plain = self.checked(bucket, key, &coded)?;
+            sketches.add(&plain);
+            progress.bytes += coded.bytes.len() as u64;
+            bodies.push(Some(coded));
+        }
+        for at in sketches.into_order() {
+            let coded = bodies[at].take().ok_or_else(|| io::Error::other("a body came twice"))?;
+            let plain = self.checked(bucket, &batch[at].0, &coded)?;
+            places.extend(writer.push_body(batch[at].0.clone(), &plain)?);
+            progress.bodies_done += 1;
+            progress.bytes += writer.take_written();
+            if progress.bytes >= super::write::GROUP_BYTES as u64 {
+                let report = std::mem::replace(progress, PackProgress { bytes: 0, ..*progress });
+                if step(report).is_break() {
+                    return Ok(ControlFlow::Break(()));
+                }
+            }
+        }
+        places.extend(writer.end_group()?);
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn write_records(
+        &self,
+        bucket: Bucket,
+        contents: &Contents,
+        writer: &mut PackWriter<'_>,
+        written: &mut Vec<(RecordKey, RecordPlace)>,
+        progress: &mut PackProgress,
+        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<()>, ReadError> {
+        let mut blocks = Blocks::new(self, bucket);
+        let mut payload = Vec::new();
+        let mut items: Vec<(RecordKey, Kind)> = Vec::new();
+        for (at, (key, place)) in contents.records.iter().enumerate() {
+            let record = blocks.record(key, place)?.clone();
+            Entry::Record(record).encode(&mut payload);
+            items.push((*key, place.kind));
+            let is_last = at + 1 == contents.records.len();
+            if payload.len() < RECORDS_BYTES && items.len() < usize::from(u16::MAX) && !is_last {
+                continue;
+            }
+            let bytes = std::mem::take(&mut payload);
+            let (segment, offset) = writer.append(BlockKind::Records, items.len(), bytes)?;
+            let block = BlockPlace { segment, offset };
+            for (number, (key, kind)) in (0..).zip(items.drain(..)) {
+                written.push((key, RecordPlace { block, number, kind }));
+            }
+            progress.bytes += writer.take_written();
+            let report = std::mem::replace(progress, PackProgress { bytes: 0, ..*progress });
+            if step(report).is_break() {
+                return Ok(ControlFlow::Break(()));
+            }
+        }
+        Ok(ControlFlow::Continue(()))
+    }
+
+    fn write_tables(
+        &self,
+        bucket: Bucket,
+        bodies: &[(Vec<u8>, BodyPlace)],
+        records: &[(RecordKey, RecordPlace)],
+        trie: &Trie,
+        writer: &mut PackWriter<'_>,
+    ) -> Result<Tables, ReadError> {
+        let is_packed =
+            |key: &RecordKey| records.binary_search_by_key(key, |(key, _)| *key).is_ok();
+        let mut tables = Tables::default();
+        let mut trouble = Ok(());
+        self.index.scan(Tree::Bucket(bucket), &[layout::ACTION], &mut |key, value| {
+            let Some((_, action)) = layout::parse_action_key(key) else {
+                return ControlFlow::Break(());
+            };
+            if is_packed(&action) {
+                trouble = tables.push(writer, key, value);
+            }
+            if trouble.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        trouble?;
+        for (key, place) in bodies {
+            tables.push(writer, key, &place.encode())?;
+        }
+        let mut rest = records.iter();
+        for part in trie.parts(PART_KEYS) {
+            let count = usize::try_from(part.count).unwrap_or(usize::MAX);
+            let entry =
+                |(key, place): &(RecordKey, RecordPlace)| (layout::record_key(key), place.encode());
+            tables.push_part(writer, &part, rest.by_ref().take(count).map(entry))?;
+        }
+        let wanted = self.state().buckets.get(&bucket).map(|held| held.wanted.pairs());
+        for (body, arrival) in wanted.unwrap_or_default() {
+            if is_packed(&arrival) {
+                tables.push(writer, &layout::wanted_key(&body, &arrival), &[])?;
+            }
+        }
+        tables.end_block(writer, None)?;
+        Ok(tables)
+    }
+}
+
+/// Runs of bodies that are ordered together.
+fn batches(mut bodies: &[(Vec<u8>, BodyPlace)]) -> impl Iterator<Item = &[(Vec<u8>, BodyPlace)]> {
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = |(_, place): &&(Vec<u8>, BodyPlace)| {
+            bytes += u64::from(place.coded_bytes);
+            bytes <= BATCH_BYTES
+        };
+        let count = bodies.iter().take(BATCH_BODIES).take_while(fits).count();
+        let (batch, rest) = bodies.split_at(count.max(1).min(bodies.len()));
+        bodies = rest;
+        (!batch.is_empty()).then_some(batch)
+    })
+}
