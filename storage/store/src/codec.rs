@@ -15,7 +15,7 @@ use zstd::zstd_safe::{CCtx, DCtx, compress_bound};
 /// zstd's level for bodies as they come in; measured in docs/benchmarks.md, "Compression".
 pub(crate) const LEVEL: i32 = 3;
 /// zstd's level for closed days; measured in docs/benchmarks.md, "Packing".
-const PACK_LEVEL: i32 = 9;
+const PACK_LEVEL: i32 = 12;
 /// Longer bodies are coded without a dictionary: they have context enough of their own.
 const DICTIONARY_BODY_BYTES_MAX: usize = 128 << 10;
 

@@ -69,6 +69,61 @@ pub fn mail(body: CodedBody) -> Mail {
     }
 }
 
+/// A mail around a body, with what an intake would know of it: addresses and header fields.
+#[allow(dead_code)]
+pub fn real_mail(plain: &[u8], body: CodedBody, received: UnixMillis, number: usize) -> Mail {
+    let field = |name| header(plain, name);
+    let address = |text: &str| match text.rsplit_once('<') {
+        Some((_, rest)) => rest.trim_end_matches('>').to_owned(),
+        None => text.to_owned(),
+    };
+    let envelope = Envelope {
+        sender: address(&field("from")).chars().take(200).collect(),
+        recipients: vec![address(&field("to")).chars().take(200).collect()],
+        client_address: format!("192.0.2.{}", number % 250),
+        helo: format!("mx{}.example.org", number % 40),
+        queue_id: format!("4dF{number:08X}z"),
+        ..Envelope::default()
+    };
+    let headers = Headers {
+        from: field("from"),
+        to: field("to"),
+        subject: field("subject"),
+        date: field("date"),
+        message_id: field("message-id"),
+    };
+    Mail { received, envelope, headers, score_milli: 6500, reason: "spam".into(), ..mail(body) }
+}
+
+/// A header field, its first 512 bytes or less.
+fn header(plain: &[u8], name: &str) -> String {
+    let head = plain.split(|byte| *byte == b'\n').take_while(|line| !matches!(line, [] | [b'\r']));
+    let head: Vec<_> = head.map(String::from_utf8_lossy).collect();
+    let is_named = |line: &str| {
+        line.split_once(':').is_some_and(|(field, _)| field.eq_ignore_ascii_case(name))
+    };
+    let Some(at) = head.iter().position(|line| is_named(line)) else {
+        return String::new();
+    };
+    let more = head[at + 1..].iter().take_while(|line| line.starts_with([' ', '\t']));
+    let value = head[at][name.len() + 1..].trim().to_owned();
+    let value = more.fold(value, |value, line| value + " " + line.trim());
+    let end = (0..=value.len().min(512)).rev().find(|at| value.is_char_boundary(*at)).unwrap_or(0);
+    value[..end].to_owned()
+}
+
+/// Bytes of all files below a directory, as their lengths say.
+#[allow(dead_code)]
+pub fn bytes_below(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).expect("the directory can be read").flatten();
+    let bytes = |entry: std::fs::DirEntry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => bytes_below(&entry.path()),
+        Ok(metadata) => metadata.len(),
+        Err(_) => 0,
+    };
+    entries.map(bytes).sum()
+}
+
 /// An empty store in a directory.
 pub fn open(directory: &Path) -> Store {
     let random = aws_lc_rs::rand::SystemRandom::new();
