@@ -15,7 +15,7 @@ use crate::codec::CodedBody;
 use crate::error::Refusal;
 use crate::layout;
 use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
-use crate::state::Block;
+use crate::state::{Block, BucketState};
 use crate::store::{Committer, Settings, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
@@ -248,6 +248,11 @@ impl Store {
         if plan.records.contains(&(bucket, *key)) {
             return Ok(true);
         }
+        let is_broken =
+            self.state().buckets.get(&bucket).is_some_and(|held| held.broken.records.contains(key));
+        if is_broken {
+            return Ok(false);
+        }
         Ok(self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?.is_some())
     }
 
@@ -255,12 +260,13 @@ impl Store {
         if plan.bodies.contains(&(bucket, *id)) {
             return Ok(true);
         }
-        let is_leaving =
-            self.state().buckets.get(&bucket).is_some_and(|held| held.leaving.contains(id));
-        if is_leaving {
+        let key = layout::body_key(id);
+        let is_unsafe =
+            |held: &BucketState| held.leaving.contains(id) || held.broken.bodies.contains(&key);
+        if self.state().buckets.get(&bucket).is_some_and(is_unsafe) {
             return Ok(false);
         }
-        Ok(self.index.get(Tree::Bucket(bucket), &layout::body_key(id))?.is_some())
+        Ok(self.index.get(Tree::Bucket(bucket), &key)?.is_some())
     }
 
     /// The message that this one repeats, if it came in here within a day.

@@ -9,27 +9,23 @@
 //! A crash before the closing block is durable leaves the old segments in force, after it the
 //! rewrite: opening unlinks the others.
 
-use crate::codec::CodedBody;
+mod rewrite;
+
+use self::rewrite::Rewrite;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{
-    BlockError, BlockPlace, Entry, Found, Maker, RecordsBlock, Segment, SegmentName, SegmentRole,
-    SegmentWriter, bucket_directory,
-};
+use crate::segment::{BlockError, Entry, Found, Segment, SegmentName, bucket_directory};
 use crate::state::Block;
 use crate::store::Store;
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::{Kind, Record};
+use quar_base::record::Kind;
 use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
-
-/// Coded bytes that are gathered before they are appended to a rewrite.
-const CHUNK_BYTES: usize = 1 << 20;
 
 /// What an erasure did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,19 +48,6 @@ pub(crate) struct Begun {
 struct Doomed {
     records: BTreeSet<RecordKey>,
     bodies: BTreeSet<BodyId>,
-}
-
-/// A rewrite that is durable and not yet in force in memory.
-struct Rewrite {
-    old: SegmentName,
-    /// `None` when nothing of the old segment stays.
-    new: Option<Written>,
-}
-
-struct Written {
-    name: SegmentName,
-    end: u64,
-    blocks: Vec<RecordsBlock>,
 }
 
 impl Store {
@@ -135,8 +118,13 @@ impl Store {
         }
     }
 
+    /// `None` also for a record that is damaged: which body it named is then not known, and that
+    /// body goes with its day.
     fn arrival_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Arrival>, ReadError> {
-        let record = self.record(bucket, key)?;
+        let record = match self.record(bucket, key) {
+            Err(ReadError::Damaged { .. }) => None,
+            read => read?,
+        };
         Ok(record.and_then(|record| Arrival::decode(record.payload()).ok()))
     }
 
@@ -153,7 +141,12 @@ impl Store {
                 rewrites.push(self.rewrite(*name, segment, &doomed)?);
             }
         }
+        let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost.iter().copied()).collect();
+        let bereft = self.arrivals_naming(&segments, &doomed, &lost)?;
         let _committer = self.committer();
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.bereft.extend(bereft);
+        }
         let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
         for rewrite in &rewrites {
             self.put_in_force(rewrite, &doomed)?;
@@ -200,6 +193,30 @@ impl Store {
         Ok(segments)
     }
 
+    /// Arrivals that stay and name one of these bodies.
+    fn arrivals_naming(
+        &self,
+        segments: &[(SegmentName, Arc<Segment>)],
+        doomed: &Doomed,
+        bodies: &BTreeSet<BodyId>,
+    ) -> Result<Vec<(BodyId, RecordKey)>, ReadError> {
+        let mut found = Vec::new();
+        for (_, segment) in segments.iter().filter(|_| !bodies.is_empty()) {
+            visit_entries(segment, &mut |entry| {
+                if let Entry::Record(record) = entry
+                    && record.head().kind == Kind::ARRIVAL
+                    && !doomed.records.contains(&record.key())
+                    && let Ok(arrival) = Arrival::decode(record.payload())
+                    && bodies.contains(&arrival.body())
+                {
+                    found.push((arrival.body(), record.key()));
+                }
+                Ok(())
+            })?;
+        }
+        Ok(found)
+    }
+
     /// Bodies that only deleted messages use.
     fn doom(
         &self,
@@ -224,47 +241,6 @@ impl Store {
         Ok(Doomed { records, bodies })
     }
 
-    /// Writes what stays of one segment to a new one, closed and durable.
-    fn rewrite(
-        &self,
-        old: SegmentName,
-        segment: &Segment,
-        doomed: &Doomed,
-    ) -> Result<Rewrite, ReadError> {
-        let mut kept = Kept { store: self, old, doomed, target: None, blocks: Vec::new() };
-        let mut records = Vec::new();
-        let mut bodies: Vec<CodedBody> = Vec::new();
-        let mut gathered = 0;
-        visit_blocks(segment, &mut |offset, entries| {
-            let place = BlockPlace { segment: old.number, offset };
-            for entry in entries {
-                match entry {
-                    Entry::Record(record) if kept.keeps_record(&record, place)? => {
-                        gathered += record.bytes().len();
-                        records.push(record);
-                    }
-                    Entry::Body(body) if kept.keeps_body(&body.id, &body)? => {
-                        gathered += body.coded_bytes as usize;
-                        bodies.push(segment.body(&body)?);
-                    }
-                    Entry::Record(_) | Entry::Body(_) => {}
-                }
-            }
-            if gathered >= CHUNK_BYTES {
-                kept.append(&records, &bodies)?;
-                records.clear();
-                bodies.clear();
-                gathered = 0;
-            }
-            Ok(())
-        })
-        .map_err(|error| block_error(error, old))?;
-        if !records.is_empty() || !bodies.is_empty() {
-            kept.append(&records, &bodies)?;
-        }
-        kept.close()
-    }
-
     fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), ReadError> {
         let bucket = rewrite.old.bucket;
         if let Some(new) = &rewrite.new {
@@ -286,7 +262,7 @@ impl Store {
                 writes.push(Write::Delete { tree, key });
             }
         }
-        for id in &doomed.bodies {
+        for id in doomed.bodies.iter().chain(&rewrite.lost) {
             let key = layout::body_key(id);
             let place = self.index.get(tree, &key)?.and_then(|value| BodyPlace::decode(&value));
             if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
@@ -301,77 +277,6 @@ impl Store {
         }
         self.segments.forget(&rewrite.old);
         Ok(self.disk.remove(&rewrite.old.path())?)
-    }
-}
-
-/// What stays of one segment, on its way to another.
-struct Kept<'a> {
-    store: &'a Store,
-    old: SegmentName,
-    doomed: &'a Doomed,
-    target: Option<SegmentWriter>,
-    blocks: Vec<RecordsBlock>,
-}
-
-impl Kept<'_> {
-    /// Whether the record stays, and the index names this very place: copies elsewhere do.
-    fn keeps_record(&self, record: &Record, place: BlockPlace) -> Result<bool, BlockError> {
-        if self.doomed.records.contains(&record.key()) {
-            return Ok(false);
-        }
-        let key = layout::record_key(&record.key());
-        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
-        let known = value.map_err(io::Error::other)?.and_then(|value| RecordPlace::decode(&value));
-        Ok(known.is_some_and(|known| known.block == place))
-    }
-
-    fn keeps_body(
-        &self,
-        id: &BodyId,
-        entry: &crate::segment::BodyEntry,
-    ) -> Result<bool, BlockError> {
-        if self.doomed.bodies.contains(id) {
-            return Ok(false);
-        }
-        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &layout::body_key(id));
-        let known = value.map_err(io::Error::other)?.and_then(|value| BodyPlace::decode(&value));
-        Ok(known == Some(BodyPlace::new(self.old.number, entry)))
-    }
-
-    fn append(&mut self, records: &[Record], bodies: &[CodedBody]) -> io::Result<()> {
-        let records: Vec<&Record> = records.iter().collect();
-        let bodies: Vec<&CodedBody> = bodies.iter().collect();
-        if self.target.is_none() {
-            self.target = Some(self.create()?);
-        }
-        let target = self.target.as_mut().expect("it was just made");
-        self.blocks.extend(target.append(0, &records, &bodies)?);
-        Ok(())
-    }
-
-    fn create(&self) -> io::Result<SegmentWriter> {
-        let settings = &self.store.settings;
-        let key = settings.keys.first().expect("a store is opened with a key");
-        let maker = Maker { cluster: settings.cluster, member: settings.member, key };
-        let mut committer = self.store.committer();
-        let number = self.store.next_segment_number(self.old.bucket);
-        let name = SegmentName { bucket: self.old.bucket, number };
-        let role = SegmentRole::Rewrite;
-        let disk = &*self.store.disk;
-        let writer = SegmentWriter::create(disk, name, role, &maker, &mut committer.rng)?;
-        self.store.state_mut().name_segment(&name, writer.salt());
-        Ok(writer)
-    }
-
-    fn close(self) -> Result<Rewrite, ReadError> {
-        let Some(mut target) = self.target else {
-            return Ok(Rewrite { old: self.old, new: None });
-        };
-        target.sync()?;
-        target.close(0, &[self.old.number])?;
-        target.sync()?;
-        let new = Written { name: target.name(), end: target.end(), blocks: self.blocks };
-        Ok(Rewrite { old: self.old, new: Some(new) })
     }
 }
 

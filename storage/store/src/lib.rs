@@ -10,7 +10,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admit;
+mod broken;
 mod catalog;
+mod check;
 mod codec;
 mod commit;
 mod dictionary;
@@ -37,6 +39,7 @@ mod store;
 mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
+pub use check::{Checked, Finding};
 pub use codec::{Codec, CodecError, CodedBody};
 pub use commit::{Outcome, Stored};
 pub use dictionary::{Dictionary, DictionaryError, DictionaryId};

@@ -21,7 +21,7 @@ use crate::codec;
 use crate::commit::Outcome;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
@@ -157,6 +157,7 @@ impl Store {
             tickets: AtomicU64::new(1),
             settings,
         };
+        store.settle_wants().map_err(wants_unreadable)?;
         store.write_last_commits_again(last)?;
         Ok((store, report))
     }
@@ -406,6 +407,13 @@ impl Loader<'_> {
                 Err(Doubt::Fatal(OpenError::Segment { path, reason }))
             }
         }
+    }
+}
+
+fn wants_unreadable(error: ReadError) -> OpenError {
+    match error {
+        ReadError::Index(error) => error.into(),
+        other => io_at(SEGMENTS)(io::Error::other(other.to_string())),
     }
 }
 

@@ -47,17 +47,24 @@ impl Store {
     ///
     /// # Errors
     /// [`ReadError::BodyMissing`] while the body is not here; [`ReadError::Damaged`] when it is
-    /// and cannot be served: the caller fetches it from a peer.
+    /// and cannot be served: from then on it counts as missing, and the caller fetches it from a
+    /// peer.
     pub fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
         let record = self.arrival_record(id)?;
         let arrival = self.decode_arrival(id, &record)?;
         let coded = self.coded_body(id.bucket, arrival.body())?;
-        let damaged = || ReadError::Damaged { what: "the body", message: id };
-        match coded {
-            Ok(Some(coded)) => coded.decode(&self.settings.id_key).map_err(|_| damaged()),
-            Ok(None) => Err(ReadError::BodyMissing(id)),
-            Err(BlockError::Io(error)) => Err(error.into()),
-            Err(BlockError::Damaged) => Err(damaged()),
+        let decoded = match coded {
+            Ok(Some(coded)) => coded.decode(&self.settings.id_key).ok(),
+            Ok(None) => return Err(ReadError::BodyMissing(id)),
+            Err(BlockError::Io(error)) => return Err(error.into()),
+            Err(BlockError::Damaged) => None,
+        };
+        match decoded {
+            Some(bytes) => Ok(bytes),
+            None => {
+                self.want_again(id)?;
+                Err(ReadError::Damaged { what: "the body", message: id })
+            }
         }
     }
 
@@ -133,8 +140,7 @@ impl Store {
 
     pub(crate) fn message_of(&self, id: MessageId, record: &Record) -> Result<Message, ReadError> {
         let arrival = self.decode_arrival(id, record)?;
-        let body_key = layout::body_key(&arrival.body());
-        let has_body = self.index.get(Tree::Bucket(id.bucket), &body_key)?.is_some();
+        let has_body = self.is_body_here(id.bucket, &arrival.body())?;
         let state = self.message_state(id)?;
         Ok(Message { id, author: record.head().author, arrival, state, has_body })
     }

@@ -198,6 +198,28 @@ impl ReplicaSet {
         keys
     }
 
+    /// The trie of a bucket over everything known, as if the cutoff lay behind all of it.
+    pub(crate) fn live_trie(&self, bucket: Bucket) -> Trie {
+        let mut trie = self.current.trie(bucket).unwrap_or_default();
+        let of_bucket =
+            |(_, known, key): &(UnixMillis, Bucket, RecordKey)| (*known == bucket).then_some(*key);
+        for key in self.waiting.iter().filter_map(of_bucket) {
+            trie.insert(key);
+        }
+        for key in self.leaving.iter().filter_map(of_bucket) {
+            trie.remove(&key);
+        }
+        trie
+    }
+
+    /// A record that is damaged here is as if it had never come.
+    pub(crate) fn forget(&mut self, bucket: Bucket, key: RecordKey) {
+        for view in [&mut self.current, &mut self.previous] {
+            view.remove(bucket, &key);
+        }
+        self.waiting.remove(&(key.instant(bucket.day), bucket, key));
+    }
+
     /// The root over everything known, as if the cutoff lay behind all of it.
     pub(crate) fn live_root(&self) -> Hash {
         let mut view = self.current.clone();

@@ -37,6 +37,16 @@ pub(crate) struct BucketState {
     pub(crate) leaving: BTreeSet<BodyId>,
     /// Arrivals that came without their body while it was leaving.
     pub(crate) bereft: Vec<(BodyId, RecordKey)>,
+    /// What is in the index and damaged on disk.
+    pub(crate) broken: Broken,
+}
+
+/// What is damaged on disk: taken again from whoever has it.
+#[derive(Default)]
+pub(crate) struct Broken {
+    pub(crate) records: BTreeSet<RecordKey>,
+    /// Index keys.
+    pub(crate) bodies: BTreeSet<Vec<u8>>,
 }
 
 /// One delete of a message.
@@ -142,6 +152,7 @@ impl State {
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
+                    state.broken.bodies.remove(&layout::body_key(&body.id));
                     for arrival in state.wanted.take_body(&body.id) {
                         writes.delete(layout::wanted_key(&body.id, &arrival));
                     }
@@ -155,7 +166,11 @@ impl State {
                     let old = index.get(writes.tree, &key)?.and_then(|v| RecordPlace::decode(&v));
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
-                    if old.is_none() {
+                    let state = self.buckets.entry(bucket).or_default();
+                    if state.broken.records.remove(&record.key()) {
+                        state.records -= 1;
+                        self.apply_new(record, &here, index, resend, &mut writes)?;
+                    } else if old.is_none() {
                         self.apply_new(record, &here, index, resend, &mut writes)?;
                     }
                 }

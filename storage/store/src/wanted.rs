@@ -53,6 +53,11 @@ impl Wanted {
         self.by_body.contains_key(body)
     }
 
+    /// Whether the want of this arrival is known.
+    pub(crate) fn is_needed_by(&self, arrival: &RecordKey) -> bool {
+        self.by_arrival.contains_key(arrival)
+    }
+
     /// The bodies, each once.
     pub(crate) fn bodies(&self) -> impl ExactSizeIterator<Item = &BodyId> {
         self.by_body.keys()

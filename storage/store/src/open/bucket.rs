@@ -37,7 +37,11 @@ pub(super) fn load(index: &Catalog, bucket: Bucket, state: &mut State) -> Result
     let packed = Packed { pack: pack.as_deref(), bucket };
     packed.load(held)?;
     let keys = scan.settle(index, &packed, held)?;
-    packed.settle_wants(index, held)?;
+    for (_, arrival) in held.wanted.pairs() {
+        if held.is_covered(&arrival) {
+            held.wanted.take_arrival(&arrival);
+        }
+    }
     let later = keys.iter().map(|key| packed.contains(key).map(|is_packed| u64::from(!is_packed)));
     held.records = packed.records() + later.sum::<Result<u64, Doubt>>()?;
     let covered: Vec<(RecordKey, u32)> = held
@@ -95,21 +99,6 @@ impl Packed<'_> {
             }
         });
         wants.map_err(|error| self.unreadable(error))
-    }
-
-    /// Wants of the pack that were fulfilled since, or whose messages were deleted, are none.
-    fn settle_wants(&self, index: &Catalog, held: &mut BucketState) -> Result<(), Doubt> {
-        if self.pack.is_none() {
-            return Ok(());
-        }
-        for (body, arrival) in held.wanted.pairs() {
-            if index.get(Tree::Bucket(self.bucket), &layout::body_key(&body))?.is_some() {
-                held.wanted.take_body(&body);
-            } else if held.is_covered(&arrival) {
-                held.wanted.take_arrival(&arrival);
-            }
-        }
-        Ok(())
     }
 
     fn unreadable(&self, error: std::io::Error) -> Doubt {

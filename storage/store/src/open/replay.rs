@@ -36,7 +36,7 @@ pub(super) struct Replay<'a> {
 impl Replay<'_> {
     pub(super) fn take(&mut self, found: Found) -> Result<(), BlockError> {
         match found {
-            Found::Bodies { offset } => {
+            Found::Bodies { offset, .. } => {
                 self.bodies.insert(offset);
             }
             Found::Dictionary { of } => {

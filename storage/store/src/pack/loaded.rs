@@ -126,6 +126,22 @@ impl Pack {
         Ok(())
     }
 
+    /// Whether every table can be read, and they say what the footer's digest is of.
+    pub(crate) fn are_tables_whole(&self) -> io::Result<bool> {
+        let Some(segment) = self.segments.get(self.name)? else {
+            return Ok(false);
+        };
+        let mut digest = blake3::Hasher::new();
+        for table in &self.footer.tables {
+            match segment.block(table.offset, BlockKind::Table) {
+                Ok(payload) => digest.update(&payload),
+                Err(BlockError::Damaged) => return Ok(false),
+                Err(BlockError::Io(error)) => return Err(error),
+            };
+        }
+        Ok(*digest.finalize().as_bytes() == self.footer.digest)
+    }
+
     /// The number of the table block in which a key would be.
     fn table_for(&self, key: &[u8]) -> Option<usize> {
         let behind = self.footer.tables.partition_point(|table| table.first.as_slice() <= key);

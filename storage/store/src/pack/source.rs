@@ -13,7 +13,7 @@ use std::io;
 use std::sync::Arc;
 
 impl Store {
-    pub(super) fn body_at(
+    pub(crate) fn body_at(
         &self,
         bucket: Bucket,
         place: &BodyPlace,
@@ -34,7 +34,7 @@ impl Store {
     }
 
     /// The plain bytes of a body, which must give the index key it was found under.
-    pub(super) fn checked(
+    pub(crate) fn checked(
         &self,
         bucket: Bucket,
         key: &[u8],

@@ -63,7 +63,7 @@ pub(crate) enum Found {
     /// A whole records block.
     Entries { offset: u32, end: u64, commit: u64, entries: Vec<Entry> },
     /// A whole bodies block.
-    Bodies { offset: u32 },
+    Bodies { offset: u32, payload: Vec<u8> },
     /// A whole group of bodies: where each begins and ends in the payload.
     Group { offset: u32, end: u64, payload: Vec<u8>, bodies: Vec<Range<usize>> },
     /// A whole table or footer of a pack: it says nothing that the rest does not.
@@ -224,7 +224,17 @@ impl Segment {
         start: u64,
         visit: &mut dyn FnMut(Found) -> Result<(), BlockError>,
     ) -> Result<u64, BlockError> {
-        let length = self.file.length()?;
+        self.scan_until(start, self.file.length()?, visit)
+    }
+
+    /// As [`Self::scan`], up to where a block ends or the file does.
+    pub(crate) fn scan_until(
+        &self,
+        start: u64,
+        end: u64,
+        visit: &mut dyn FnMut(Found) -> Result<(), BlockError>,
+    ) -> Result<u64, BlockError> {
+        let length = end.min(self.file.length()?);
         let mut at = start;
         while at < length {
             match self.block_at(at)? {
@@ -266,7 +276,7 @@ impl Segment {
         };
         let (commit, end) = (header.commit, at + header.stride());
         let found = match header.kind {
-            BlockKind::Bodies => Found::Bodies { offset },
+            BlockKind::Bodies => Found::Bodies { offset, payload },
             BlockKind::Group => match group_bodies(&payload, header.items.into()) {
                 Some(bodies) => Found::Group { offset, end, payload, bodies },
                 None => return Ok(None),

@@ -164,7 +164,7 @@ fn scan_from(segment: &Segment, start: u64) -> Vec<Seen> {
                 Found::Entries { offset, commit, entries, .. } => {
                     Seen::Entries(offset, commit, entries)
                 }
-                Found::Bodies { offset } => Seen::Bodies(offset),
+                Found::Bodies { offset, .. } => Seen::Bodies(offset),
                 Found::Closing => Seen::Closing,
                 Found::Dictionary { of } => Seen::Dictionary(of),
                 Found::Damaged { from, to } => Seen::Damaged(from, to),

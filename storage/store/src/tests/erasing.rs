@@ -1,7 +1,7 @@
 //! Erasure seen from outside: what is in the files afterwards, and what can still be read.
 
 use super::{NOW, Node, delete, put};
-use crate::MemoryHome;
+use crate::{MemoryHome, ReadError};
 use quar_index::MemoryIndex;
 use std::sync::Arc;
 
@@ -78,4 +78,28 @@ fn a_put_during_an_erasure_keeps_its_body() {
     assert_eq!(store.body(late).unwrap(), [7; 900]);
     drop(store);
     assert_eq!(node.crash().open().body(late).unwrap(), [7; 900]);
+}
+
+#[test]
+fn a_damaged_body_that_should_stay_does_not_stop_an_erasure_and_is_wanted() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let gone = put(&store, &[1; 300], 1);
+    let kept = put(&store, &[2; 300], 1);
+    let damaged = put(&store, &[3; 300], 1);
+    let coded = store.item(damaged.bucket, &damaged.key).unwrap().unwrap().1.unwrap();
+    delete(&store, gone, 1, &[0]);
+    store.close();
+    let name = crate::segment::SegmentName { bucket: gone.bucket, number: 1 };
+    let at = store.segments.open(name).unwrap().headers().unwrap()[4].offset as usize + 50;
+    node.disk.damage(&name.path(), |bytes| bytes[at] ^= 1);
+    assert_eq!(store.erase(gone.bucket).unwrap().messages, 1);
+    assert_eq!(store.body(kept).unwrap(), [2; 300]);
+    assert_eq!(store.wanted(9), [(damaged.bucket, coded.id)]);
+    assert!(matches!(store.body(damaged), Err(ReadError::BodyMissing(_))));
+    let after = node.crash().open();
+    assert_eq!(after.wanted(9), [(damaged.bucket, coded.id)]);
+    store.admit_body(damaged.bucket, coded).unwrap();
+    store.commit();
+    assert_eq!(store.body(damaged).unwrap(), [3; 300]);
 }

@@ -1,0 +1,132 @@
+//! What is damaged on disk: marked, so that it counts as missing and is taken again from whoever has it.
+//! Never removes anything: the index goes on naming it until a whole copy is here.
+//!
+//! ```text
+//! damaged body    ──► wanted again: peers are asked, and the copy that comes is written anew
+//! damaged record  ──► leaves the set: the next comparison with a peer brings it
+//! ```
+
+use crate::check::Finding;
+use crate::error::ReadError;
+use crate::layout;
+use crate::store::Store;
+use quar_base::arrival::Arrival;
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, MessageId};
+use quar_index::{Index, Tree, Write};
+
+impl Store {
+    /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index cannot be read or written.
+    pub fn mark_broken(&self, findings: &[Finding]) -> Result<u64, ReadError> {
+        let mut marked = 0;
+        for finding in findings {
+            match finding {
+                Finding::LostRecord { record } => {
+                    let mut state = self.state_mut();
+                    let held = state.buckets.entry(record.bucket).or_default();
+                    if held.broken.records.insert(record.key) {
+                        state.set.forget(record.bucket, record.key);
+                        marked += 1;
+                    }
+                }
+                Finding::LostBody { bucket, key, messages } => {
+                    let mut state = self.state_mut();
+                    let held = state.buckets.entry(*bucket).or_default();
+                    marked += u64::from(held.broken.bodies.insert(key.clone()));
+                    drop(state);
+                    for message in messages {
+                        self.want_again(*message)?;
+                    }
+                }
+                Finding::NotWanted { messages } => {
+                    for message in messages {
+                        marked += u64::from(self.want_again(*message)?);
+                    }
+                }
+                _ => {}
+            }
+        }
+        Ok(marked)
+    }
+
+    /// Records that are damaged on disk, by name.
+    #[must_use]
+    pub fn broken_records(&self) -> Vec<MessageId> {
+        let state = self.state();
+        let named = state.buckets.iter().flat_map(|(bucket, held)| {
+            held.broken.records.iter().map(|key| MessageId { bucket: *bucket, key: *key })
+        });
+        named.collect()
+    }
+
+    /// The body of this message is not here in one piece: it counts as missing from now on.
+    /// Returns whether that is news.
+    pub(crate) fn want_again(&self, message: MessageId) -> Result<bool, ReadError> {
+        let Some(record) = self.record(message.bucket, &message.key)? else {
+            return Ok(false);
+        };
+        let Ok(arrival) = Arrival::decode(record.payload()) else {
+            return Ok(false);
+        };
+        let body = arrival.body();
+        let tree = Tree::Bucket(message.bucket);
+        let _committer = self.committer();
+        let is_in_index = self.index.get(tree, &layout::body_key(&body))?.is_some();
+        {
+            let mut state = self.state_mut();
+            if !state.is_visible(message) {
+                return Ok(false);
+            }
+            let held = state.buckets.entry(message.bucket).or_default();
+            if held.wanted.contains(&body) && held.wanted.is_needed_by(&message.key) {
+                return Ok(false);
+            }
+            if is_in_index {
+                held.broken.bodies.insert(layout::body_key(&body));
+            }
+            held.wanted.insert(body, message.key);
+        }
+        let key = layout::wanted_key(&body, &message.key);
+        self.index.write(vec![Write::Put { tree, key, value: Vec::new() }])?;
+        Ok(true)
+    }
+
+    /// Wants whose body is here after all, as the index was cut off between two of its writes, are
+    /// none; those whose body is damaged stay, and it counts as missing.
+    pub(crate) fn settle_wants(&self) -> Result<(), ReadError> {
+        let wanted = self.wanted(usize::MAX);
+        for (bucket, body) in wanted {
+            let key = layout::body_key(&body);
+            if self.index.get(Tree::Bucket(bucket), &key)?.is_none() {
+                continue;
+            }
+            let is_whole = self.is_body_whole(bucket, &key);
+            let mut state = self.state_mut();
+            let held = state.buckets.entry(bucket).or_default();
+            if !is_whole {
+                held.broken.bodies.insert(key);
+                continue;
+            }
+            let tree = Tree::Bucket(bucket);
+            let arrivals = held.wanted.take_body(&body).into_iter();
+            let deletes = arrivals
+                .map(|arrival| Write::Delete { tree, key: layout::wanted_key(&body, &arrival) });
+            self.index.write(deletes.collect())?;
+        }
+        Ok(())
+    }
+
+    /// Whether a body is here, in one piece as far as is known.
+    pub(crate) fn is_body_here(&self, bucket: Bucket, body: &BodyId) -> Result<bool, ReadError> {
+        let state = self.state();
+        let key = layout::body_key(body);
+        let is_broken =
+            state.buckets.get(&bucket).is_some_and(|held| held.broken.bodies.contains(&key));
+        drop(state);
+        let value = self.index.get(Tree::Bucket(bucket), &key)?;
+        Ok(value.is_some() && !is_broken)
+    }
+}

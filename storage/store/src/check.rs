@@ -1,0 +1,337 @@
+//! Checks what is on disk: every block, every body's id, the index and the tables against the segments, the trie
+//! against the records.
+//! Never changes anything: what it finds is for `broken` and for whoever repairs.
+//!
+//! ```text
+//! segments of a bucket ──► blocks opened, bodies decoded and hashed ──► what is whole, and where
+//! index, tables        ──► every entry must name something whole; everything whole must have one
+//! records              ──► trie: its root must be that of the set
+//! ```
+
+mod blocks;
+mod finding;
+
+pub use finding::Finding;
+
+use crate::error::ReadError;
+use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::segment::{OpenSegmentError, SegmentName};
+use crate::store::Store;
+use blocks::Whole;
+use quar_base::ids::BodyId;
+use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::record::Kind;
+use quar_index::{Index, Tree};
+use quar_merkle::Trie;
+use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
+use std::ops::{AddAssign, ControlFlow};
+use std::sync::{Mutex, PoisonError};
+
+/// What was checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// Segments.
+    pub segments: u64,
+    /// Blocks.
+    pub blocks: u64,
+    /// Bytes on disk.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Bodies, each decoded and hashed.
+    pub bodies: u64,
+}
+
+impl AddAssign for Checked {
+    fn add_assign(&mut self, other: Self) {
+        self.segments += other.segments;
+        self.blocks += other.blocks;
+        self.bytes += other.bytes;
+        self.records += other.records;
+        self.bodies += other.bodies;
+    }
+}
+
+/// What a bucket's index entries should be, from its segments.
+#[derive(Default)]
+struct Contents {
+    whole: Whole,
+    checked: Checked,
+    findings: Vec<Finding>,
+    /// Segments that were read through.
+    segments: BTreeSet<u32>,
+}
+
+impl Store {
+    /// Buckets that are on disk, in order.
+    #[must_use]
+    pub fn buckets(&self) -> Vec<Bucket> {
+        self.state().buckets.keys().copied().collect()
+    }
+
+    /// Checks one bucket; commits go on meanwhile. `step` is told how many bytes were read since it
+    /// was last called, and says whether to go on; `None` when it said no.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the disk or the index cannot be read; damage is a finding and no error.
+    pub fn check(
+        &self,
+        bucket: Bucket,
+        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Option<(Checked, Vec<Finding>)>, ReadError> {
+        let _alone = self.rewriting();
+        self.check_alone(bucket, step)
+    }
+
+    /// Checks every bucket, in as many threads as there are processors. `step` as in
+    /// [`Self::check`]; `done` is told of each bucket.
+    ///
+    /// # Errors
+    /// As [`Self::check`], the first that came.
+    pub fn check_all(
+        &self,
+        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+        done: &(dyn Fn(Bucket, Checked, Vec<Finding>) + Sync),
+    ) -> Result<(), ReadError> {
+        let _alone = self.rewriting();
+        let buckets = Mutex::new(self.buckets().into_iter());
+        let work = || -> Result<(), ReadError> {
+            loop {
+                let next = buckets.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(bucket) = next else { return Ok(()) };
+                match self.check_alone(bucket, step)? {
+                    Some((checked, findings)) => done(bucket, checked, findings),
+                    None => return Ok(()),
+                }
+            }
+        };
+        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        std::thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+            let ended = running.into_iter().map(|thread| match thread.join() {
+                Ok(result) => result,
+                Err(panic) => std::panic::resume_unwind(panic),
+            });
+            ended.collect()
+        })
+    }
+
+    fn check_alone(
+        &self,
+        bucket: Bucket,
+        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Option<(Checked, Vec<Finding>)>, ReadError> {
+        let Some(mut contents) = self.read_through(bucket, step)? else {
+            return Ok(None);
+        };
+        self.check_tables(bucket, &mut contents)?;
+        self.check_index(bucket, &mut contents)?;
+        self.check_trie(bucket, &mut contents)?;
+        Ok(Some((contents.checked, contents.findings)))
+    }
+
+    /// Reads all segments of a bucket, as far as they are in the index.
+    fn read_through(
+        &self,
+        bucket: Bucket,
+        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
+    ) -> Result<Option<Contents>, ReadError> {
+        let mut ends = BTreeMap::new();
+        if let Some(held) = self.state().buckets.get(&bucket) {
+            ends.extend(held.segments.iter().map(|(number, counted)| (*number, counted.mark.end)));
+        }
+        let members: BTreeSet<SegmentName> = self
+            .index
+            .pack(bucket)
+            .iter()
+            .flat_map(|pack| pack.members().collect::<Vec<_>>())
+            .collect();
+        let mut contents = Contents::default();
+        for (number, end) in ends {
+            let name = SegmentName { bucket, number };
+            let segment = match self.segments.open(name) {
+                Ok(segment) => segment,
+                // A commit that failed took the number and left nothing.
+                Err(OpenSegmentError::Io(error))
+                    if error.kind() == std::io::ErrorKind::NotFound
+                        && end == 0
+                        && !members.contains(&name) =>
+                {
+                    continue;
+                }
+                Err(error) => {
+                    let path = name.path();
+                    contents.findings.push(Finding::Segment { path, why: error.to_string() });
+                    continue;
+                }
+            };
+            let end = if members.contains(&name) { u64::MAX } else { end };
+            let read = blocks::read(&segment, name, end, &self.settings.id_key, step)?;
+            let Some((whole, checked, findings)) = read else {
+                return Ok(None);
+            };
+            contents.whole.extend(whole);
+            contents.checked += checked;
+            contents.findings.extend(findings);
+            contents.segments.insert(number);
+        }
+        Ok(Some(contents))
+    }
+
+    /// The tables of the bucket's pack must be readable and say what was written.
+    fn check_tables(&self, bucket: Bucket, contents: &mut Contents) -> Result<(), ReadError> {
+        if let Some(pack) = self.index.pack(bucket)
+            && !pack.are_tables_whole()?
+        {
+            contents.findings.push(Finding::Tables { path: pack.name().path() });
+        }
+        Ok(())
+    }
+
+    /// Every entry must name something whole, and everything whole must have an entry.
+    fn check_index(&self, bucket: Bucket, contents: &mut Contents) -> Result<(), ReadError> {
+        let Contents { whole, segments, findings, .. } = contents;
+        let (mut lost_records, mut lost_bodies) = (Vec::new(), BTreeSet::new());
+        let (mut known_records, mut known_bodies) = (0, 0);
+        self.index.scan(Tree::Bucket(bucket), &[layout::BODY], &mut |key, value| {
+            match key.first() {
+                Some(&layout::BODY) => {
+                    let place = BodyPlace::decode(value);
+                    let place = place.filter(|place| segments.contains(&place.block.segment));
+                    if let Some(place) = place {
+                        known_bodies += usize::from(whole.bodies.contains_key(key));
+                        if whole.bodies.get(key) != Some(&place) && !whole.is_elsewhere(key, &place)
+                        {
+                            lost_bodies.insert(key.to_vec());
+                        }
+                    }
+                }
+                Some(&layout::RECORD) => {
+                    let place = RecordPlace::decode(value);
+                    let place = place.filter(|place| segments.contains(&place.block.segment));
+                    if let (Some(place), Some(record)) = (place, layout::parse_record_key(key)) {
+                        known_records += usize::from(whole.records.contains_key(&record));
+                        let found = whole.records.get(&record);
+                        if found.is_none_or(|found| !found.contains(&place)) {
+                            lost_records.push((record, place));
+                        }
+                    }
+                }
+                Some(&tag) if tag > layout::RECORD => return ControlFlow::Break(()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        // What a commit put there since the segments were read is whole where the index says.
+        for (key, place) in lost_records {
+            // Of what was deleted nothing is missed.
+            let is_covered =
+                self.state().buckets.get(&bucket).is_some_and(|held| held.is_covered(&key));
+            if !is_covered && !self.is_record_whole(bucket, &key, &place)? {
+                findings.push(Finding::LostRecord { record: MessageId { bucket, key } });
+            }
+        }
+        lost_bodies.retain(|key| !self.is_body_whole(bucket, key));
+        let mut needed: BTreeMap<Vec<u8>, Vec<MessageId>> = BTreeMap::new();
+        let mut unasked = Vec::new();
+        let mut missing = 0;
+        for (key, body) in &whole.arrivals {
+            let body_key = layout::body_key(body);
+            let message = MessageId { bucket, key: *key };
+            if lost_bodies.contains(&body_key) {
+                needed.entry(body_key).or_default().push(message);
+            } else if !whole.bodies.contains_key(&body_key)
+                && !self.knows(bucket, &body_key)?
+                && self.is_unasked(message, body)
+            {
+                unasked.push(message);
+            }
+        }
+        if known_records < whole.records.len() {
+            for key in whole.records.keys() {
+                missing += u64::from(!self.knows(bucket, &layout::record_key(key))?);
+            }
+        }
+        if known_bodies < whole.bodies.len() {
+            for key in whole.bodies.keys() {
+                missing += u64::from(!self.knows(bucket, key)?);
+            }
+        }
+        for key in lost_bodies {
+            let messages = needed.remove(&key).unwrap_or_default();
+            findings.push(Finding::LostBody { bucket, key, messages });
+        }
+        if !unasked.is_empty() {
+            findings.push(Finding::NotWanted { messages: unasked });
+        }
+        if missing > 0 {
+            findings.push(Finding::NotIndexed { bucket, items: missing });
+        }
+        Ok(())
+    }
+
+    fn knows(&self, bucket: Bucket, key: &[u8]) -> Result<bool, ReadError> {
+        Ok(self.index.get(Tree::Bucket(bucket), key)?.is_some())
+    }
+
+    fn is_record_whole(
+        &self,
+        bucket: Bucket,
+        key: &RecordKey,
+        place: &RecordPlace,
+    ) -> Result<bool, ReadError> {
+        let now = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
+        let now = now.and_then(|value| RecordPlace::decode(&value));
+        // Gone or moved meanwhile: whoever did that read it.
+        Ok(now.as_ref() != Some(place)
+            || self.record(bucket, key).is_ok_and(|found| found.is_some()))
+    }
+
+    pub(crate) fn is_body_whole(&self, bucket: Bucket, key: &[u8]) -> bool {
+        let value = self.index.get(Tree::Bucket(bucket), key).ok().flatten();
+        let Some(place) = value.and_then(|value| BodyPlace::decode(&value)) else {
+            return true;
+        };
+        let coded = self.body_at(bucket, &place, &mut None);
+        coded.is_ok_and(|coded| self.checked(bucket, key, &coded).is_ok())
+    }
+
+    /// Whether a message is to be shown, lacks its body, and nothing says so.
+    fn is_unasked(&self, message: MessageId, body: &BodyId) -> bool {
+        let state = self.state();
+        let is_wanted =
+            state.buckets.get(&message.bucket).is_some_and(|held| held.wanted.contains(body));
+        state.is_visible(message) && !is_wanted
+    }
+
+    /// The trie must be that of the records which the deletes leave.
+    fn check_trie(&self, bucket: Bucket, contents: &mut Contents) -> Result<(), ReadError> {
+        // No commit comes in between.
+        let _committer = self.committer();
+        let mut keys = Vec::new();
+        {
+            let state = self.state();
+            let Some(held) = state.buckets.get(&bucket) else { return Ok(()) };
+            self.index.scan(Tree::Bucket(bucket), &[layout::RECORD], &mut |key, value| {
+                let Some(key) = layout::parse_record_key(key) else {
+                    return ControlFlow::Break(());
+                };
+                let kind = RecordPlace::decode(value).map(|place| place.kind);
+                let is_covered = kind == Some(Kind::ARRIVAL) && held.is_covered(&key);
+                if !is_covered && !held.broken.records.contains(&key) {
+                    keys.push(key);
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        let root = Trie::from_sorted(keys.into_iter()).root();
+        if root != self.state().set.live_trie(bucket).root() {
+            contents.findings.push(Finding::Trie { bucket });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
