@@ -8,12 +8,16 @@ use std::time::{Duration, Instant, SystemTime};
 /// Environment variable with a number of milliseconds by which this process's clock is off: for
 /// tests of what a wrong clock does.
 const SKEW: &str = "QUARD_TEST_CLOCK_SKEW_MS";
+/// Environment variable with a number of milliseconds after which the index is flushed and deleted
+/// messages are erased, again and again: for tests of what happens meanwhile.
+const UPKEEP: &str = "QUARD_TEST_UPKEEP_MS";
 
 /// The clocks of this process.
 #[derive(Clone, Debug)]
 pub struct Clock {
     start: Instant,
     skew_ms: i64,
+    upkeep: Option<Duration>,
 }
 
 impl Clock {
@@ -21,7 +25,8 @@ impl Clock {
     #[must_use]
     pub fn start() -> Self {
         let skew_ms = std::env::var(SKEW).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-        Self { start: Instant::now(), skew_ms }
+        let upkeep = std::env::var(UPKEEP).ok().and_then(|text| text.parse().ok());
+        Self { start: Instant::now(), skew_ms, upkeep: upkeep.map(Duration::from_millis) }
     }
 
     /// Wall time.
@@ -30,6 +35,12 @@ impl Clock {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
         UnixMillis(ms.saturating_add_signed(self.skew_ms))
+    }
+
+    /// How often upkeep is done: what it is usually, but for tests.
+    #[must_use]
+    pub fn upkeep_every(&self, usually: Duration) -> Duration {
+        self.upkeep.unwrap_or(usually)
     }
 
     /// Time since the process started; never jumps.

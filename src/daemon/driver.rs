@@ -29,8 +29,8 @@ const BATCH: usize = 256;
 const GATHER_ROUNDS: usize = 3;
 /// How often the node is told the time.
 const TICK: Duration = Duration::from_millis(100);
-/// Every so many ticks the index is flushed and its watermarks move.
-const CHECKPOINT_TICKS: u64 = 100;
+/// How often the index is flushed and its watermarks move.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
 /// Something that happened.
 pub enum Event {
@@ -104,7 +104,7 @@ pub struct Driver {
     next_token: u64,
     offences: BTreeMap<String, u64>,
     save_roster: SaveRoster,
-    ticks: u64,
+    last_checkpoint: Duration,
 }
 
 /// What the driver is made from.
@@ -147,7 +147,7 @@ impl Driver {
             next_token: 1,
             offences: BTreeMap::new(),
             save_roster,
-            ticks: 0,
+            last_checkpoint: Duration::ZERO,
         })
     }
 
@@ -201,8 +201,9 @@ impl Driver {
 
     fn tick(&mut self, outputs: &mut Vec<Output>) {
         self.node.handle(Input::Tick, self.clock.now(), outputs);
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(CHECKPOINT_TICKS) {
+        let running = self.clock.since_start();
+        if running - self.last_checkpoint >= self.clock.upkeep_every(CHECKPOINT_EVERY) {
+            self.last_checkpoint = running;
             let (store, now) = (self.store.clone(), self.node.time(self.clock.now()));
             tokio::task::spawn_blocking(move || checkpoint(&store, now));
         }

@@ -88,11 +88,16 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let driver = Driver::new(parts, events.clone())?;
     let running = tokio::spawn(driver.run(queue));
     links.start();
-    let handle =
-        NodeHandle::new(store.clone(), events.clone(), release_settings(config, &identity), clock);
+    let handle = NodeHandle::new(
+        store.clone(),
+        events.clone(),
+        release_settings(config, &identity),
+        clock.clone(),
+    );
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
-    let erasing = tokio::spawn(erase_now_and_then(store, stopping));
+    let erasing =
+        tokio::spawn(erase_now_and_then(store, clock.upkeep_every(ERASE_EVERY), stopping));
     tracing::info!(member = %identity.member, "running");
 
     stopped_by_signal().await?;
@@ -233,11 +238,15 @@ fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
     Ok(listener)
 }
 
-async fn erase_now_and_then(store: Arc<Store>, mut stopping: watch::Receiver<bool>) {
+async fn erase_now_and_then(
+    store: Arc<Store>,
+    every: Duration,
+    mut stopping: watch::Receiver<bool>,
+) {
     loop {
         tokio::select! {
             _ = stopping.changed() => return,
-            () = tokio::time::sleep(ERASE_EVERY) => {}
+            () = tokio::time::sleep(every) => {}
         }
         let store = store.clone();
         let erased = tokio::task::spawn_blocking(move || {

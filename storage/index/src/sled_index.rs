@@ -206,13 +206,23 @@ impl SledIndex {
         Err(error)
     }
 
+    /// Changes end with the first failure of any kind.
     fn check_running(&self) -> Result<(), IndexError> {
+        self.check_readable()?;
         match self.failure.get() {
-            None => Ok(()),
-            Some(Failure::Damage(detail)) => Err(IndexError::damaged(&self.dir, detail)),
+            None | Some(Failure::Damage(_)) => Ok(()),
             Some(Failure::Refusal(cause)) => {
                 Err(IndexError::Stopped { dir: self.dir.clone(), cause: cause.clone() })
             }
+        }
+    }
+
+    /// Reads go on when the operating system refused something: what was not flushed is still in
+    /// the layers above sled.
+    fn check_readable(&self) -> Result<(), IndexError> {
+        match self.failure.get() {
+            Some(Failure::Damage(detail)) => Err(IndexError::damaged(&self.dir, detail)),
+            None | Some(Failure::Refusal(_)) => Ok(()),
         }
     }
 }
@@ -255,7 +265,7 @@ impl Layers {
 
 impl Index for SledIndex {
     fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
-        self.check_running()?;
+        self.check_readable()?;
         match self.read_layers(|layers| layers.get(tree, key)) {
             Known::Value(value) => Ok(value),
             Known::Nothing => self.checked("get", caught(|| self.engine().get(tree, key))),
@@ -265,7 +275,7 @@ impl Index for SledIndex {
     fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let mut next = Some(start.to_vec());
         while let Some(start) = next {
-            self.check_running()?;
+            self.check_readable()?;
             let (entries, behind) = self.look(tree, &start)?;
             for (key, value) in &entries {
                 if visit(key, value).is_break() {
@@ -302,7 +312,7 @@ impl Index for SledIndex {
     }
 
     fn buckets(&self) -> Result<Vec<Bucket>, IndexError> {
-        self.check_running()?;
+        self.check_readable()?;
         // Under the lock: a settling that ends in between would show in neither.
         Ok(self.read_layers(|layers| {
             let mut buckets = self.engine().buckets();

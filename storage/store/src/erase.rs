@@ -272,11 +272,13 @@ impl Store {
         let mark = layout::watermark_key(&rewrite.old);
         writes.push(Write::Delete { tree: Tree::Meta, key: mark });
         self.index.write(writes)?;
+        self.segments.forget(&rewrite.old);
+        self.disk.remove(&rewrite.old.path())?;
+        // Only now: a segment that could not be unlinked must still be there for the next erasure.
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.segments.remove(&rewrite.old.number);
         }
-        self.segments.forget(&rewrite.old);
-        Ok(self.disk.remove(&rewrite.old.path())?)
+        Ok(())
     }
 }
 

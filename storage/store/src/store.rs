@@ -118,13 +118,18 @@ impl Store {
     /// read again at the next opening.
     ///
     /// # Errors
-    /// As the index reports; the watermarks then stay where they were.
+    /// As the index reports; the watermarks then stay where they were, and the store takes nothing
+    /// more: an index that failed takes no changes until it is opened again.
     pub fn checkpoint(&self) -> Result<(), IndexError> {
         let mut committer = self.committer();
         if self.has_failed() {
             return Ok(());
         }
         committer.writers.values_mut().for_each(SegmentWriter::rest);
+        self.flush_index().inspect_err(|error| self.fail("flushing the index", error))
+    }
+
+    fn flush_index(&self) -> Result<(), IndexError> {
         self.index.flush()?;
         let mut writes = Vec::new();
         {

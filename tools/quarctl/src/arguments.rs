@@ -286,7 +286,7 @@ pub struct Rm {
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
-  quarctl status                  exit code 4 when there are warnings
+  quarctl status                  exit code 4 when there are warnings, 1 when nothing is taken
   quarctl status --cluster        and all members, as this node sees them
   quarctl status --json | jq .warnings")]
 pub struct Status {

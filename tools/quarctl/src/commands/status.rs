@@ -5,7 +5,7 @@ use crate::failure::Ending;
 use crate::output::{Output, count, plain, size};
 use quard::api::{MemberStatus, NodeStatus};
 
-/// Shows a node's state; ends with warnings when it has any.
+/// Shows a node's state; ends as failed when the node takes nothing, with warnings when it has any.
 pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
     if output.is_json() {
         output.json(status)?;
@@ -19,8 +19,11 @@ pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyho
             output.line(plain(&format!("warning: {warning}")))?;
         }
     }
-    let is_quiet = status.warnings.is_empty();
-    Ok(if is_quiet { Ending::Done } else { Ending::Warnings })
+    Ok(match (status.failed, status.warnings.is_empty()) {
+        (true, _) => Ending::Failed,
+        (false, false) => Ending::Warnings,
+        (false, true) => Ending::Done,
+    })
 }
 
 fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
@@ -152,6 +155,16 @@ mod tests {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("Cape Town"));
+    }
+
+    #[test]
+    fn a_node_that_takes_nothing_ends_as_failed_whatever_else_it_warns_of() {
+        let mut status = status(&["a write failed", "node2 is down"]);
+        status.failed = true;
+        let written = Written::default();
+        let ending = show(&status, false, &mut written.output(false, false)).unwrap();
+        assert_eq!(ending, Ending::Failed);
+        assert!(written.text().contains("failed: takes no mail"), "{}", written.text());
     }
 
     #[test]
