@@ -3,6 +3,7 @@
 
 use clap::{Parser, Subcommand};
 use quard::config::{Config, Paths};
+use quard::daemon::complaint::in_one_line;
 use quard::daemon::run::run_until_stopped;
 use quard::demo::{self, cluster::Ports};
 use std::path::PathBuf;
@@ -77,7 +78,7 @@ fn main() -> ExitCode {
     match call(&arguments) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("quard: {error:#}");
+            eprintln!("quard: {}", in_one_line(&error));
             ExitCode::FAILURE
         }
     }

@@ -2,6 +2,7 @@
 //! Never decides about mail: that is done by the node, which is told of what happens here.
 
 pub mod clock;
+pub mod complaint;
 pub mod driver;
 pub mod handle;
 pub mod links;

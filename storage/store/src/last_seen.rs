@@ -9,13 +9,15 @@ use std::path::Path;
 const FILE: &str = "last-seen";
 
 impl Store {
-    /// Remembers that the node runs now.
+    /// Remembers that the node runs now. Two callers take turns.
     ///
     /// *Durable when* this returns.
     ///
     /// # Errors
     /// As the operating system reports.
     pub fn save_last_seen(&self, now: UnixMillis) -> io::Result<()> {
+        // A stop may come while the last tick still saves: both would write the same draft.
+        let _turn = self.committer();
         self.disk.replace(Path::new(FILE), format!("{}\n", now.0).as_bytes())
     }
 
@@ -34,6 +36,21 @@ impl Store {
 mod tests {
     use crate::tests::{NOW, Node};
     use std::path::Path;
+
+    #[test]
+    fn two_that_save_at_once_do_not_take_each_others_draft_away() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = Node::new(1);
+        let mut store = node.open();
+        store.disk = std::sync::Arc::new(crate::RealDisk::new(directory.path()));
+        let store = &store;
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| (0..200).for_each(|_| store.save_last_seen(NOW).unwrap()));
+            }
+        });
+        assert_eq!(store.last_seen().unwrap(), Some(NOW));
+    }
 
     #[test]
     fn the_time_survives_a_crash_and_damage_is_not_a_time() {

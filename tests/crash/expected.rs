@@ -1,0 +1,145 @@
+//! What a node must have: what it acknowledged, and nothing that nobody sent.
+//! Never forgives: a mail whose 250 was heard is there byte for byte, a deleted one is not.
+
+use crate::support::Node;
+use bytes::Bytes;
+use quar_base::rng::Rng;
+use quard::api::{DeleteReply, MessagePage};
+use quard::client::{Client, Refused};
+use quard::demo::feed::{FeedError, Feeder};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the mail server heard, or did not hear.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Heard {
+    Taken(String),
+    /// The code of the refusal, and its text.
+    Refused(u16, String),
+    /// The connection died first.
+    Nothing,
+}
+
+#[derive(Clone, Default)]
+pub struct Expected {
+    /// Acknowledged.
+    pub kept: BTreeMap<String, Bytes>,
+    /// Acknowledged, and its deletion too.
+    pub gone: BTreeSet<String>,
+    /// Acknowledged, and nobody knows whether it was deleted.
+    pub unsure: BTreeMap<String, Bytes>,
+    /// Sent and not acknowledged: may be there.
+    pub unanswered: BTreeSet<Bytes>,
+}
+
+/// A mail of about this many bytes that does not compress.
+pub fn mail(number: u64, bytes: usize) -> Bytes {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut rng = Rng::from_seed([number as u8 ^ 0x5a; 32]);
+    let mut text = format!("From: a@example.org\r\nSubject: mail {number}\r\n\r\n").into_bytes();
+    while text.len() < bytes {
+        text.extend((0..76).map(|_| DIGITS[rng.below(64) as usize]));
+        text.extend(b"\r\n");
+    }
+    text.into()
+}
+
+/// Sends a mail to a recipient of this class; a connection that ended is made again.
+pub async fn send(node: &Node, feeder: &mut Option<Feeder>, class: &str, body: &Bytes) -> Heard {
+    if feeder.is_none() {
+        *feeder = Feeder::connect(node.lmtp).await.ok();
+    }
+    let Some(open) = feeder else { return Heard::Nothing };
+    let recipients = [format!("user+{class}@example.net")];
+    match open.send("sender@example.org", &recipients, body).await {
+        Ok(replies) if replies[0].code == 250 => {
+            Heard::Taken(replies[0].text.split_whitespace().last().unwrap().to_owned())
+        }
+        Ok(replies) => Heard::Refused(replies[0].code, replies[0].text.clone()),
+        Err(FeedError::Client(_)) => {
+            *feeder = None;
+            Heard::Nothing
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+impl Expected {
+    /// Takes down what was heard of a mail.
+    pub fn note(&mut self, body: &Bytes, heard: &Heard) {
+        match heard {
+            Heard::Taken(id) => {
+                assert!(!self.gone.contains(id));
+                self.kept.insert(id.clone(), body.clone());
+            }
+            Heard::Refused(code, text) => {
+                assert!((400..500).contains(code), "a mail server gives up on {code} {text}");
+                self.unanswered.insert(body.clone());
+            }
+            Heard::Nothing => drop(self.unanswered.insert(body.clone())),
+        }
+    }
+
+    /// Deletes a kept message; returns the status of a refusal.
+    pub async fn delete(&mut self, client: anyhow::Result<Client>, id: &str) -> Option<u16> {
+        let body = self.kept.remove(id).unwrap();
+        // From here on it may be gone.
+        self.unsure.insert(id.to_owned(), body);
+        let mut client = client.ok()?;
+        match client.delete::<DeleteReply>(&format!("/v1/messages/{id}")).await {
+            Ok(reply) => {
+                assert!(reply.gone);
+                self.unsure.remove(id);
+                self.gone.insert(id.to_owned());
+                None
+            }
+            Err(error) => error.downcast_ref::<Refused>().map(|refused| refused.status),
+        }
+    }
+
+    /// Checks everything against a node that runs undisturbed.
+    pub async fn check(&self, node: &Node, what: &str) {
+        let mut client = node.client().await.unwrap();
+        for (id, body) in &self.kept {
+            match body_of(&mut client, id).await {
+                Ok(read) => assert_eq!(read, *body, "{what}: {id} has other bytes"),
+                Err(error) => panic!("{what}: lost {id}: {error:#}\n{}", node.report()),
+            }
+        }
+        for id in &self.gone {
+            let error = body_of(&mut client, id).await.expect_err("a deleted mail came back");
+            let status = error.downcast_ref::<Refused>().map(|refused| refused.status);
+            assert_eq!(status, Some(404), "{what}: {id}: {error:#}");
+        }
+        self.check_listing(&mut client, what).await;
+    }
+
+    async fn check_listing(&self, client: &mut Client, what: &str) {
+        let mut listed = BTreeSet::new();
+        let mut before = String::new();
+        loop {
+            let path = format!("/v1/messages?limit=200{before}");
+            let page: MessagePage = client.get(&path).await.unwrap();
+            assert_eq!(page.damaged, 0, "{what}");
+            listed.extend(page.messages.into_iter().map(|message| message.id));
+            let Some(next) = page.next else { break };
+            before = format!("&before={next}");
+        }
+        for id in self.kept.keys() {
+            assert!(listed.contains(id), "{what}: {id} is not listed");
+        }
+        for id in listed.iter().filter(|id| !self.kept.contains_key(*id)) {
+            assert!(!self.gone.contains(id), "{what}: {id} was deleted and is listed");
+            let body = body_of(client, id).await;
+            let body = body.unwrap_or_else(|error| panic!("{what}: {id} is listed: {error:#}"));
+            let is_sent = match self.unsure.get(id) {
+                Some(sent) => *sent == body,
+                None => self.unanswered.contains(&body),
+            };
+            assert!(is_sent, "{what}: nobody sent {id}");
+        }
+    }
+}
+
+pub async fn body_of(client: &mut Client, id: &str) -> anyhow::Result<Bytes> {
+    client.bytes(&format!("/v1/messages/{id}/body")).await
+}
