@@ -53,9 +53,16 @@ impl DataLock {
     /// [`LockError::Held`] while another process, or another holder in this one, has it.
     pub fn acquire(directory: &Path) -> Result<Self, LockError> {
         let failed = |source| LockError::Io { directory: directory.to_owned(), source };
-        let mut builder = DirBuilder::new();
-        let made = builder.recursive(true).mode(0o700).create(directory);
-        made.map_err(failed)?;
+        match directory.metadata() {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let mut builder = DirBuilder::new();
+                let made = builder.recursive(true).mode(0o700).create(directory);
+                made.map_err(failed)?;
+            }
+            // Making it would fail with an error that hides this one.
+            Err(error) => return Err(failed(error)),
+        }
         let file = OpenOptions::new()
             .read(true)
             .write(true)

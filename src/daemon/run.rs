@@ -75,7 +75,9 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         store.clone(),
         identity.roster.clone(),
         identity.authority_key,
-        store.last_seen()?,
+        store.last_seen().with_context(|| {
+            format!("cannot read when this node ran last from {}", paths.data_dir().display())
+        })?,
     );
     let roster_paths = paths.clone();
     let parts = Parts {

@@ -3,7 +3,8 @@
 //
 //   SHIM_DIR      operations on files below it count, and no others
 //   SHIM_KIND     ENOSPC EIO EMFILE EINTR (that error, nothing done), SHORT (half is read or written),
-//                 TORN (half is written, and ENOSPC)
+//                 TORN (half is written, and ENOSPC), DROP (a sync fails with EIO, and what was written to the
+//                 file since the last one becomes zeros: the kernel has dropped the pages)
 //   SHIM_FAIL_AT  the n-th operation, from 1, that can fail so does; 0 or nothing: none
 //   SHIM_MATCH    CALL:TEXT, both may be empty: only this call counts, on paths that contain this text
 //   SHIM_FIRED    file that then tells: call, path
@@ -35,7 +36,7 @@
 #define DESCRIPTORS 4096
 #define TEXT_BYTES 200
 
-enum { CAN_ENOSPC = 1, CAN_EIO = 2, CAN_EMFILE = 4, CAN_EINTR = 8, CAN_SHORT = 16, CAN_TORN = 32 };
+enum { CAN_ENOSPC = 1, CAN_EIO = 2, CAN_EMFILE = 4, CAN_EINTR = 8, CAN_SHORT = 16, CAN_TORN = 32, CAN_DROP = 64 };
 
 static char *paths[DESCRIPTORS];
 static atomic_bool is_socket[DESCRIPTORS];
@@ -65,8 +66,8 @@ __attribute__((constructor)) static void shim_start(void) {
     fired = getenv("SHIM_FIRED");
     if ((text = getenv("SHIM_FAIL_AT"))) fail_at = atol(text);
     if ((text = getenv("SHIM_KIND"))) {
-        const char *names[] = {"ENOSPC", "EIO", "EMFILE", "EINTR", "SHORT", "TORN"};
-        for (int at = 0; at < 6; at++)
+        const char *names[] = {"ENOSPC", "EIO", "EMFILE", "EINTR", "SHORT", "TORN", "DROP"};
+        for (int at = 0; at < 7; at++)
             if (!strcmp(text, names[at])) kind = 1 << at;
     }
     if ((text = getenv("SHIM_MATCH"))) {
@@ -110,7 +111,7 @@ static int fails(const char *call, const char *path, int can) {
         syscall(SYS_write, fd, line, used);
         syscall(SYS_close, fd);
     }
-    errno = kind == CAN_EIO ? EIO : kind == CAN_EMFILE ? EMFILE : kind == CAN_EINTR ? EINTR : ENOSPC;
+    errno = kind == CAN_EIO || kind == CAN_DROP ? EIO : kind == CAN_EMFILE ? EMFILE : kind == CAN_EINTR ? EINTR : ENOSPC;
     return 1;
 }
 
@@ -283,6 +284,64 @@ int closedir(DIR *listing) {
 READDIR(dirent, readdir)
 READDIR(dirent64, readdir64)
 
+// What was written and not synced: only kept when it is to be dropped.
+
+struct range {
+    char *path;
+    off_t from;
+    off_t bytes;
+    struct range *next;
+};
+static struct range *unsynced;
+static pthread_mutex_t unsynced_lock = PTHREAD_MUTEX_INITIALIZER;
+
+static void remember(int fd, const char *path, off_t from, long bytes) {
+    if (kind != CAN_DROP || bytes <= 0) return;
+    int saved = errno;
+    // Without an offset the file's own has moved on already.
+    if (from < 0) from = syscall(SYS_lseek, fd, 0, SEEK_CUR) - bytes;
+    struct range *range = malloc(sizeof *range);
+    pthread_mutex_lock(&unsynced_lock);
+    *range = (struct range){strdup(path), from, bytes, unsynced};
+    unsynced = range;
+    pthread_mutex_unlock(&unsynced_lock);
+    errno = saved;
+}
+
+// What was written before a sync that succeeds is not dropped any more; what comes meanwhile waits.
+static int forget_unsynced(const char *path, int fd, int (*real)(int)) {
+    if (kind != CAN_DROP) return real(fd);
+    pthread_mutex_lock(&unsynced_lock);
+    int result = real(fd);
+    for (struct range **at = &unsynced; *at;) {
+        struct range *range = *at;
+        if (result || strcmp(range->path, path)) {
+            at = &range->next;
+            continue;
+        }
+        *at = range->next;
+        free(range->path);
+        free(range);
+    }
+    pthread_mutex_unlock(&unsynced_lock);
+    return result;
+}
+
+static void drop_unsynced(const char *path) {
+    int saved = errno;
+    pthread_mutex_lock(&unsynced_lock);
+    int fd = syscall(SYS_openat, AT_FDCWD, path, O_WRONLY | O_CLOEXEC);
+    for (struct range *range = unsynced; fd >= 0 && range; range = range->next) {
+        if (strcmp(range->path, path)) continue;
+        void *zeros = calloc(1, range->bytes);
+        syscall(SYS_pwrite64, fd, zeros, range->bytes, range->from);
+        free(zeros);
+    }
+    if (fd >= 0) syscall(SYS_close, fd);
+    pthread_mutex_unlock(&unsynced_lock);
+    errno = saved;
+}
+
 // Open files.
 
 #define ON_FD(call_name, can, fd, offset, length, real_call)                                    \
@@ -296,8 +355,20 @@ READDIR(dirent64, readdir64)
         return result;                                                                          \
     } while (0)
 
-int fsync(int fd) { REAL(fsync); ON_FD("fsync", CAN_EIO | CAN_ENOSPC | CAN_EINTR, fd, 0, 0, real_fsync(fd)); }
-int fdatasync(int fd) { REAL(fdatasync); ON_FD("fdatasync", CAN_EIO | CAN_ENOSPC | CAN_EINTR, fd, 0, 0, real_fdatasync(fd)); }
+static int sync_it(const char *call, int fd, int (*real)(int)) {
+    char whole[PATH_MAX];
+    const char *known = path_of(fd, whole);
+    if (!known) return real(fd);
+    long begin = next();
+    int failed = fails(call, known, CAN_EIO | CAN_ENOSPC | CAN_EINTR | CAN_DROP), result = -1;
+    if (failed && kind == CAN_DROP) drop_unsynced(known);
+    if (!failed) result = forget_unsynced(known, fd, real);
+    note(begin, call, fd, 0, 0, result, known, NULL, 0);
+    return result;
+}
+
+int fsync(int fd) { REAL(fsync); return sync_it("fsync", fd, real_fsync); }
+int fdatasync(int fd) { REAL(fdatasync); return sync_it("fdatasync", fd, real_fdatasync); }
 int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) { REAL(sync_file_range); ON_FD("sync_file_range", CAN_EIO | CAN_ENOSPC, fd, offset, length, real_sync_file_range(fd, offset, length, flags)); }
 int fallocate(int fd, int mode, off_t offset, off_t length) { REAL(fallocate); ON_FD("fallocate", CAN_EIO | CAN_ENOSPC | CAN_EINTR, fd, offset, length, real_fallocate(fd, mode, offset, length)); }
 int fallocate64(int fd, int mode, off64_t offset, off64_t length) { REAL(fallocate64); ON_FD("fallocate", CAN_EIO | CAN_ENOSPC | CAN_EINTR, fd, offset, length, real_fallocate64(fd, mode, offset, length)); }
@@ -308,7 +379,7 @@ int fstat64(int fd, struct stat64 *to) { REAL(fstat64); ON_FD("fstat", CAN_EIO, 
 int fchmod(int fd, mode_t mode) { REAL(fchmod); ON_FD("fchmod", CAN_EIO, fd, 0, 0, real_fchmod(fd, mode)); }
 off_t lseek(int fd, off_t offset, int from) { REAL(lseek); ON_FD("lseek", CAN_EIO, fd, offset, 0, real_lseek(fd, offset, from)); }
 off64_t lseek64(int fd, off64_t offset, int from) { REAL(lseek64); ON_FD("lseek", CAN_EIO, fd, offset, 0, real_lseek64(fd, offset, from)); }
-int flock(int fd, int operation) { REAL(flock); ON_FD("flock", CAN_EIO | CAN_EINTR, fd, 0, 0, real_flock(fd, operation)); }
+int flock(int fd, int operation) { REAL(flock); ON_FD("flock", 0, fd, 0, 0, real_flock(fd, operation)); }
 
 // A descriptor that is doubled stands for the same file.
 static int doubled(int fd, int copy) {
@@ -374,6 +445,7 @@ void *mmap64(void *address, size_t length, int protection, int flags, int fd, of
             errno = saved;                                                                      \
             result = -1;                                                                        \
         }                                                                                       \
+        if ((can) & CAN_ENOSPC) remember(fd, known, offset, result);                            \
         note(begin, call_name, fd, offset, length, result, known, NULL, 0);                     \
         return result;                                                                          \
     } while (0)
@@ -432,6 +504,7 @@ static long bytes_of(const struct iovec *parts, int count) {
         long begin = next(), result;                                                            \
         if (!fails(call_name, known, (can) & ~CAN_TORN)) result = real_name(fd, parts, count __VA_ARGS__); \
         else result = kind == CAN_SHORT ? real_name(fd, parts, 1 __VA_ARGS__) : -1;             \
+        if ((can) & CAN_ENOSPC) remember(fd, known, offset, result);                            \
         note(begin, call_name, fd, offset, length, result, known, NULL, 0);                     \
         return result;                                                                          \
     } while (0)

@@ -17,11 +17,13 @@ pub enum Kind {
     Short,
     /// Half is written, and then there is no room.
     Torn,
+    /// A sync fails, and what was written since the last one is gone.
+    Drop,
 }
 
 impl Kind {
-    pub const ALL: [Self; 6] =
-        [Self::Enospc, Self::Eio, Self::Emfile, Self::Eintr, Self::Short, Self::Torn];
+    pub const ALL: [Self; 7] =
+        [Self::Enospc, Self::Eio, Self::Emfile, Self::Eintr, Self::Short, Self::Torn, Self::Drop];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -31,6 +33,7 @@ impl Kind {
             Self::Eintr => "EINTR",
             Self::Short => "SHORT",
             Self::Torn => "TORN",
+            Self::Drop => "DROP",
         }
     }
 

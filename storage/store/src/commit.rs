@@ -16,7 +16,7 @@ use crate::error::Refusal;
 use crate::layout;
 use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
 use crate::state::{Block, BucketState};
-use crate::store::{Committer, Settings, Store};
+use crate::store::{Committer, Failure, Settings, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
@@ -27,7 +27,6 @@ use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
 
 /// What became of one admitted item.
 #[derive(Clone, Debug)]
@@ -126,8 +125,9 @@ impl Store {
     }
 
     /// After this the store takes nothing more: what the kernel did with unsynced pages is unknown.
-    pub(crate) fn fail(&self, what: &str, error: &dyn std::error::Error) {
-        self.has_failed.store(true, Ordering::Release);
+    pub(crate) fn fail(&self, what: &str, error: &(dyn std::error::Error + 'static)) {
+        let raw_os_error = error.downcast_ref().and_then(io::Error::raw_os_error);
+        let _first_stays = self.failure.set(Failure { raw_os_error });
         tracing::error!(%error, "{what} failed; the store takes nothing until the daemon is restarted");
     }
 

@@ -21,7 +21,7 @@ use crate::codec;
 use crate::commit::Outcome;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
-use crate::error::{OpenError, ReadError};
+use crate::error::{OpenError, ReadError, Refusal};
 use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
@@ -41,8 +41,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
-use std::sync::{Arc, Mutex, RwLock};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
 /// How far opening has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Store {
             segments,
             rewriter: Mutex::default(),
             dictionaries,
-            has_failed: AtomicBool::new(false),
+            failure: OnceLock::new(),
             tickets: AtomicU64::new(1),
             settings,
         };
@@ -195,7 +195,12 @@ impl Store {
         }
         for (_, outcome) in self.commit() {
             if let Outcome::Refused(refusal) = outcome {
-                let error = io::Error::other(refusal.to_string());
+                let code = self.failure.get().and_then(|failure| failure.raw_os_error);
+                let error = match (refusal, code) {
+                    (Refusal::Full, _) => io::ErrorKind::StorageFull.into(),
+                    (_, Some(code)) => io::Error::from_raw_os_error(code),
+                    (other, None) => io::Error::other(other.to_string()),
+                };
                 return Err(OpenError::Io { path: SEGMENTS.into(), error });
             }
         }

@@ -22,8 +22,10 @@ use quar_base::time::{Cutoff, Day};
 use quar_index::{Index, IndexError, Tree, Write};
 use quar_merkle::Hash;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::atomic::AtomicU64;
+use std::sync::{
+    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+};
 
 /// Who this node is and how its store behaves.
 pub struct Settings {
@@ -58,8 +60,14 @@ pub struct Store {
     /// Held while a bucket's segments are written anew.
     pub(crate) rewriter: Mutex<()>,
     pub(crate) dictionaries: Arc<Dictionaries>,
-    pub(crate) has_failed: AtomicBool,
+    pub(crate) failure: OnceLock<Failure>,
     pub(crate) tickets: AtomicU64,
+}
+
+/// Why a store takes nothing more.
+pub(crate) struct Failure {
+    /// What the operating system said, when it was its doing.
+    pub(crate) raw_os_error: Option<i32>,
 }
 
 /// What only the thread that commits touches.
@@ -103,7 +111,7 @@ impl Store {
     /// Whether a write or sync has failed: nothing is taken until the store is opened again.
     #[must_use]
     pub fn has_failed(&self) -> bool {
-        self.has_failed.load(Ordering::Acquire)
+        self.failure.get().is_some()
     }
 
     /// Bytes that can still be written to the disk.
