@@ -34,7 +34,9 @@ pub struct Expected {
 /// A mail of about this many bytes that does not compress.
 pub fn mail(number: u64, bytes: usize) -> Bytes {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut rng = Rng::from_seed([number as u8 ^ 0x5a; 32]);
+    let mut seed = [0x5a; 32];
+    seed[..8].copy_from_slice(&number.to_le_bytes());
+    let mut rng = Rng::from_seed(seed);
     let mut text = format!("From: a@example.org\r\nSubject: mail {number}\r\n\r\n").into_bytes();
     while text.len() < bytes {
         text.extend((0..76).map(|_| DIGITS[rng.below(64) as usize]));
@@ -55,12 +57,35 @@ pub async fn send(node: &Node, feeder: &mut Option<Feeder>, class: &str, body: &
             Heard::Taken(replies[0].text.split_whitespace().last().unwrap().to_owned())
         }
         Ok(replies) => Heard::Refused(replies[0].code, replies[0].text.clone()),
-        Err(FeedError::Client(_)) => {
+        Err(FeedError::Client(_) | FeedError::Unwelcome(_)) => {
             *feeder = None;
             Heard::Nothing
         }
-        Err(error) => panic!("{error}"),
+        Err(error @ FeedError::Lacks(_)) => panic!("{error}"),
     }
+}
+
+/// Starts a node, its clock behind, on a store with a day that expires once the clock is right: its
+/// files then go, and the index hands all it has to sled.
+pub async fn start_before_a_day_expires(node: &mut Node) {
+    // From now the mail is two days away at least, from the second start one day at most; and no
+    // step is 48 hours long, which would be a clock that jumped, by which nothing is unlinked.
+    node.hours_behind = 66;
+    node.start_well().await;
+    let heard = send(node, &mut None, "policy", &mail(77, 4000)).await;
+    assert!(matches!(heard, Heard::Taken(_)), "{heard:?}");
+    assert!(node.stop().await.success());
+    let before = std::fs::read(node.data().join("last-seen")).unwrap();
+    node.hours_behind = 44;
+    node.start_well().await;
+    let last_seen = || std::fs::read(node.data().join("last-seen")).unwrap();
+    let saved = async {
+        while last_seen() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    node.watched("the time of the node", saved).await;
+    node.hours_behind = 0;
 }
 
 impl Expected {

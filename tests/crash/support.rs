@@ -22,6 +22,8 @@ pub struct Node {
     pub root: PathBuf,
     pub lmtp: SocketAddr,
     pub http: SocketAddr,
+    /// How far the daemon's clock is behind.
+    pub hours_behind: u32,
     child: Option<Child>,
     directory: TempDir,
 }
@@ -48,7 +50,7 @@ impl Node {
         let now = Clock::start().now();
         authority::create_cluster(&plan, entropy().unwrap(), now, &out).unwrap();
         let root = out.join("node1").canonicalize().unwrap();
-        let mut node = Self { root, lmtp, http, child: None, directory };
+        let mut node = Self { root, lmtp, http, hours_behind: 0, child: None, directory };
         node.settle([sync, lmtp, http]);
         node
     }
@@ -61,7 +63,14 @@ impl Node {
         for path in [self.data(), Paths::under(Some(&self.root)).run_dir()] {
             std::fs::create_dir_all(root.join(path.strip_prefix(&self.root).unwrap())).unwrap();
         }
-        let mut twin = Self { root, lmtp: self.lmtp, http: self.http, child: None, directory };
+        let mut twin = Self {
+            root,
+            lmtp: self.lmtp,
+            http: self.http,
+            hours_behind: 0,
+            child: None,
+            directory,
+        };
         twin.settle(free_addresses());
         twin
     }
@@ -70,7 +79,7 @@ impl Node {
         (self.lmtp, self.http) = (lmtp, http);
         let settings = format!(
             "[sync]\nlisten = \"{sync}\"\ncopies = 1\n[lmtp]\nlisten = \"{lmtp}\"\n\
-             [http]\nlisten = \"{http}\"\n[runtime]\nworker_threads = 1\n"
+             [http]\nlisten = \"{http}\"\n[runtime]\nworker_threads = 1\n[retention]\npolicy = 1\n"
         );
         std::fs::write(Paths::under(Some(&self.root)).config_file(), settings).unwrap();
     }
@@ -109,6 +118,8 @@ impl Node {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         // Checkpoints and erasures come while the test looks on.
         command.env("QUARD_TEST_UPKEEP_MS", "100");
+        let skew_ms = -3_600_000 * i64::from(self.hours_behind);
+        command.env("QUARD_TEST_CLOCK_SKEW_MS", skew_ms.to_string());
         if let Some(told) = told {
             command.envs(told.variables(&self.data(), &self.beside("fired")));
         }
@@ -116,15 +127,32 @@ impl Node {
     }
 
     pub fn launch(&mut self, told: Option<&Told>) {
-        assert!(self.child.is_none());
         let mut command = self.command(Path::new(env!("CARGO_BIN_EXE_quard")), told);
-        let child = command.arg("--root").arg(&self.root).arg("run").spawn().unwrap();
-        self.child = Some(child);
+        command.arg("--root").arg(&self.root).arg("run");
+        self.launch_as(command);
+    }
+
+    fn launch_as(&mut self, mut command: Command) {
+        assert!(self.child.is_none());
+        self.child = Some(command.spawn().unwrap());
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
     }
 
     /// Starts the daemon and waits until it takes mail, or has ended.
     pub async fn start(&mut self, told: Option<&Told>) -> Started {
         self.launch(told);
+        self.up_or_ended().await
+    }
+
+    pub async fn start_as(&mut self, command: Command) -> Started {
+        self.launch_as(command);
+        self.up_or_ended().await
+    }
+
+    async fn up_or_ended(&mut self) -> Started {
         let start = Instant::now();
         loop {
             if let Some(status) = self.child.as_mut().unwrap().try_wait().unwrap() {

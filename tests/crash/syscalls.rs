@@ -2,9 +2,9 @@
 //!
 //! A small workload runs again and again; in the n-th run the n-th call that can fail so does. Then
 //! the daemon is killed, starts without the shim, and must have what it acknowledged. There are two
-//! workloads: a new store, and one that was killed and is opened.
+//! workloads: a new store; and one that was killed, is opened, and has a day that expires.
 
-use crate::expected::{Expected, Heard, body_of, mail, send};
+use crate::expected::{Expected, Heard, body_of, mail, send, start_before_a_day_expires};
 use crate::shim::{Kind, Told};
 use crate::support::{Node, Started, copy_tree, number};
 use bytes::Bytes;
@@ -200,7 +200,7 @@ fn assert_tells_why(node: &Node, what: &str) {
 
 /// A daemon is killed while it has blocks that no checkpoint has seen.
 async fn killed_store(node: &mut Node, mails: &Mails) -> Killed {
-    node.start_well().await;
+    start_before_a_day_expires(node).await;
     let (mut feeder, mut expected, mut refused) = (None, Expected::default(), Vec::new());
     for (at, (class, body)) in mails.first.iter().enumerate() {
         let body = [body, &format!("again {at}\r\n").into_bytes()[..]].concat().into();
