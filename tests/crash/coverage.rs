@@ -32,7 +32,7 @@ fn name_of(call: &str) -> Option<&'static str> {
     NAMES.iter().find(|(_, calls)| calls.contains(&call)).map(|(name, _)| *name)
 }
 
-/// Lines such as `4711 pwrite64(9</root/var/lib/quard/x>, ...`.
+/// Lines such as `4711 pwrite64(9</var/lib/quard/x>, ...`.
 fn counted_by_strace(trace: &str, data: &str) -> Counts {
     let mut counts = Counts::new();
     for line in trace.lines() {

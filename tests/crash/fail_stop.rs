@@ -106,3 +106,57 @@ async fn a_full_disk_refuses_with_452_and_takes_mail_again_as_soon_as_there_is_r
     node.start_well().await;
     expected.check(&node, "after a restart").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_cannot_be_flushed_stops_intake_at_once_and_no_read() {
+    let mut node = Node::create();
+    let told = Told::fails_where(Kind::Eio, 1, "write:/index/quar-index.journal");
+    assert!(matches!(node.start(Some(&told)).await, Started::Up));
+    let (mut expected, body) = (Expected::default(), mail(1, 4000));
+    let heard = send(&node, &mut None, "spam", &body).await;
+    expected.note(&body, &heard);
+    assert!(matches!(heard, Heard::Taken(_)), "{heard:?}");
+    let failed = async {
+        // Nothing comes in: the checkpoint alone must show it.
+        while !node.status().await.unwrap().failed {
+            tokio::task::yield_now().await;
+        }
+    };
+    node.watched("the checkpoint", failed).await;
+    expected.check(&node, "while it is stopped").await;
+    let heard = send(&node, &mut None, "spam", &mail(2, 400)).await;
+    assert!(matches!(heard, Heard::Refused(451, _)), "{heard:?}");
+    node.kill();
+    node.start_well().await;
+    expected.note(&mail(2, 400), &heard);
+    expected.check(&node, "after a restart").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_segment_that_could_not_be_unlinked_is_unlinked_by_the_next_erasure() {
+    let mut node = Node::create();
+    let told = Told::fails_where(Kind::Eio, 1, "unlink:/segments/spam");
+    assert!(matches!(node.start(Some(&told)).await, Started::Up));
+    let (mut feeder, mut expected) = (None, Expected::default());
+    for number in 1..4 {
+        let body = mail(number, 4000);
+        let heard = send(&node, &mut feeder, "spam", &body).await;
+        expected.note(&body, &heard);
+    }
+    let id = expected.kept.keys().next().unwrap().clone();
+    assert_eq!(expected.delete(node.client().await, &id).await, None);
+    let erased = async {
+        while !node.log().contains("erased bucket") {
+            tokio::task::yield_now().await;
+        }
+    };
+    node.watched("the erasure", erased).await;
+    assert!(node.log().contains("erasing failed"), "{}", node.report());
+    let fired = node.fired().unwrap();
+    let old = fired.split_once(' ').unwrap().1;
+    assert!(!std::path::Path::new(old).exists(), "{old} still holds what was deleted");
+    expected.check(&node, "after the erasure").await;
+    node.kill();
+    node.start_well().await;
+    expected.check(&node, "after a restart").await;
+}
