@@ -224,6 +224,9 @@ pub struct NodeStatus {
     pub sent_bytes: u64,
     /// See `sent_bytes`.
     pub received_bytes: u64,
+    /// What the node does for its store by and by.
+    #[serde(default)]
+    pub upkeep: UpkeepStatus,
     /// Bytes free on the data directory's disk.
     pub free_bytes: u64,
     /// Whether a write failed and the daemon must be restarted.
@@ -232,6 +235,34 @@ pub struct NodeStatus {
     pub warnings: Vec<String>,
     /// All members, this one included.
     pub members: Vec<MemberStatus>,
+}
+
+/// What a node does for its store by and by, and what it found.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct UpkeepStatus {
+    /// Days in their final form.
+    pub packed_days: u64,
+    /// Records in them.
+    pub packed_records: u64,
+    /// The day that is being packed, and how far that is.
+    pub packing: Option<String>,
+    /// Days with deleted messages whose bytes are still on disk.
+    pub erasing_days: u64,
+    /// Messages whose bytes were erased since the start.
+    pub erased_messages: u64,
+    /// The day that is being checked.
+    pub checking: Option<String>,
+    /// Bytes checked since the start.
+    pub checked_bytes: u64,
+    /// What the last checks found.
+    pub findings: u64,
+    /// The first hundred of them, in words.
+    pub finding_texts: Vec<String>,
+    /// Damaged records and bodies that were marked since the start, to be taken from peers.
+    pub marked_items: u64,
+    /// Damaged records that no peer has sent again yet.
+    pub broken_records: u64,
 }
 
 /// Why a request was refused.

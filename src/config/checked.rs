@@ -38,6 +38,8 @@ pub struct Config {
     pub retention: Retention,
     /// `[disk]`
     pub disk: Disk,
+    /// `[upkeep]`
+    pub upkeep: Upkeep,
     /// `[log]`
     pub log: Log,
     /// `[runtime]`
@@ -119,6 +121,19 @@ pub struct Release {
 pub struct Disk {
     /// Bytes that stay free: below, mail is refused.
     pub min_free: ByteCount,
+}
+
+/// What the node does for its store by and by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Upkeep {
+    /// Whether closed days are packed.
+    pub pack: bool,
+    /// Bytes that packing reads and writes in a second.
+    pub pack_bytes_per_s: u64,
+    /// Bytes that the continuous check of the disk reads in a second.
+    pub check_bytes_per_s: u64,
+    /// Time after which the bytes of a deleted message are gone from the files.
+    pub erase_after: Millis,
 }
 
 /// What is logged, and how.
@@ -250,6 +265,7 @@ impl Default for Config {
             release: Release::default(),
             retention: Retention(Class::known().map(days).collect()),
             disk: Disk::default(),
+            upkeep: Upkeep::default(),
             log: Log::default(),
             runtime: Runtime { worker_threads: None },
         }
@@ -305,6 +321,17 @@ impl Default for Release {
 impl Default for Disk {
     fn default() -> Self {
         Self { min_free: ByteCount(64 << 20) }
+    }
+}
+
+impl Default for Upkeep {
+    fn default() -> Self {
+        Self {
+            pack: true,
+            pack_bytes_per_s: 16_000_000,
+            check_bytes_per_s: 8_000_000,
+            erase_after: Millis(3_600_000),
+        }
     }
 }
 

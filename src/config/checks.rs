@@ -3,7 +3,8 @@
 
 use crate::config::address::{is_host_name, is_host_port};
 use crate::config::checked::{
-    Config, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node, Release, Runtime, Sync,
+    Config, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node, Release, Runtime,
+    Sync, Upkeep,
 };
 use crate::config::checker::{Checker, to_bytes, to_millis, to_usize};
 use crate::config::document::{Document, Fault, Problems, in_order};
@@ -25,6 +26,8 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 const NAME_BYTES_MAX: usize = 64;
 const TIMEOUT_MS_MAX: i64 = 3_600_000;
 const RETENTION_DAYS_MAX: i64 = 36_500;
+/// Faster than any disk.
+const MB_PER_S_MAX: i64 = 100_000;
 const PUSH_BYTES_MAX: i64 = 1 << 30;
 const ADDRESS: &str =
     "an address and a port, such as \"127.0.0.1:8027\" or \"[::]:1027\" (no host name)";
@@ -47,6 +50,7 @@ pub(crate) fn check(
         release: checker.release(written.release),
         retention: checker.retention(written.retention),
         disk: checker.disk(&written.disk),
+        upkeep: checker.upkeep(&written.upkeep),
         log: checker.log(written.log),
         runtime: checker.runtime(&written.runtime),
     };
@@ -223,6 +227,25 @@ impl Checker<'_> {
     fn disk(&mut self, written: &written::Disk) -> Disk {
         let mb = self.number("disk.min_free_mb", &written.min_free_mb, 1..=1 << 20);
         Disk { min_free: mb.map_or(Disk::default().min_free, |mb| to_bytes(mb << 20)) }
+    }
+
+    fn upkeep(&mut self, written: &written::Upkeep) -> Upkeep {
+        let default = Upkeep::default();
+        let mut rate = |key, value, usual| {
+            let mb = self.number(key, value, 1..=MB_PER_S_MAX);
+            mb.map_or(usual, |mb| to_bytes(mb * 1_000_000).0)
+        };
+        let pack_bytes_per_s =
+            rate("upkeep.pack_mb_per_s", &written.pack_mb_per_s, default.pack_bytes_per_s);
+        let check_bytes_per_s =
+            rate("upkeep.check_mb_per_s", &written.check_mb_per_s, default.check_bytes_per_s);
+        let seconds = self.number("upkeep.erase_after_s", &written.erase_after_s, 120..=604_800);
+        Upkeep {
+            pack: written.pack.as_ref().map_or(default.pack, |pack| *pack.get_ref()),
+            pack_bytes_per_s,
+            check_bytes_per_s,
+            erase_after: seconds.map_or(default.erase_after, |seconds| to_millis(seconds * 1000)),
+        }
     }
 
     fn log(&mut self, written: written::Log) -> Log {

@@ -28,7 +28,7 @@ mod written;
 
 pub use checked::{
     ByteCount, Config, ConfigError, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel,
-    Node, Release, Runtime, Sync,
+    Node, Release, Runtime, Sync, Upkeep,
 };
 pub use document::{Fault, Problem, Problems};
 pub use http_token::{HttpRole, HttpToken};

@@ -59,6 +59,15 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
     ),
     ("retention", Shape::Named(&CLASSES)),
     ("disk", Shape::Table(&[("min_free_mb", Shape::Number)])),
+    (
+        "upkeep",
+        Shape::Table(&[
+            ("pack", Shape::Switch),
+            ("pack_mb_per_s", Shape::Number),
+            ("check_mb_per_s", Shape::Number),
+            ("erase_after_s", Shape::Number),
+        ]),
+    ),
     ("log", Shape::Table(&[("format", Shape::Text), ("level", Shape::Text)])),
     ("runtime", Shape::Table(&[("worker_threads", Shape::Number)])),
 ];
@@ -79,6 +88,7 @@ pub(crate) struct Written {
     pub(crate) release: Release,
     pub(crate) retention: BTreeMap<String, Spanned<Days>>,
     pub(crate) disk: Disk,
+    pub(crate) upkeep: Upkeep,
     pub(crate) log: Log,
     pub(crate) runtime: Runtime,
 }
@@ -139,6 +149,15 @@ pub(crate) struct Release {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Disk {
     pub(crate) min_free_mb: Key<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Upkeep {
+    pub(crate) pack: Key<bool>,
+    pub(crate) pack_mb_per_s: Key<i64>,
+    pub(crate) check_mb_per_s: Key<i64>,
+    pub(crate) erase_after_s: Key<i64>,
 }
 
 #[derive(Deserialize, Default)]

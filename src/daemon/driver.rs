@@ -12,6 +12,7 @@ use crate::api::{MemberStatus, NodeStatus};
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
+use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
 use quar_base::time::UnixMillis;
@@ -104,6 +105,7 @@ pub struct Driver {
     next_token: u64,
     offences: BTreeMap<String, u64>,
     save_roster: SaveRoster,
+    upkeep: Upkeep,
     last_checkpoint: Duration,
 }
 
@@ -119,12 +121,14 @@ pub struct Parts {
     pub clock: Clock,
     /// Makes an adopted roster durable.
     pub save_roster: SaveRoster,
+    /// Asked for the status.
+    pub upkeep: Upkeep,
 }
 
 impl Driver {
     /// Starts the commit thread.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
-        let Parts { node, store, links, clock, save_roster } = parts;
+        let Parts { node, store, links, clock, save_roster, upkeep } = parts;
         let (commits, wakes) = std::sync::mpsc::channel();
         let committing = store.clone();
         std::thread::Builder::new().name("commit".into()).spawn(move || {
@@ -147,6 +151,7 @@ impl Driver {
             next_token: 1,
             offences: BTreeMap::new(),
             save_roster,
+            upkeep,
             last_checkpoint: Duration::ZERO,
         })
     }
@@ -378,6 +383,7 @@ impl Driver {
             offences: self.offences.clone(),
             sent_bytes,
             received_bytes,
+            upkeep: self.upkeep.status(),
             free_bytes: self.store.free_bytes().unwrap_or(0),
             failed: self.store.has_failed(),
             warnings: Vec::new(),

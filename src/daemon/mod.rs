@@ -9,5 +9,6 @@ pub mod links;
 pub mod opening;
 pub mod release;
 pub mod run;
+pub mod upkeep;
 pub mod view;
 pub mod warnings;

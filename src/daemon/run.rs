@@ -13,6 +13,7 @@ use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
 use crate::daemon::opening::open_store;
 use crate::daemon::release;
+use crate::daemon::upkeep::Upkeep;
 use crate::delivery::Timeouts;
 use crate::intake::lmtp::{self, Listener};
 use crate::lock::DataLock;
@@ -27,8 +28,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 /// Events that wait for the node task before their senders wait too.
 const EVENTS_QUEUED: usize = 4096;
-/// How often deleted messages are erased from the files.
-const ERASE_EVERY: Duration = Duration::from_secs(60);
 
 /// Runs a node until SIGTERM or SIGINT.
 ///
@@ -80,7 +79,9 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         })?,
     );
     let roster_paths = paths.clone();
+    let upkeep = Upkeep::new(store.clone(), clock.clone(), config.upkeep);
     let parts = Parts {
+        upkeep: upkeep.clone(),
         node,
         store: store.clone(),
         links: links.clone(),
@@ -98,8 +99,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     );
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
-    let erasing =
-        tokio::spawn(erase_now_and_then(store, clock.upkeep_every(ERASE_EVERY), stopping));
+    let upkeep = tokio::spawn(upkeep.run(stopping));
     tracing::info!(member = %identity.member, "running");
 
     stopped_by_signal().await?;
@@ -110,7 +110,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
             tracing::error!(%error, "a listener ended badly");
         }
     }
-    erasing.await?;
+    upkeep.await?;
     let (done, answered) = oneshot::channel();
     events.send(Event::Stop(done)).await.ok().context("the node task ended before the daemon")?;
     answered.await?;
@@ -238,33 +238,6 @@ fn bind_unix(path: &std::path::Path) -> std::io::Result<UnixListener> {
     let listener = UnixListener::bind(path)?;
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660))?;
     Ok(listener)
-}
-
-async fn erase_now_and_then(
-    store: Arc<Store>,
-    every: Duration,
-    mut stopping: watch::Receiver<bool>,
-) {
-    loop {
-        tokio::select! {
-            _ = stopping.changed() => return,
-            () = tokio::time::sleep(every) => {}
-        }
-        let store = store.clone();
-        let erased = tokio::task::spawn_blocking(move || {
-            for bucket in store.erasable() {
-                match store.erase(bucket) {
-                    Ok(erased) => tracing::info!(%bucket, messages = erased.messages, "erased"),
-                    Err(error) => {
-                        tracing::warn!(%bucket, %error, "erasing failed; it is tried again")
-                    }
-                }
-            }
-        });
-        if let Err(error) = erased.await {
-            tracing::error!(%error, "erasing ended badly");
-        }
-    }
 }
 
 async fn stopped_by_signal() -> std::io::Result<()> {

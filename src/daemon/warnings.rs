@@ -39,6 +39,7 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             bodies(status.lost)
         ));
     }
+    warnings.extend(damage(status));
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
         let members = if count == 1 { "member" } else { "members" };
@@ -56,6 +57,20 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             .push(format!("all members stand in {first}: one power failure there takes them all"));
     }
     warnings
+}
+
+/// What checks of the disk found.
+fn damage(status: &NodeStatus) -> Option<String> {
+    let upkeep = &status.upkeep;
+    let first = upkeep.finding_texts.first()?;
+    let still = match upkeep.broken_records {
+        0 => String::new(),
+        count => format!("; {count} records wait for a peer"),
+    };
+    Some(format!(
+        "the last check of the disk found damage in {} places{still}: {first}; see quarctl fsck",
+        upkeep.findings
+    ))
 }
 
 fn bodies(count: u64) -> String {
@@ -100,6 +115,7 @@ mod tests {
             lost: 0,
             lost_messages: Vec::new(),
             under_replicated: 0,
+            upkeep: Default::default(),
             offences: std::collections::BTreeMap::new(),
             sent_bytes: 0,
             received_bytes: 0,

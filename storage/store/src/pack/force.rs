@@ -35,9 +35,6 @@ impl Store {
             let lazy = pack.trie().unwrap_or_else(|| trie.clone());
             state.set.replace(bucket, &lazy);
             let held = state.buckets.entry(bucket).or_default();
-            for number in &pack.footer().replaced {
-                held.segments.remove(number);
-            }
             held.records = held.records.saturating_sub(begun.records.len() as u64);
             held.erasable.retain(|key| !begun.records.contains(key));
         }
@@ -48,6 +45,10 @@ impl Store {
             match self.disk.remove(&name.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
+            }
+            // Only now: one that could not be unlinked must still be there for the next packing.
+            if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+                held.segments.remove(&number);
             }
         }
         self.disk.sync_dir(&bucket_directory(bucket))?;

@@ -3,7 +3,7 @@
 
 use crate::failure::Ending;
 use crate::output::{Output, count, plain, size};
-use quard::api::{MemberStatus, NodeStatus};
+use quard::api::{MemberStatus, NodeStatus, UpkeepStatus};
 
 /// Shows a node's state; ends as failed when the node takes nothing, with warnings when it has any.
 pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
@@ -46,9 +46,13 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("too few copies", count(status.under_replicated)),
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
         ("disk free", size(status.free_bytes)),
+        ("packed", packed(&status.upkeep)),
     ];
     for (name, text) in lines {
         output.line(plain(&format!("{name:<16}{text}")))?;
+    }
+    for finding in &status.upkeep.finding_texts {
+        output.line(plain(&format!("{:<16}{finding}", "damaged")))?;
     }
     for message in &status.lost_messages {
         output.line(plain(&format!("{:<16}{message}", "without body")))?;
@@ -57,6 +61,16 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
     }
     Ok(())
+}
+
+fn packed(upkeep: &UpkeepStatus) -> String {
+    let days = if upkeep.packed_days == 1 { "day" } else { "days" };
+    let packed =
+        format!("{} {days}, {} records", count(upkeep.packed_days), count(upkeep.packed_records));
+    match &upkeep.packing {
+        Some(packing) => format!("{packed}; now {packing}"),
+        None => packed,
+    }
 }
 
 fn show_members(members: &[MemberStatus], output: &mut Output) -> anyhow::Result<()> {
@@ -128,6 +142,7 @@ mod tests {
             lost: 1,
             lost_messages: vec!["spam-20261123-081512-77".to_owned()],
             under_replicated: 0,
+            upkeep: Default::default(),
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
             received_bytes: 2000,

@@ -1,0 +1,202 @@
+//! What a node does for its store by and by: erase what was deleted, pack closed days, check everything on disk.
+//! Never hurries: packing and checking keep to a rate, and stop when the daemon does.
+
+use crate::api::UpkeepStatus;
+use crate::config::Upkeep as Settings;
+use crate::daemon::clock::Clock;
+use quar_base::key::Bucket;
+use quar_store::{Finding, PackProgress, ReadError, Store};
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// How often it is looked whether there is something to do.
+const EVERY: Duration = Duration::from_secs(60);
+/// A bucket is checked again after this.
+const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// Findings that the status shows.
+const FINDINGS_SHOWN: usize = 100;
+/// A longer wait for the rate is cut, so that a stop is noticed.
+const NAP_MAX: Duration = Duration::from_millis(200);
+
+/// The work, and what the status says of it.
+#[derive(Clone)]
+pub struct Upkeep {
+    store: Arc<Store>,
+    clock: Clock,
+    settings: Settings,
+    report: Arc<Mutex<UpkeepStatus>>,
+    /// When the deleted messages of a packed day were first seen.
+    seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
+    checked: Arc<Mutex<HashMap<Bucket, (Duration, Vec<String>)>>>,
+}
+
+impl Upkeep {
+    /// Nothing done yet.
+    #[must_use]
+    pub fn new(store: Arc<Store>, clock: Clock, settings: Settings) -> Self {
+        let (report, seen, checked) = Default::default();
+        Self { store, clock, settings, report, seen, checked }
+    }
+
+    /// What was done, is being done and was found.
+    #[must_use]
+    pub fn status(&self) -> UpkeepStatus {
+        let mut status = locked(&self.report).clone();
+        let packed = self.store.packed();
+        status.packed_days = packed.len() as u64;
+        status.packed_records = packed.iter().map(|(_, records, _)| records).sum();
+        status.erasing_days = self.store.erasable().len() as u64;
+        let broken = self.store.broken_records();
+        status.broken_records = broken.len() as u64;
+        status
+    }
+
+    /// Works until the daemon stops.
+    pub async fn run(self, stopping: watch::Receiver<bool>) {
+        let every = self.clock.upkeep_every(EVERY);
+        let mut stopped = stopping.clone();
+        loop {
+            tokio::select! {
+                _ = stopped.changed() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+            let (upkeep, stop) = (self.clone(), stopping.clone());
+            let round = tokio::task::spawn_blocking(move || {
+                upkeep.erase();
+                upkeep.pack(&stop);
+                upkeep.check(&stop);
+            });
+            if let Err(error) = round.await {
+                tracing::error!(%error, "upkeep ended badly; it goes on");
+            }
+        }
+    }
+
+    /// Of open days at once, since little has to be written anew; of packed days together, in time.
+    fn erase(&self) {
+        let packed: Vec<Bucket> = self.store.packed().iter().map(|(bucket, ..)| *bucket).collect();
+        let now = self.clock.since_start();
+        let mut seen = locked(&self.seen);
+        let due = self.store.erasable().into_iter().filter(|bucket| {
+            let first = *seen.entry(*bucket).or_insert(now);
+            // What was deleted before the start may have waited long.
+            let is_old = first < 2 * EVERY
+                || now - first >= Duration::from_millis(self.settings.erase_after.0) / 2;
+            is_old || !packed.contains(bucket)
+        });
+        let due: Vec<Bucket> = due.collect();
+        for bucket in &due {
+            seen.remove(bucket);
+        }
+        drop(seen);
+        for bucket in due {
+            match self.store.erase(bucket) {
+                Ok(erased) => {
+                    locked(&self.report).erased_messages += erased.messages;
+                    tracing::info!(%bucket, messages = erased.messages, "erased");
+                }
+                Err(error) => {
+                    tracing::warn!(%bucket, %error, "erasing failed; it is tried again");
+                }
+            }
+        }
+    }
+
+    fn pack(&self, stop: &watch::Receiver<bool>) {
+        if !self.settings.pack {
+            return;
+        }
+        for bucket in self.store.packable(self.clock.now().day()) {
+            let mut step = |progress: PackProgress| {
+                let PackProgress { bodies_done, bodies_total, bytes } = progress;
+                locked(&self.report).packing =
+                    Some(format!("{bucket}: {bodies_done} of {bodies_total} bodies"));
+                nap(bytes, self.settings.pack_bytes_per_s, stop)
+            };
+            let packed = self.store.pack(bucket, &mut step);
+            let mut report = locked(&self.report);
+            report.packing = None;
+            match packed {
+                Ok(Some(packed)) => {
+                    tracing::info!(%bucket, bodies = packed.bodies, bytes = packed.bytes, "packed");
+                }
+                Ok(None) => return,
+                Err(error) => {
+                    drop(report);
+                    self.pack_failed(bucket, &error);
+                    // One that cannot be packed is no reason to leave the others.
+                }
+            }
+        }
+    }
+
+    /// A day with damage is checked at once: what is damaged is fetched, and the day packed later.
+    fn pack_failed(&self, bucket: Bucket, error: &ReadError) {
+        tracing::warn!(%bucket, %error, "packing failed; it is tried again");
+        locked(&self.checked).remove(&bucket);
+    }
+
+    fn check(&self, stop: &watch::Receiver<bool>) {
+        let now = self.clock.since_start();
+        let buckets = self.store.buckets();
+        let mut checked = locked(&self.checked);
+        checked.retain(|bucket, _| buckets.contains(bucket));
+        let is_due = |bucket: &Bucket| {
+            checked.get(bucket).is_none_or(|(last, _)| now - *last >= CHECK_AGAIN_AFTER)
+        };
+        let due: Vec<Bucket> = buckets.into_iter().filter(is_due).collect();
+        drop(checked);
+        for bucket in due {
+            locked(&self.report).checking = Some(bucket.to_string());
+            let rate = self.settings.check_bytes_per_s;
+            let result = self.store.check(bucket, &|bytes| nap(bytes, rate, stop));
+            locked(&self.report).checking = None;
+            match result {
+                Ok(Some((what, findings))) => self.found(bucket, what.bytes, &findings),
+                Ok(None) => return,
+                Err(error) => {
+                    tracing::warn!(%bucket, %error, "the check failed; it is tried again")
+                }
+            }
+        }
+    }
+
+    fn found(&self, bucket: Bucket, bytes: u64, findings: &[Finding]) {
+        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
+        for finding in &texts {
+            tracing::warn!(%bucket, finding, "found damage");
+        }
+        let marked = self.store.mark_broken(findings).unwrap_or_else(|error| {
+            tracing::warn!(%bucket, %error, "what is damaged could not be marked");
+            0
+        });
+        locked(&self.checked).insert(bucket, (self.clock.since_start(), texts));
+        let checked = locked(&self.checked);
+        let all = checked.values().flat_map(|(_, texts)| texts);
+        let mut report = locked(&self.report);
+        report.checked_bytes += bytes;
+        report.marked_items += marked;
+        report.findings = checked.values().map(|(_, texts)| texts.len() as u64).sum();
+        report.finding_texts = all.take(FINDINGS_SHOWN).cloned().collect();
+    }
+}
+
+/// Sleeps as long as so many bytes may take at a rate; whether to go on.
+fn nap(bytes: u64, bytes_per_s: u64, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
+    let mut left = Duration::from_secs_f64(bytes as f64 / bytes_per_s.max(1) as f64);
+    while !*stop.borrow() {
+        if left.is_zero() {
+            return ControlFlow::Continue(());
+        }
+        std::thread::sleep(left.min(NAP_MAX));
+        left = left.saturating_sub(NAP_MAX);
+    }
+    ControlFlow::Break(())
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
