@@ -38,7 +38,7 @@ fn counted_by_strace(trace: &str, data: &str) -> Counts {
     for line in trace.lines() {
         let Some((head, rest)) = line.split_once('(') else { continue };
         let Some(name) = head.split_whitespace().last().and_then(name_of) else { continue };
-        let is_listing = head.ends_with("newfstatat") && rest.contains("\"\", {");
+        let is_listing = head.ends_with("newfstatat") && rest.contains("\"\", ");
         if rest.contains(data) && !is_listing {
             *counts.entry(name).or_default() += 1;
         }
