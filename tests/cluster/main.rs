@@ -13,3 +13,4 @@ mod operations;
 mod partition;
 mod strangers;
 mod support;
+mod upkeep;

@@ -16,8 +16,8 @@ pub use finding::Finding;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::{OpenSegmentError, SegmentName};
-use crate::store::Store;
-use blocks::Whole;
+use crate::store::{Committer, Store};
+use blocks::{Extent, Whole};
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Kind;
@@ -138,6 +138,10 @@ impl Store {
         step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
     ) -> Result<Option<Contents>, ReadError> {
         let mut ends = BTreeMap::new();
+        let writer = |committer: &Committer| {
+            committer.writers.get(&bucket).map(|writer| writer.name().number)
+        };
+        let open = writer(&self.committer());
         if let Some(held) = self.state().buckets.get(&bucket) {
             ends.extend(held.segments.iter().map(|(number, counted)| (*number, counted.mark.end)));
         }
@@ -166,8 +170,13 @@ impl Store {
                     continue;
                 }
             };
-            let end = if members.contains(&name) { u64::MAX } else { end };
-            let read = blocks::read(&segment, name, end, &self.settings.id_key, step)?;
+            let is_packed = members.contains(&name);
+            let is_open = open == Some(number);
+            let extent = Extent {
+                whole: if is_packed { u64::MAX } else { end },
+                read: if is_open { end } else { u64::MAX },
+            };
+            let read = blocks::read(&segment, name, &extent, &self.settings.id_key, step)?;
             let Some((whole, checked, findings)) = read else {
                 return Ok(None);
             };

@@ -75,11 +75,19 @@ struct Reading<'a> {
     findings: Vec<Finding>,
 }
 
-/// Reads a segment up to an offset; `None` when `step` ended it.
+/// How far a segment is read, and how far it must be whole.
+pub(super) struct Extent {
+    /// What lies before it is in the index, or in a pack.
+    pub(super) whole: u64,
+    /// What lies behind it may be on its way to the disk.
+    pub(super) read: u64,
+}
+
+/// Reads a segment; `None` when `step` ended it.
 pub(super) fn read(
     segment: &Segment,
     name: SegmentName,
-    end: u64,
+    extent: &Extent,
     id_key: &IdKey,
     step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
 ) -> Result<Option<(Whole, Checked, Vec<Finding>)>, ReadError> {
@@ -94,7 +102,7 @@ pub(super) fn read(
         findings: Vec::new(),
     };
     let mut at = Segment::FIRST_BLOCK;
-    let end = end.min(segment.length()?);
+    let end = extent.read.min(segment.length()?);
     // In strides, so that whoever keeps to a rate is asked often.
     while at < end {
         let stride = end.min(at + (4 << 20));
@@ -109,8 +117,10 @@ pub(super) fn read(
             return Ok(None);
         }
         if reached < stride {
-            // The index has what lies before `end`.
-            reading.findings.push(Finding::Block { path: name.path(), from: reached, to: end });
+            let to = extent.whole.min(segment.length()?.max(reached));
+            if reached < to {
+                reading.findings.push(Finding::Block { path: name.path(), from: reached, to });
+            }
             break;
         }
         at = reached;
