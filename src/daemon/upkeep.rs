@@ -21,6 +21,9 @@ const FINDINGS_SHOWN: usize = 100;
 /// A longer wait for the rate is cut, so that a stop is noticed.
 const NAP_MAX: Duration = Duration::from_millis(200);
 
+/// When a bucket was checked, and what was found.
+type LastCheck = (Duration, Vec<String>);
+
 /// The work, and what the status says of it.
 #[derive(Clone)]
 pub struct Upkeep {
@@ -30,7 +33,7 @@ pub struct Upkeep {
     report: Arc<Mutex<UpkeepStatus>>,
     /// When the deleted messages of a packed day were first seen.
     seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
-    checked: Arc<Mutex<HashMap<Bucket, (Duration, Vec<String>)>>>,
+    checked: Arc<Mutex<HashMap<Bucket, LastCheck>>>,
 }
 
 impl Upkeep {

@@ -24,6 +24,7 @@ mod control;
 mod envelope;
 mod failure;
 pub mod imported;
+mod inspection;
 mod instant;
 mod query;
 mod routes;

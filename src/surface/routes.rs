@@ -11,6 +11,7 @@
 //! POST   /v1/messages                 operator    201 PutReply; 200 when an import was here before
 //! DELETE /v1/messages/{id}            operator    DeleteReply
 //! POST   /v1/messages/{id}/release    operator    ReleaseReply
+//! GET    /v1/store/...                            see `inspection`
 //! ```
 //! `{id}` is a message id, or the first digits of its digest where they name one message.
 
@@ -58,6 +59,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages/{id}", message)
         .route("/v1/messages/{id}/body", get(body))
         .route("/v1/messages/{id}/release", post(release))
+        .merge(super::inspection::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
         .layer(from_fn_with_state(surface.clone(), authenticate))

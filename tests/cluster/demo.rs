@@ -74,9 +74,16 @@ async fn the_demo_notices_damaged_bodies() {
         with_nodes_stopped(cluster, |root| {
             for segment in segments(root) {
                 let mut bytes = std::fs::read(&segment).unwrap();
-                // Behind the segment's header stands the first bodies block: flip a byte in its
-                // payload, which leaves all block headers as they were.
-                bytes[256 + 48 + 20] ^= 0xff;
+                // A byte in the payload of every bodies block, on every node: no peer has a copy
+                // that could be taken instead.
+                let mut at = 256;
+                while bytes.get(at..at + 4) == Some(b"QBLK") {
+                    let sealed = u32::from_le_bytes(bytes[at + 8..at + 12].try_into().unwrap());
+                    if bytes[at + 4] == 2 {
+                        bytes[at + 48 + 20] ^= 0xff;
+                    }
+                    at += (48 + sealed as usize).next_multiple_of(8);
+                }
                 std::fs::write(&segment, bytes).unwrap();
             }
         })

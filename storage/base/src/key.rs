@@ -27,6 +27,22 @@ impl fmt::Display for Bucket {
     }
 }
 
+/// A text that names no bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a bucket is named CLASS/YYYY-MM-DD")]
+pub struct BucketNameError;
+
+impl FromStr for Bucket {
+    type Err = BucketNameError;
+
+    fn from_str(text: &str) -> Result<Self, BucketNameError> {
+        let (class, day) = text.split_once('/').ok_or(BucketNameError)?;
+        let class = class.parse().map_err(|_| BucketNameError)?;
+        let day = day.parse().map_err(|_| BucketNameError)?;
+        Ok(Self { class, day })
+    }
+}
+
 impl fmt::Debug for Bucket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{self}")

@@ -9,6 +9,7 @@
 //! ```
 
 mod blocks;
+mod erased;
 mod finding;
 
 pub use finding::Finding;

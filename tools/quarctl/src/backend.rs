@@ -4,15 +4,16 @@
 mod daemon;
 mod offline;
 
-pub use daemon::Daemon;
-
 use crate::arguments::Arguments;
 use crate::output::Output;
 use anyhow::{Context, bail};
-use offline::Offline;
+pub use daemon::Daemon;
+pub use offline::Offline;
+use quar_base::key::MessageId;
 use quar_store::Query;
 use quard::api::{
-    DeleteReply, MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseReply, ReleaseRequest,
+    BucketsReply, CheckReply, DeleteReply, ErasureReply, MessageDetail, MessagePage, NodeStatus,
+    PutReply, ReleaseReply, ReleaseRequest,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
@@ -138,6 +139,39 @@ impl Backend {
         match self {
             Self::Daemon(daemon) => daemon.delete(id, recipients),
             Self::Offline(offline) => offline.delete(id, recipients),
+        }
+    }
+
+    /// The days that are on disk.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn buckets(&mut self) -> anyhow::Result<Vec<String>> {
+        match self {
+            Self::Daemon(daemon) => Ok(daemon.get::<BucketsReply>("/v1/store/buckets")?.buckets),
+            Self::Offline(offline) => Ok(offline.buckets()),
+        }
+    }
+
+    /// Checks one day on disk.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn check(&mut self, bucket: &str) -> anyhow::Result<CheckReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.get(&format!("/v1/store/check?bucket={bucket}")),
+            Self::Offline(offline) => offline.check(bucket),
+        }
+    }
+
+    /// What is left of a deleted message.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn erasure_check(&mut self, id: MessageId) -> anyhow::Result<ErasureReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.get(&format!("/v1/store/erased/{id}")),
+            Self::Offline(offline) => offline.erasure_check(id),
         }
     }
 

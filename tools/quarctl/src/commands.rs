@@ -2,6 +2,7 @@
 //! Never talks to a socket or a store itself.
 
 mod act;
+mod disk;
 mod init;
 mod look;
 mod status;
@@ -35,7 +36,10 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
             output.bytes(&script)?;
             Ok(Ending::Done)
         }
-        Command::Put(_)
+        Command::Repair(_) => disk::repair(arguments, output),
+        Command::Fsck(_)
+        | Command::ErasureCheck(_)
+        | Command::Put(_)
         | Command::Import(_)
         | Command::Ls(_)
         | Command::Show(_)
@@ -53,7 +57,13 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),
         Command::Rm(rm) => act::remove(&mut backend, rm, output),
-        Command::Init(_) | Command::Release(_) | Command::Status(_) | Command::Completions(_) => {
+        Command::Fsck(fsck) => disk::fsck(&mut backend, fsck, output),
+        Command::ErasureCheck(one) => disk::erasure_check(&mut backend, one, output),
+        Command::Repair(_)
+        | Command::Init(_)
+        | Command::Release(_)
+        | Command::Status(_)
+        | Command::Completions(_) => {
             unreachable!("these need no store")
         }
     };

@@ -6,11 +6,11 @@ use anyhow::{Context, bail};
 use bytes::Bytes;
 use quar_base::action::Action;
 use quar_base::coverage::RecipientSet;
-use quar_base::key::MessageId;
+use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::Millis;
 use quar_store::{Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket};
-use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply};
+use quard::api::{CheckReply, DeleteReply, ErasureReply, MessageDetail, MessagePage, PutReply};
 use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
 use quard::daemon::handle::Arrived;
@@ -20,6 +20,7 @@ use quard::intake::Mail;
 use quard::lock::DataLock;
 use quard::surface::imported::already_here;
 use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Mutex;
@@ -134,6 +135,27 @@ impl Offline {
             recipients: gone.map(|(_, address)| address.clone()).collect(),
             gone: covered.is_complete(),
         })
+    }
+
+    pub(super) fn buckets(&self) -> Vec<String> {
+        self.store.buckets().iter().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn check(&self, bucket: &str) -> anyhow::Result<CheckReply> {
+        let bucket: Bucket = bucket.parse()?;
+        let checked = self.store.check(bucket, &|_| ControlFlow::Continue(()));
+        let (checked, findings) = checked.map_err(unreadable)?.unwrap_or_default();
+        Ok(CheckReply::new(bucket, &checked, &findings))
+    }
+
+    pub(super) fn erasure_check(&self, id: MessageId) -> anyhow::Result<ErasureReply> {
+        let remains = self.store.remains_of(id).map_err(unreadable)?;
+        Ok(ErasureReply { id: id.to_string(), remains })
+    }
+
+    /// The store itself, for what only a stopped node can do.
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Takes deleted messages out of the files, and makes the index durable.
