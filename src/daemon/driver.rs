@@ -264,8 +264,11 @@ impl Driver {
                 let _ = reply.send(self.status());
                 return;
             }
-            Request::Fetch { message } => {
-                self.node.handle(Input::Fetch(message), now, outputs);
+            Request::Fetch { message, asks, reply } => {
+                if asks {
+                    self.node.handle(Input::Fetch(message), now, outputs);
+                }
+                let _ = reply.send(self.node.is_denied(message));
                 return;
             }
         };

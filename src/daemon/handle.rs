@@ -49,6 +49,10 @@ pub enum Request {
     Fetch {
         /// The message.
         message: MessageId,
+        /// Whether the peers are to be asked, or only what they said is to be told.
+        asks: bool,
+        /// Whether every connected peer has said not to have it.
+        reply: oneshot::Sender<bool>,
     },
 }
 
@@ -243,9 +247,9 @@ impl NodeHandle {
                 Err(ReadError::BodyMissing(_) | ReadError::Damaged { .. })
                     if waited < FETCH_PATIENCE =>
                 {
-                    if waited.is_zero() {
-                        let fetch = Event::Request(Request::Fetch { message: id });
-                        let _ = self.events.send(fetch).await;
+                    if self.fetch(id, waited.is_zero()).await {
+                        waited = FETCH_PATIENCE;
+                        continue;
                     }
                     tokio::time::sleep(FETCH_POLL).await;
                     waited += FETCH_POLL;
@@ -253,6 +257,14 @@ impl NodeHandle {
                 done => return done,
             }
         }
+    }
+
+    /// Has a body fetched from the peers; whether all of them have said not to have it.
+    async fn fetch(&self, message: MessageId, asks: bool) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let fetch = Event::Request(Request::Fetch { message, asks, reply });
+        let _ = self.events.send(fetch).await;
+        answer.await.unwrap_or(false)
     }
 
     /// Deletes a message for some or all of its recipients.

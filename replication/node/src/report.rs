@@ -52,6 +52,13 @@ impl Node {
         }
     }
 
+    /// Whether every connected peer has said not to have a message's body.
+    #[must_use]
+    pub fn is_denied(&self, message: MessageId) -> bool {
+        let known = self.store.message(message);
+        known.is_ok_and(|known| self.engine.is_denied(message.bucket, known.arrival.body()))
+    }
+
     /// Bodies that every connected peer has said not to have.
     #[must_use]
     pub fn lost(&self, now: UnixMillis) -> Lost {

@@ -137,6 +137,14 @@ impl Engine {
         !self.peers.is_empty() && self.peers.keys().all(|peer| want.denied.contains(peer))
     }
 
+    /// Whether every connected peer has said not to have a body, and none is being asked again.
+    #[must_use]
+    pub fn is_denied(&self, bucket: Bucket, body: BodyId) -> bool {
+        let body = (bucket, body);
+        self.wants.known.get(&body).is_some_and(|want| self.is_lost(want))
+            && !self.peers.values().any(|peer| peer.asked.contains(&body))
+    }
+
     /// Asks for wanted bodies that are due, each of one peer, going round all of them in order.
     pub(crate) fn want(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
         if self.peers.is_empty() {

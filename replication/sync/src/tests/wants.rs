@@ -205,8 +205,11 @@ fn a_reader_is_not_kept_waiting_by_the_pauses() {
     asker.tick_after(0);
     asker.deny_all(None);
     let (bucket, id) = body(0);
+    assert!(asker.member.engine.is_denied(bucket, id));
     asker.give(Event::Fetch { bucket, body: id });
+    assert!(!asker.member.engine.is_denied(bucket, id), "somebody is asked again");
     assert_eq!(asker.deny_all(None).len(), 1);
+    assert!(asker.member.engine.is_denied(bucket, id));
     asker.give(Event::Fetch { bucket, body: body(7).1 });
     assert!(asker.asked.is_empty(), "it is not wanted");
 }
