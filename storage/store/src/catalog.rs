@@ -6,7 +6,7 @@
 //! write     ──► index
 //! ```
 
-use crate::pack::{IndexEntry, Pack};
+use crate::pack::{Pack, TablePage};
 use quar_base::key::Bucket;
 use quar_index::{Index, IndexError, Tree, Visit, Write};
 use std::collections::BTreeMap;
@@ -62,29 +62,45 @@ fn unreadable(pack: &Pack, source: io::Error) -> IndexError {
 /// The entries of a pack, one by one.
 struct Cursor<'a> {
     pack: &'a Pack,
-    entries: std::iter::Peekable<std::vec::IntoIter<IndexEntry>>,
+    page: Option<TablePage>,
+    /// Where the entries behind the page begin.
     behind: Option<Vec<u8>>,
 }
 
 impl<'a> Cursor<'a> {
     fn new(pack: &'a Pack, start: &[u8]) -> Self {
-        Self { pack, entries: Vec::new().into_iter().peekable(), behind: Some(start.to_vec()) }
+        Self { pack, page: None, behind: Some(start.to_vec()) }
     }
 
-    /// The next entry, if its key is below `bound`.
-    fn next_below(&mut self, bound: Option<&[u8]>) -> Result<Option<IndexEntry>, IndexError> {
-        while self.entries.peek().is_none()
+    /// Brings the next entry to the page's front, if there is one.
+    fn load(&mut self) -> Result<(), IndexError> {
+        while self.peek().is_none()
             && let Some(start) = self.behind.take()
         {
             let page = self.pack.page(&start).map_err(|error| unreadable(self.pack, error))?;
-            (self.entries, self.behind) = (page.0.into_iter().peekable(), page.1);
+            self.behind = page.as_ref().and_then(|page| page.behind.clone());
+            self.page = page;
         }
-        Ok(self.entries.next_if(|(key, _)| bound.is_none_or(|bound| key.as_slice() < bound)))
+        Ok(())
     }
 
-    /// Passes over the entry of this key; what it was.
+    fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.page.as_ref().and_then(TablePage::peek)
+    }
+
+    fn skip(&mut self) {
+        if let Some(page) = &mut self.page {
+            page.skip();
+        }
+    }
+
+    /// Passes over the entry of this key, which no entry that is left precedes; what it was.
     fn take(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        self.entries.next_if(|(next, _)| next == key).map(|(_, value)| value)
+        let value = self.peek().filter(|(next, _)| *next == key).map(|(_, value)| value.to_vec());
+        if value.is_some() {
+            self.skip();
+        }
+        value
     }
 }
 
@@ -155,10 +171,15 @@ fn visit_below(
     bound: Option<&[u8]>,
     visit: &mut Visit<'_>,
 ) -> Result<ControlFlow<()>, IndexError> {
-    while let Some((key, value)) = cursor.next_below(bound)? {
-        if visit(&key, &value).is_break() {
+    loop {
+        cursor.load()?;
+        let next = cursor.peek().filter(|(key, _)| bound.is_none_or(|bound| *key < bound));
+        let Some((key, value)) = next else {
+            return Ok(ControlFlow::Continue(()));
+        };
+        if visit(key, value).is_break() {
             return Ok(ControlFlow::Break(()));
         }
+        cursor.skip();
     }
-    Ok(ControlFlow::Continue(()))
 }

@@ -3,6 +3,7 @@
 
 use crate::error::ReadError;
 use crate::layout;
+use crate::recent::Records;
 use crate::store::Store;
 use quar_base::action::{Action, Delivery};
 use quar_base::coverage::{Coverage, RecipientSet};
@@ -99,10 +100,19 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when an action cannot be read.
     pub fn message_state(&self, id: MessageId) -> Result<MessageState, ReadError> {
+        self.state_among(&mut Records::new(self), id)
+    }
+
+    /// As [`Self::message_state`], for whoever reads many.
+    pub(crate) fn state_among(
+        &self,
+        records: &mut Records<'_>,
+        id: MessageId,
+    ) -> Result<MessageState, ReadError> {
         let keys = self.action_keys(id)?;
         let mut actions = Vec::with_capacity(keys.len());
         for key in keys {
-            if let Some(record) = self.record(id.bucket, &key)? {
+            if let Some(record) = records.get(id.bucket, &key)? {
                 actions.push(record);
             }
         }

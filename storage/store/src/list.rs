@@ -4,7 +4,11 @@
 use crate::error::ReadError;
 use crate::layout::{self, RecordPlace};
 use crate::read::Message;
+use crate::recent::Records;
+use crate::search::Candidates;
 use crate::store::Store;
+use memchr::memmem;
+use quar_base::arrival::Arrival;
 use quar_base::class::Class;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Kind;
@@ -52,17 +56,30 @@ fn position(id: &MessageId) -> (Day, RecordKey, Class) {
     (id.bucket.day, id.key, id.bucket.class)
 }
 
+/// Whether a text holds another, in any case.
+fn contains(text: &str, part: &str) -> bool {
+    if part.is_ascii() {
+        let lower = part.to_ascii_lowercase();
+        memmem::find(text.to_ascii_lowercase().as_bytes(), lower.as_bytes()).is_some()
+    } else {
+        text.to_lowercase().contains(&part.to_lowercase())
+    }
+}
+
 impl Query {
-    fn accepts(&self, message: &Message) -> bool {
-        let contains = |text: &str, part: &str| text.to_lowercase().contains(&part.to_lowercase());
-        let envelope = &message.arrival.envelope;
-        let subject = &message.arrival.headers.subject;
+    /// Whether the filters say yes to what an arrival holds.
+    pub(crate) fn accepts(&self, arrival: &Arrival) -> bool {
+        let envelope = &arrival.envelope;
         self.sender.as_ref().is_none_or(|part| contains(&envelope.sender, part))
             && self
                 .recipient
                 .as_ref()
                 .is_none_or(|part| envelope.recipients.iter().any(|to| contains(to, part)))
-            && self.subject_words.iter().all(|word| contains(subject, word))
+            && self.subject_words.iter().all(|word| contains(&arrival.headers.subject, word))
+    }
+
+    fn has_filters(&self) -> bool {
+        self.sender.is_some() || self.recipient.is_some() || !self.subject_words.is_empty()
     }
 
     fn wants_day(&self, bucket: Bucket) -> bool {
@@ -80,15 +97,24 @@ impl Store {
     /// [`ReadError`] when the index or the disk cannot be read. Damaged records are counted.
     pub fn list(&self, query: &Query) -> Result<Page, ReadError> {
         let mut page = Page { messages: Vec::new(), next: None, damaged: 0 };
-        let mut days: Vec<Day> = self.listed_buckets(query).map(|bucket| bucket.day).collect();
-        days.sort();
-        days.dedup();
-        for day in days.into_iter().rev() {
-            let buckets: Vec<Bucket> =
-                self.listed_buckets(query).filter(|bucket| bucket.day == day).collect();
-            if self.list_day(query, &buckets, &mut page)? {
-                break;
+        let buckets: Vec<Bucket> = self.listed_buckets(query).collect();
+        let mut days: Vec<&[Bucket]> =
+            buckets.chunk_by(|one, other| one.day == other.day).collect();
+        let mut records = Records::new(self);
+        // Twice as many days are searched each time: a page that is full at once costs one day's.
+        let mut batch = 1;
+        while !days.is_empty() {
+            let rest = days.split_off(days.len().min(batch));
+            let candidates = match query.has_filters() {
+                true => self.search(query, &days.concat())?,
+                false => Candidates::new(),
+            };
+            for day in days {
+                if self.list_day(query, day, &candidates, &mut records, &mut page)? {
+                    return Ok(page);
+                }
             }
+            (days, batch) = (rest, batch * 2);
         }
         Ok(page)
     }
@@ -132,14 +158,27 @@ impl Store {
         &self,
         query: &Query,
         buckets: &[Bucket],
+        candidates: &Candidates,
+        records: &mut Records<'_>,
         page: &mut Page,
     ) -> Result<bool, ReadError> {
         let mut end = u32::try_from(DAY_SECONDS).expect("a day's seconds fit 32 bits");
         while end > 0 {
-            let start = end.saturating_sub(WINDOW_SECONDS);
+            let is_searched = |bucket| matches!(candidates.get(bucket), Some(Some(_)));
+            // What a search found is all there at once; keys of the index are read window by window.
+            let start = match buckets.iter().all(is_searched) {
+                true => 0,
+                false => end.saturating_sub(WINDOW_SECONDS),
+            };
             let mut ids = Vec::new();
             for bucket in buckets {
-                ids.extend(self.arrivals_between(*bucket, start, end)?);
+                match candidates.get(bucket) {
+                    Some(Some(found)) => {
+                        let within = |id: &&MessageId| (start..end).contains(&id.key.second);
+                        ids.extend(found.iter().filter(within));
+                    }
+                    _ => ids.extend(self.arrivals_between(*bucket, start, end)?),
+                }
             }
             ids.sort_by_key(|id| std::cmp::Reverse(position(id)));
             for id in ids {
@@ -147,8 +186,8 @@ impl Store {
                 if !is_after || !self.state().is_visible(id) {
                     continue;
                 }
-                match self.message(id) {
-                    Ok(message) if query.accepts(&message) => {
+                match self.message_among(records, id) {
+                    Ok(message) if query.accepts(&message.arrival) => {
                         if page.messages.len() >= query.limit {
                             page.next = page.messages.last().map(|last| last.id);
                             return Ok(true);

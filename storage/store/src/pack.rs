@@ -22,9 +22,8 @@ mod table;
 mod write;
 
 pub(crate) use footer::Footer;
-pub(crate) use loaded::Pack;
+pub(crate) use loaded::{Pack, TablePage};
 pub(crate) use recover::group_entries;
-pub(crate) use table::IndexEntry;
 
 use crate::error::ReadError;
 use crate::store::Store;

@@ -4,8 +4,9 @@
 use crate::codec::CodedBody;
 use crate::error::ReadError;
 use crate::fold::MessageState;
-use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{BlockError, Entry, Segment, SegmentName};
+use crate::layout::{self, BodyPlace};
+use crate::recent::Records;
+use crate::segment::{BlockError, Segment, SegmentName};
 use crate::store::Store;
 use quar_base::arrival::Arrival;
 use quar_base::ids::{BodyId, MemberId};
@@ -39,8 +40,20 @@ impl Store {
     /// # Errors
     /// [`ReadError::NotFound`] for one that never came, was deleted or is below its floor.
     pub fn message(&self, id: MessageId) -> Result<Message, ReadError> {
-        let record = self.arrival_record(id)?;
-        self.message_of(id, &record)
+        self.message_among(&mut Records::new(self), id)
+    }
+
+    /// As [`Self::message`], for whoever reads many.
+    pub(crate) fn message_among(
+        &self,
+        records: &mut Records<'_>,
+        id: MessageId,
+    ) -> Result<Message, ReadError> {
+        let record = self.arrival_record(records, id)?;
+        let arrival = self.decode_arrival(id, &record)?;
+        let has_body = self.is_body_here(id.bucket, &arrival.body())?;
+        let state = self.state_among(records, id)?;
+        Ok(Message { id, author: record.head().author, arrival, state, has_body })
     }
 
     /// A message's bytes, exactly as they came in.
@@ -50,7 +63,7 @@ impl Store {
     /// and cannot be served: from then on it counts as missing, and the caller fetches it from a
     /// peer.
     pub fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
-        let record = self.arrival_record(id)?;
+        let record = self.arrival_record(&mut Records::new(self), id)?;
         let arrival = self.decode_arrival(id, &record)?;
         let coded = self.coded_body(id.bucket, arrival.body())?;
         let decoded = match coded {
@@ -73,24 +86,7 @@ impl Store {
     /// # Errors
     /// [`ReadError`] when it is here and cannot be read.
     pub fn record(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Record>, ReadError> {
-        let index_key = layout::record_key(key);
-        let found = self.find_place(bucket, &index_key, |value| {
-            RecordPlace::decode(value).map(|place| (place, place.block.segment))
-        })?;
-        let Some((place, segment)) = found else {
-            return Ok(None);
-        };
-        let message = MessageId { bucket, key: *key };
-        let damaged = || ReadError::Damaged { what: "a record", message };
-        let segment = segment.ok_or_else(damaged)?;
-        let entries = match segment.entries(place.block.offset) {
-            Ok(entries) => entries,
-            Err(BlockError::Io(error)) => return Err(error.into()),
-            Err(BlockError::Damaged) => return Err(damaged()),
-        };
-        let mut records = entries.into_iter().filter_map(Entry::into_record);
-        let record = records.nth(place.number.into()).filter(|record| record.key() == *key);
-        record.map(Some).ok_or_else(damaged)
+        Records::new(self).get(bucket, key)
     }
 
     /// A record and, for a visible arrival, its coded body: what a peer is sent.
@@ -138,16 +134,13 @@ impl Store {
         body.for_wire(self.dictionaries.current())
     }
 
-    pub(crate) fn message_of(&self, id: MessageId, record: &Record) -> Result<Message, ReadError> {
-        let arrival = self.decode_arrival(id, record)?;
-        let has_body = self.is_body_here(id.bucket, &arrival.body())?;
-        let state = self.message_state(id)?;
-        Ok(Message { id, author: record.head().author, arrival, state, has_body })
-    }
-
-    fn arrival_record(&self, id: MessageId) -> Result<Record, ReadError> {
+    fn arrival_record(
+        &self,
+        records: &mut Records<'_>,
+        id: MessageId,
+    ) -> Result<Record, ReadError> {
         let is_visible = self.state().is_visible(id);
-        let record = if is_visible { self.record(id.bucket, &id.key)? } else { None };
+        let record = if is_visible { records.get(id.bucket, &id.key)? } else { None };
         record.filter(|record| record.head().kind == Kind::ARRIVAL).ok_or(ReadError::NotFound(id))
     }
 
@@ -173,7 +166,7 @@ impl Store {
 
     /// The place that the index names for a key, and its segment; no segment when its file is gone
     /// or its header damaged. A segment that was written anew meanwhile is looked up once more.
-    fn find_place<P: PartialEq>(
+    pub(crate) fn find_place<P: PartialEq>(
         &self,
         bucket: Bucket,
         key: &[u8],

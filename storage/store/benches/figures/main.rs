@@ -7,6 +7,8 @@
 mod support;
 
 mod disk;
+mod grow;
+mod machine;
 
 use std::path::PathBuf;
 
@@ -16,8 +18,13 @@ fn main() {
     let rest: Vec<String> = arguments.collect();
     let count = rest.first().and_then(|text| text.parse().ok());
     let corpus = rest.get(1).map(PathBuf::from);
-    match part.as_str() {
-        "disk" => disk::run(count.unwrap_or(9322), corpus.as_deref()),
-        _ => eprintln!("usage: figures disk [MESSAGES [CORPUS]]"),
+    match (part.as_str(), corpus) {
+        ("disk", corpus) => disk::run(count.unwrap_or(9322), corpus.as_deref()),
+        ("grow", _) => grow::run(count.unwrap_or(10_000)),
+        // Steps of the ones above, each in a process of its own.
+        ("fill", Some(directory)) => grow::fill(count.unwrap_or(10_000), &directory),
+        ("opened", Some(directory)) => grow::opened(count.unwrap_or(10_000), &directory),
+        ("rebuild", Some(directory)) => grow::rebuild(count.unwrap_or(10_000), &directory),
+        _ => eprintln!("usage: figures disk [MESSAGES [CORPUS]] | grow [MESSAGES]"),
     }
 }

@@ -9,8 +9,8 @@ use quar_base::roster::{Member, Roster};
 use quar_base::signing::SigningKey;
 use quar_base::time::UnixMillis;
 use quar_store::{
-    CodedBody, EncryptionKey, IdKey, Mail, Opening, Origin, RealDisk, Retention, Settings,
-    SledHome, Store,
+    CodedBody, EncryptionKey, IdKey, Mail, OpenReport, Opening, Origin, RealDisk, Retention,
+    Settings, SledHome, Store,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -124,8 +124,13 @@ pub fn bytes_below(directory: &Path) -> u64 {
     entries.map(bytes).sum()
 }
 
-/// An empty store in a directory.
+/// A store in a directory, empty or not, on the day of [`NOW`].
 pub fn open(directory: &Path) -> Store {
+    open_with(directory, Retention::default()).0
+}
+
+/// As [`open`], and what opening found.
+pub fn open_with(directory: &Path, retention: Retention) -> (Store, OpenReport) {
     let random = aws_lc_rs::rand::SystemRandom::new();
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
         .expect("a key can be made");
@@ -151,7 +156,7 @@ pub fn open(directory: &Path) -> Store {
         signing: Arc::new(signing),
         keys: vec![EncryptionKey::new(1, [7; 32])],
         id_key: IdKey::new([8; 32]),
-        retention: Retention::default(),
+        retention,
         min_free_bytes: 0,
     };
     let opening = Opening {
@@ -163,5 +168,5 @@ pub fn open(directory: &Path) -> Store {
         seed: [1; 32],
         progress: &mut |_| {},
     };
-    Store::open(opening).expect("an empty directory can be opened").0
+    Store::open(opening).expect("the store can be opened")
 }

@@ -3,7 +3,7 @@
 
 use super::footer::{Footer, TableEntry};
 use super::recover::{Entries, recover};
-use super::table::{IndexEntry, TABLE_ENTRIES_MAX, TableBlock};
+use super::table::{TABLE_ENTRIES_MAX, TableBlock, push_entry};
 use crate::layout;
 use crate::seal::IdKey;
 use crate::segment::{BlockError, BlockKind, SegmentName};
@@ -29,8 +29,29 @@ pub(crate) struct Pack {
     recovered: OnceLock<Entries>,
 }
 
-/// Entries from a key on, and where those behind them begin.
-pub(crate) type TablePage = (Vec<IndexEntry>, Option<Vec<u8>>);
+/// Entries from a key on to the end of their block.
+pub(crate) struct TablePage {
+    block: Arc<TableBlock>,
+    next: usize,
+    /// Where the entries behind them begin.
+    pub(crate) behind: Option<Vec<u8>>,
+}
+
+impl TablePage {
+    /// The entry that comes next.
+    pub(crate) fn peek(&self) -> Option<(&[u8], &[u8])> {
+        self.block.entry(self.next)
+    }
+
+    /// Passes over the entry that comes next.
+    pub(crate) fn skip(&mut self) {
+        self.next += 1;
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        (self.next..self.block.len()).filter_map(|number| self.block.entry(number))
+    }
+}
 
 impl Pack {
     /// `None` when the footer's parts do not give its root.
@@ -93,35 +114,38 @@ impl Pack {
         Ok(self.recovered()?.get(key).cloned())
     }
 
-    /// The entries from `start` on to the end of their block.
-    pub(crate) fn page(&self, start: &[u8]) -> io::Result<TablePage> {
+    /// The entries from `start` on to the end of their block; `None` when nothing follows.
+    pub(crate) fn page(&self, start: &[u8]) -> io::Result<Option<TablePage>> {
         if self.recovered.get().is_none() {
             let tables = &self.footer.tables;
             let at = self.table_for(start).unwrap_or(0);
             if at >= tables.len() {
-                return Ok((Vec::new(), None));
+                return Ok(None);
             }
             if let Some(block) = self.block(at)? {
-                let from = block.position(start);
-                let owned = |(key, value): (&[u8], &[u8])| (key.to_vec(), value.to_vec());
-                let entries = (from..block.len()).filter_map(|n| block.entry(n)).map(owned);
-                return Ok((entries.collect(), tables.get(at + 1).map(|next| next.first.clone())));
+                let next = block.position(start);
+                let behind = tables.get(at + 1).map(|next| next.first.clone());
+                return Ok(Some(TablePage { block, next, behind }));
             }
         }
         let mut rest = self.recovered()?.range(start.to_vec()..);
-        let entries = rest.by_ref().take(TABLE_ENTRIES_MAX);
-        let entries = entries.map(|(key, value)| (key.clone(), value.clone())).collect();
-        Ok((entries, rest.next().map(|(key, _)| key.clone())))
+        let mut payload = Vec::new();
+        for (key, value) in rest.by_ref().take(TABLE_ENTRIES_MAX) {
+            push_entry(&mut payload, key, value);
+        }
+        let block = TableBlock::decode(payload).map(Arc::new);
+        let behind = rest.next().map(|(key, _)| key.clone());
+        Ok(block.map(|block| TablePage { block, next: 0, behind }))
     }
 
     /// Visits every entry that begins with this tag.
     pub(crate) fn visit(&self, tag: u8, visit: &mut dyn FnMut(&[u8], &[u8])) -> io::Result<()> {
         let mut next = Some(vec![tag]);
         while let Some(start) = next.take_if(|start| start.first() == Some(&tag)) {
-            let (entries, behind) = self.page(&start)?;
-            let tagged = entries.iter().filter(|(key, _)| key.first() == Some(&tag));
+            let Some(page) = self.page(&start)? else { break };
+            let tagged = page.entries().filter(|(key, _)| key.first() == Some(&tag));
             tagged.for_each(|(key, value)| visit(key, value));
-            next = behind;
+            next = page.behind;
         }
         Ok(())
     }
@@ -206,10 +230,10 @@ impl KeySource for Keys {
         let mut keys = Vec::new();
         let mut next = Some(table.first.clone());
         while let Some(start) = next.take_if(|start| *start <= last) {
-            let (entries, behind) = pack.page(&start).ok()?;
-            let within = entries.iter().filter(|(key, _)| *key <= last);
+            let Some(page) = pack.page(&start).ok()? else { break };
+            let within = page.entries().filter(|(key, _)| *key <= last.as_slice());
             keys.extend(within.filter_map(|(key, _)| layout::parse_record_key(key)));
-            next = behind;
+            next = page.behind;
         }
         Some(keys)
     }

@@ -11,9 +11,6 @@ use std::ops::Range;
 /// Entries after which a table block is closed.
 pub(crate) const TABLE_ENTRIES_MAX: usize = 1024;
 
-/// Key and value of an index entry.
-pub(crate) type IndexEntry = (Vec<u8>, Vec<u8>);
-
 /// Adds an entry to a block's payload.
 pub(crate) fn push_entry(payload: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     for part in [key, value] {

@@ -5,6 +5,7 @@ use crate::codec::Codec;
 use quar_base::ids::BodyId;
 use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 use quar_base::record::Record;
+use std::ops::Range;
 
 const TAG_RECORD: u8 = 1;
 const TAG_BODY: u8 = 2;
@@ -44,6 +45,13 @@ impl Entry {
         }
     }
 
+    pub(crate) fn record(&self) -> Option<&Record> {
+        match self {
+            Self::Record(record) => Some(record),
+            Self::Body(_) => None,
+        }
+    }
+
     pub(crate) fn into_record(self) -> Option<Record> {
         match self {
             Self::Record(record) => Some(record),
@@ -72,34 +80,53 @@ impl Entry {
     }
 
     /// Reads a whole payload.
-    pub(crate) fn decode_all(mut payload: &[u8]) -> Result<Vec<Self>, EntriesError> {
-        let mut entries = Vec::new();
-        while let Some((tag, rest)) = payload.split_first() {
-            let (entry, rest) = match *tag {
-                TAG_RECORD => decode_record(rest)?,
-                TAG_BODY => decode_body(rest)?,
-                _ => return Err(EntriesError),
-            };
-            entries.push(entry);
-            payload = rest;
+    pub(crate) fn decode_all(payload: &[u8]) -> Result<Vec<Self>, EntriesError> {
+        Self::spans(payload).map(|span| Self::decode_one(&payload[span?])).collect()
+    }
+
+    /// Where each entry of a payload lies. Nothing follows an error.
+    pub(crate) fn spans(
+        payload: &[u8],
+    ) -> impl Iterator<Item = Result<Range<usize>, EntriesError>> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let rest = payload.get(at..).filter(|rest| !rest.is_empty())?;
+            let length = length_of(rest).filter(|length| *length <= rest.len());
+            let span = length.map(|length| at..at + length).ok_or(EntriesError);
+            at = span.as_ref().map_or(payload.len(), |span| span.end);
+            Some(span)
+        })
+    }
+
+    /// Reads one entry, as [`Self::spans`] cut it.
+    pub(crate) fn decode_one(bytes: &[u8]) -> Result<Self, EntriesError> {
+        match bytes.split_first() {
+            Some((&TAG_RECORD, rest)) => decode_record(rest),
+            Some((&TAG_BODY, rest)) => decode_body(rest),
+            _ => Err(EntriesError),
         }
-        Ok(entries)
     }
 }
 
-fn decode_record(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
-    let (length, rest) = bytes.split_first_chunk::<4>().ok_or(EntriesError)?;
-    let length = u32::from_le_bytes(*length) as usize;
-    if length > RECORD_BYTES_MAX {
-        return Err(EntriesError);
+/// Bytes of the entry that comes first.
+fn length_of(bytes: &[u8]) -> Option<usize> {
+    match *bytes.first()? {
+        TAG_RECORD => {
+            let length = u32::from_le_bytes(*bytes.get(1..)?.first_chunk()?) as usize;
+            (length <= RECORD_BYTES_MAX).then_some(1 + 4 + length)
+        }
+        TAG_BODY => Some(1 + BODY_ENTRY_BYTES),
+        _ => None,
     }
-    let (record, rest) = rest.split_at_checked(length).ok_or(EntriesError)?;
-    let record = Record::parse(record.to_vec()).map_err(|_| EntriesError)?;
-    Ok((Entry::Record(record), rest))
 }
 
-fn decode_body(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
-    let (fields, rest) = bytes.split_first_chunk::<BODY_ENTRY_BYTES>().ok_or(EntriesError)?;
+fn decode_record(bytes: &[u8]) -> Result<Entry, EntriesError> {
+    let (_, record) = bytes.split_first_chunk::<4>().ok_or(EntriesError)?;
+    Record::parse(record.to_vec()).map(Entry::Record).map_err(|_| EntriesError)
+}
+
+fn decode_body(bytes: &[u8]) -> Result<Entry, EntriesError> {
+    let fields: &[u8; BODY_ENTRY_BYTES] = bytes.try_into().map_err(|_| EntriesError)?;
     let number = |index: usize| {
         let at = 32 + 4 * index;
         u32::from_le_bytes(fields[at..at + 4].try_into().expect("inside of a fixed-size entry"))
@@ -115,5 +142,5 @@ fn decode_body(bytes: &[u8]) -> Result<(Entry, &[u8]), EntriesError> {
     };
     let is_bounded = entry.raw_bytes as usize <= MESSAGE_BYTES_MAX
         && entry.coded_bytes as usize <= MESSAGE_BYTES_MAX;
-    if is_bounded { Ok((Entry::Body(entry), rest)) } else { Err(EntriesError) }
+    if is_bounded { Ok(Entry::Body(entry)) } else { Err(EntriesError) }
 }

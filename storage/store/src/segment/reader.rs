@@ -295,13 +295,13 @@ impl Segment {
         Ok(Some((found, end)))
     }
 
-    pub(super) fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
+    pub(crate) fn header_at(&self, offset: u64) -> Result<Option<BlockHeader>, BlockError> {
         let mut bytes = [0; BLOCK_HEADER_BYTES];
         let count = self.file.read_at(&mut bytes, offset)?;
         Ok(BlockHeader::decode(&bytes[..count], offset, &self.header.salt))
     }
 
-    pub(super) fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
+    pub(crate) fn payload(&self, header: &BlockHeader) -> Result<Vec<u8>, BlockError> {
         let start = header.offset + BLOCK_HEADER_BYTES as u64;
         let available = self.file.length()?.saturating_sub(start);
         if u64::from(header.sealed_bytes) > available {

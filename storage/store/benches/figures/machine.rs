@@ -1,0 +1,64 @@
+//! What the figures need of the machine: memory, cold caches, places in an order of times.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// Resident memory of this process and its peak, in MB.
+pub fn memory_mb() -> (f64, f64) {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1)?.parse::<f64>().ok());
+        kib.unwrap_or(f64::NAN) * 1024.0 / 1e6
+    };
+    (field("VmRSS:"), field("VmHWM:"))
+}
+
+/// Has the kernel forget what it cached of all files; says how, or why it could not.
+pub fn drop_caches() -> &'static str {
+    // What is dirty cannot be dropped.
+    nix::unistd::sync();
+    match std::fs::write("/proc/sys/vm/drop_caches", "3") {
+        Ok(()) => "drop_caches",
+        Err(_) => "warm, not root",
+    }
+}
+
+/// Milliseconds that something takes, and its result.
+pub fn timed<T>(work: impl FnOnce() -> T) -> (f64, T) {
+    let start = Instant::now();
+    let result = work();
+    (ms(start.elapsed()), result)
+}
+
+pub fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1000.0
+}
+
+/// The value below which so many percent lie.
+pub fn percentile(times: &mut [f64], percent: usize) -> f64 {
+    times.sort_by(f64::total_cmp);
+    let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
+    times.get(at).copied().unwrap_or(f64::NAN)
+}
+
+/// Reads all files below a directory from first to last byte; the bytes.
+pub fn read_all(directory: &Path, buffer: &mut [u8]) -> u64 {
+    use std::io::Read;
+    let mut total = 0;
+    for entry in std::fs::read_dir(directory).expect("the directory can be read").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            total += read_all(&path, buffer);
+            continue;
+        }
+        let mut file = std::fs::File::open(&path).expect("the file can be read");
+        loop {
+            match file.read(buffer).expect("the file can be read") {
+                0 => break,
+                count => total += count as u64,
+            }
+        }
+    }
+    total
+}
