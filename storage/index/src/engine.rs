@@ -11,6 +11,7 @@
 //! sled stores of the process share and that a stalled thread would keep.
 
 use crate::Tree;
+use crate::filter::Filter;
 use crate::front::{Front, TreeChanges, Values};
 use crate::guard::Pulse;
 use crate::home;
@@ -32,6 +33,8 @@ const CACHE_BYTES: u64 = 32 << 20;
 const LEAVES_PER_BEAT: u64 = 256;
 
 type Entry = (Vec<u8>, Vec<u8>);
+/// The keys of every tree.
+pub(crate) type Filters = BTreeMap<Tree, Filter>;
 
 /// What went wrong inside.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ pub(crate) struct Engine {
 impl Engine {
     /// Opens sled in `dir` and reads every leaf: a damaged page shows now, not in the middle of
     /// work.
-    pub(crate) fn open(dir: &Path, pulse: &Pulse) -> Result<Self, Fault> {
+    pub(crate) fn open(dir: &Path, pulse: &Pulse) -> Result<(Self, Filters), Fault> {
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SEGMENT_BYTES)
@@ -76,20 +79,26 @@ impl Engine {
             .flush_every_ms(None)
             .open()?;
         pulse.beat();
-        let mut trees = BTreeMap::new();
+        let (mut trees, mut filters) = (BTreeMap::new(), Filters::new());
         for name in db.tree_names() {
             let tree = db.open_tree(&name)?;
+            let mut filter = Filter::default();
             for (entry, number) in tree.iter().zip(1u64..) {
-                leaf::decode(&entry?.1).ok_or(STRANGE_LEAF)?;
+                let leaf = entry?.1;
+                let entries = leaf::decode(&leaf).ok_or(STRANGE_LEAF)?;
+                entries.iter().for_each(|(key, _)| filter.add(key));
                 beat_at(number, pulse);
             }
             match tree_of(&name) {
-                Some(known) => drop(trees.insert(known, tree)),
+                Some(known) => {
+                    trees.insert(known, tree);
+                    filters.insert(known, filter);
+                }
                 None if name == SLED_OWN_TREE => {}
                 None => return Err(Fault::Strange("a tree that is none of ours")),
             }
         }
-        Ok(Self { db, trees: Arc::new(RwLock::new(trees)) })
+        Ok((Self { db, trees: Arc::new(RwLock::new(trees)) }, filters))
     }
 
     pub(crate) fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, Fault> {

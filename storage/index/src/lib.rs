@@ -18,6 +18,7 @@ mod codec;
 pub mod contract;
 mod engine;
 mod error;
+mod filter;
 mod front;
 mod guard;
 mod home;

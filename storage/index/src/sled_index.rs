@@ -6,7 +6,8 @@
 //! flush      pending -> journal, synced
 //! settle     newer becomes settling -> sled, synced; then the journal is emptied
 //!            (when newer is full, and at the flush after a tree was dropped)
-//! get, scan  newer, then settling, then sled: a change is always in one of them
+//! get, scan  newer, then settling, then sled: a change is always in one of them; a filter in memory
+//!            answers for most keys that are in none
 //! open       journal -> newer
 //! ```
 //!
@@ -19,7 +20,7 @@
 //! up when it stalls. sled's panics become errors everywhere.
 
 use crate::codec::encode_write;
-use crate::engine::{self, Engine, Fault};
+use crate::engine::{self, Engine, Fault, Filters};
 use crate::front::{Front, Known, Values};
 use crate::guard::{Pulse, Trouble, caught, watched};
 use crate::home::{self, Claim};
@@ -33,10 +34,12 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How much gathers before it is settled.
-const GATHER: Gather = Gather { entries_max: 32_768, logged_bytes_max: 8 << 20 };
+const GATHER: Gather = Gather { entries_max: 65_536, logged_bytes_max: 16 << 20 };
 /// How long an opening, a settling or a close may go without a sign of life.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
-/// Entries that a scan takes from each layer at a time.
+/// Entries that a scan takes from each layer at first: many scans want one or two.
+const ENTRIES_AT_FIRST: usize = 16;
+/// Entries that a scan takes from each layer later on.
 const ENTRIES_PER_LOOK: usize = 256;
 
 /// The index on disk.
@@ -74,6 +77,8 @@ struct Layers {
     pending: Vec<u8>,
     /// Bytes of writes encoded since the last settling began, pending and in the journal.
     logged_bytes: usize,
+    /// Keys of all layers and of sled.
+    filters: Filters,
 }
 
 /// What stopped an open index for good.
@@ -100,8 +105,8 @@ impl SledIndex {
             journal::OpenError::Io(source) => IndexError::io(dir, "open the journal", source),
             journal::OpenError::Damaged(detail) => IndexError::damaged(dir, detail),
         })?;
-        let engine = open_engine(dir)?;
-        let mut layers = Layers::default();
+        let (engine, filters) = open_engine(dir)?;
+        let mut layers = Layers { filters, ..Layers::default() };
         for write in writes {
             layers.take(write);
         }
@@ -156,17 +161,23 @@ impl SledIndex {
     }
 
     /// The next entries of a tree from `start` on, and where those behind them start.
-    fn look(&self, tree: Tree, start: &[u8]) -> Result<(Entries, Option<Vec<u8>>), IndexError> {
+    fn look(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        count: usize,
+    ) -> Result<(Entries, Option<Vec<u8>>), IndexError> {
         // The layers before sled: what moves, moves from them to sled, and is met at least once.
-        let (front, hides) = self.read_layers(|layers| layers.from(tree, start));
+        let (front, hides) = self.read_layers(|layers| layers.from(tree, start, count));
         let (mut entries, behind_sled) = if hides {
             (Entries::new(), None)
         } else {
-            let page = || self.engine().page(tree, start, ENTRIES_PER_LOOK);
+            let page = || self.engine().page(tree, start, count);
             let (page, behind) = self.checked("scan", caught(page))?;
+            self.admit(tree, &page);
             (Entries::from_iter(page), behind)
         };
-        let behind_front = (front.len() >= ENTRIES_PER_LOOK)
+        let behind_front = (front.len() >= count)
             .then(|| front.last_key_value().map(|(last, _)| [last, &[0][..]].concat()))
             .flatten();
         let behind = behind_sled.into_iter().chain(behind_front).min();
@@ -180,6 +191,20 @@ impl SledIndex {
             drop(entries.split_off(behind));
         }
         Ok((entries, behind))
+    }
+
+    /// What a scan shows, a get finds: damaged files may have kept it from the reading at opening.
+    fn admit(&self, tree: Tree, page: &[(Vec<u8>, Vec<u8>)]) {
+        let is_known = |layers: &Layers| {
+            let filter = layers.filters.get(&tree);
+            filter.is_some_and(|filter| page.iter().all(|(key, _)| filter.may_hold(key)))
+        };
+        if !page.is_empty() && !self.read_layers(is_known) {
+            self.change_layers(|layers| {
+                let filter = layers.filters.entry(tree).or_default();
+                page.iter().for_each(|(key, _)| filter.add(key));
+            });
+        }
     }
 
     /// Turns what a guarded call answered into an error that stops the index, or its value.
@@ -234,6 +259,9 @@ impl Layers {
         let before = self.pending.len();
         encode_write(&write, &mut self.pending);
         self.logged_bytes += self.pending.len() - before;
+        if let Write::Put { tree, key, .. } = &write {
+            self.filters.entry(*tree).or_default().add(key);
+        }
         self.newer.apply(write);
     }
 
@@ -242,6 +270,9 @@ impl Layers {
     }
 
     fn get(&self, tree: Tree, key: &[u8]) -> Known {
+        if !self.filters.get(&tree).is_some_and(|filter| filter.may_hold(key)) {
+            return Known::Value(None);
+        }
         match self.newer.get(tree, key) {
             Known::Nothing => self.settling.get(tree, key),
             known => known,
@@ -249,14 +280,14 @@ impl Layers {
     }
 
     /// The first changes of a tree from a key on, and whether they hide what sled has.
-    fn from(&self, tree: Tree, key: &[u8]) -> (Values, bool) {
-        let newer = self.newer.from(tree, key, ENTRIES_PER_LOOK);
+    fn from(&self, tree: Tree, key: &[u8], count: usize) -> (Values, bool) {
+        let newer = self.newer.from(tree, key, count);
         if self.newer.hides(tree) {
             return (newer, true);
         }
-        let mut changes = self.settling.from(tree, key, ENTRIES_PER_LOOK);
+        let mut changes = self.settling.from(tree, key, count);
         changes.extend(newer);
-        while changes.len() > ENTRIES_PER_LOOK {
+        while changes.len() > count {
             changes.pop_last();
         }
         (changes, self.settling.hides(tree))
@@ -274,9 +305,11 @@ impl Index for SledIndex {
 
     fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
         let mut next = Some(start.to_vec());
+        let mut count = ENTRIES_AT_FIRST;
         while let Some(start) = next {
             self.check_readable()?;
-            let (entries, behind) = self.look(tree, &start)?;
+            let (entries, behind) = self.look(tree, &start, count)?;
+            count = ENTRIES_PER_LOOK;
             for (key, value) in &entries {
                 if visit(key, value).is_break() {
                     return Ok(());
@@ -307,7 +340,10 @@ impl Index for SledIndex {
 
     fn drop_tree(&self, bucket: Bucket) -> Result<(), IndexError> {
         self.check_running()?;
-        self.change_layers(|layers| layers.newer.drop_tree(bucket));
+        self.change_layers(|layers| {
+            layers.newer.drop_tree(bucket);
+            layers.filters.remove(&Tree::Bucket(bucket));
+        });
         Ok(())
     }
 
@@ -358,11 +394,11 @@ impl Drop for SledIndex {
     }
 }
 
-fn open_engine(dir: &Path) -> Result<Engine, IndexError> {
+fn open_engine(dir: &Path) -> Result<(Engine, Filters), IndexError> {
     let pulse = Pulse::default();
     let (path, beats) = (dir.to_owned(), pulse.clone());
     match watched(STALL_LIMIT, &pulse, move || Engine::open(&path, &beats)) {
-        Ok(Ok(engine)) => Ok(engine),
+        Ok(Ok(opened)) => Ok(opened),
         Ok(Err(fault)) => Err(IndexError::from_fault(dir, "open", fault)),
         Err(Trouble::NoThread(error)) => Err(IndexError::io(dir, "start a thread", error)),
         Err(trouble) => Err(IndexError::damaged(dir, format!("open: {trouble}"))),

@@ -3,18 +3,41 @@
 
 use crate::error::ReadError;
 use crate::layout::{self, RecordPlace};
-use crate::segment::{BlockError, Entry, SegmentName};
+use crate::segment::{BlockError, BlockKind, Entry, Segment, SegmentName};
 use crate::store::Store;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Record;
+use std::ops::Range;
 
 /// Blocks that are kept. Messages in order of time lie in few commits at once.
 const BLOCKS_KEPT: usize = 8;
 
+/// A block as it was opened, and where its records lie in it.
+struct Block {
+    name: SegmentName,
+    offset: u32,
+    payload: Vec<u8>,
+    records: Vec<Range<usize>>,
+}
+
+impl Block {
+    fn open(segment: &Segment, name: SegmentName, offset: u32) -> Result<Self, BlockError> {
+        let payload = segment.block(offset, BlockKind::Records)?;
+        let spans = Entry::spans(&payload).collect::<Result<Vec<_>, _>>()?;
+        let records = spans.into_iter().filter(|span| Entry::is_record(&payload[span.clone()]));
+        Ok(Self { name, offset, records: records.collect(), payload })
+    }
+
+    fn record(&self, number: u16) -> Option<Record> {
+        let span = self.records.get(usize::from(number))?;
+        Entry::decode_one(&self.payload[span.clone()]).ok()?.into_record()
+    }
+}
+
 /// One reader's blocks.
 pub(crate) struct Records<'a> {
     store: &'a Store,
-    blocks: Vec<(SegmentName, u32, Vec<Entry>)>,
+    blocks: Vec<Block>,
 }
 
 impl<'a> Records<'a> {
@@ -41,25 +64,25 @@ impl<'a> Records<'a> {
         let message = MessageId { bucket, key: *key };
         let damaged = || ReadError::Damaged { what: "a record", message };
         let segment = segment.ok_or_else(damaged)?;
-        let block = (SegmentName { bucket, number: place.block.segment }, place.block.offset);
-        let kept = self.blocks.iter().position(|(name, offset, _)| (*name, *offset) == block);
-        let at = match kept {
+        let name = SegmentName { bucket, number: place.block.segment };
+        let offset = place.block.offset;
+        let is_it = |block: &Block| block.name == name && block.offset == offset;
+        let at = match self.blocks.iter().position(is_it) {
             Some(at) => at,
             None => {
-                let entries = match segment.entries(place.block.offset) {
-                    Ok(entries) => entries,
+                let block = match Block::open(&segment, name, offset) {
+                    Ok(block) => block,
                     Err(BlockError::Io(error)) => return Err(error.into()),
                     Err(BlockError::Damaged) => return Err(damaged()),
                 };
                 if self.blocks.len() >= BLOCKS_KEPT {
                     self.blocks.remove(0);
                 }
-                self.blocks.push((block.0, block.1, entries));
+                self.blocks.push(block);
                 self.blocks.len() - 1
             }
         };
-        let mut records = self.blocks[at].2.iter().filter_map(Entry::record);
-        let record = records.nth(place.number.into()).filter(|record| record.key() == *key);
-        record.cloned().map(Some).ok_or_else(damaged)
+        let record = self.blocks[at].record(place.number).filter(|record| record.key() == *key);
+        record.map(Some).ok_or_else(damaged)
     }
 }

@@ -12,7 +12,7 @@ use std::path::Path;
 const TREE: Tree = Tree::Meta;
 
 fn open(dir: &Path) -> Engine {
-    Engine::open(dir, &Pulse::default()).unwrap()
+    Engine::open(dir, &Pulse::default()).unwrap().0
 }
 
 fn key(number: u8) -> Vec<u8> {

@@ -24,7 +24,7 @@ const DAYS: u32 = 30;
 /// Messages that share a commit.
 const COMMIT: usize = 64;
 /// Messages of the put rate.
-const PUTS: usize = 20_000;
+const PUTS: usize = 40_000;
 /// Reads of each kind.
 const READS: usize = 200;
 /// One message in so many is for the recipient who is looked for.
@@ -223,11 +223,15 @@ fn cold_reads(store: &Store, day: Day, rng: &mut Rng) -> Vec<f64> {
     (0..READS).map(read).collect()
 }
 
-/// Messages a second, in this store and in an empty one, in turns.
+/// Messages a second, in this store and in one that was empty, in turns. Before that each takes half as
+/// many, so that the caches of both are warm.
 fn put_rates(store: &Store, count: usize) -> (f64, f64) {
     let directory = tempfile::tempdir().expect("a temporary directory can be made");
     let empty = open(directory.path());
     let received = |number: usize| UnixMillis(NOW.0 + number as u64 % 1000);
+    let warm_up = count + PUTS..count + PUTS * 3 / 2;
+    put(store, warm_up.clone(), received);
+    put(&empty, warm_up, received);
     let (mut here, mut there) = (0.0, 0.0);
     for part in 0..4 {
         let start = count + part * PUTS / 4;

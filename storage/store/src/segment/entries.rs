@@ -45,13 +45,6 @@ impl Entry {
         }
     }
 
-    pub(crate) fn record(&self) -> Option<&Record> {
-        match self {
-            Self::Record(record) => Some(record),
-            Self::Body(_) => None,
-        }
-    }
-
     pub(crate) fn into_record(self) -> Option<Record> {
         match self {
             Self::Record(record) => Some(record),
@@ -96,6 +89,11 @@ impl Entry {
             at = span.as_ref().map_or(payload.len(), |span| span.end);
             Some(span)
         })
+    }
+
+    /// Whether the bytes of an entry, as [`Self::spans`] cut it, hold a record.
+    pub(crate) fn is_record(bytes: &[u8]) -> bool {
+        bytes.first() == Some(&TAG_RECORD)
     }
 
     /// Reads one entry, as [`Self::spans`] cut it.

@@ -1,0 +1,111 @@
+//! Keys that a tree may hold, in a few bits each: most questions are for keys that are nowhere.
+//! Never says no to a key that was added; it may say yes to one that was not.
+//!
+//! ```text
+//! hash of the key ──► one block of 512 bits ──► four bits in it
+//! ```
+//! Full blocks are never rebuilt: behind a full part a part of twice the size begins.
+
+use std::hash::{DefaultHasher, Hasher};
+
+/// Keys that the first part is made for.
+const KEYS_MIN: usize = 1024;
+/// Bits for each key: one in about a hundred that were not added is taken for one that was.
+const BITS_PER_KEY: usize = 10;
+const WORDS: usize = 8;
+const BLOCK_BITS: usize = WORDS * 64;
+/// Bits that a key sets, each chosen by this many bits of its hash.
+const CHOICES: [u32; 4] = [0, 9, 18, 27];
+
+type Block = [u64; WORDS];
+
+/// The keys of one tree.
+#[derive(Debug, Default)]
+pub(crate) struct Filter {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug)]
+struct Part {
+    blocks: Vec<Block>,
+    keys_left: usize,
+}
+
+impl Part {
+    fn new(keys: usize) -> Self {
+        Self {
+            blocks: vec![[0; WORDS]; (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS)],
+            keys_left: keys,
+        }
+    }
+
+    /// The block of a hash: its upper half, scaled to the number of blocks.
+    fn place(&self, hash: u64) -> usize {
+        (((hash >> 32) * self.blocks.len() as u64) >> 32) as usize
+    }
+
+    fn holds(&self, hash: u64) -> bool {
+        let block = &self.blocks[self.place(hash)];
+        bits(hash).all(|(word, bit)| block[word] & bit != 0)
+    }
+}
+
+impl Filter {
+    /// Adds a key, known or not.
+    pub(crate) fn add(&mut self, key: &[u8]) {
+        let hash = hash_of(key);
+        if self.parts.iter().any(|part| part.holds(hash)) {
+            return;
+        }
+        if self.parts.last().is_none_or(|part| part.keys_left == 0) {
+            self.parts.push(Part::new(KEYS_MIN << self.parts.len()));
+        }
+        if let Some(part) = self.parts.last_mut() {
+            let place = part.place(hash);
+            bits(hash).for_each(|(word, bit)| part.blocks[place][word] |= bit);
+            part.keys_left -= 1;
+        }
+    }
+
+    /// Whether a key may have been added.
+    pub(crate) fn may_hold(&self, key: &[u8]) -> bool {
+        let hash = hash_of(key);
+        self.parts.iter().any(|part| part.holds(hash))
+    }
+}
+
+fn hash_of(key: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(key);
+    hasher.finish()
+}
+
+/// Words of a block, and a bit in each, that a hash chooses.
+fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
+    CHOICES.into_iter().map(move |shift| {
+        let bit = (hash >> shift) as usize % BLOCK_BITS;
+        (bit / 64, 1 << (bit % 64))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Filter;
+
+    fn key(number: u64) -> Vec<u8> {
+        [&b"b"[..], &number.to_be_bytes(), &[7; 20]].concat()
+    }
+
+    #[test]
+    fn holds_every_key_that_was_added_and_few_others() {
+        let mut filter = Filter::default();
+        assert!(!filter.may_hold(&key(0)) && !filter.may_hold(b""));
+        let count = 100_000;
+        (0..count).for_each(|number| filter.add(&key(number)));
+        assert!((0..count).all(|number| filter.may_hold(&key(number))));
+        let others = (count..2 * count).filter(|number| filter.may_hold(&key(*number))).count();
+        assert!(others < 10_000, "{others} of {count} that were not added");
+        let bytes: usize = filter.parts.iter().map(|part| part.blocks.len() * 64).sum();
+        assert!(bytes < 400_000, "{bytes} bytes");
+    }
+}
