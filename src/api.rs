@@ -3,8 +3,13 @@
 //!
 //! Times are RFC 3339 in UTC; ids are in their text forms; sizes are bytes.
 
-use quar_base::key::Bucket;
-use quar_store::{Checked, Finding};
+mod files;
+
+pub use files::{
+    BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
+    PlaceReply, PlacesReply, SegmentReply,
+};
+
 use serde::{Deserialize, Serialize};
 
 /// Messages on a page unless more or fewer are asked for.
@@ -265,51 +270,6 @@ pub struct UpkeepStatus {
     pub marked_items: u64,
     /// Damaged records that no peer has sent again yet.
     pub broken_records: u64,
-}
-
-/// The days that are on disk.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-pub struct BucketsReply {
-    /// As CLASS/YYYY-MM-DD, in order.
-    pub buckets: Vec<String>,
-}
-
-/// What a check of one day found.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-pub struct CheckReply {
-    /// The day, as CLASS/YYYY-MM-DD.
-    pub bucket: String,
-    /// Segments read.
-    pub segments: u64,
-    /// Blocks opened.
-    pub blocks: u64,
-    /// Bytes read.
-    pub bytes: u64,
-    /// Records read.
-    pub records: u64,
-    /// Bodies decoded and hashed.
-    pub bodies: u64,
-    /// What is wrong, in words; nothing when all is well.
-    pub findings: Vec<String>,
-}
-
-impl CheckReply {
-    /// Of a check by the store.
-    #[must_use]
-    pub fn new(bucket: Bucket, checked: &Checked, findings: &[Finding]) -> Self {
-        let Checked { segments, blocks, bytes, records, bodies } = *checked;
-        let findings = findings.iter().map(ToString::to_string).collect();
-        Self { bucket: bucket.to_string(), segments, blocks, bytes, records, bodies, findings }
-    }
-}
-
-/// What is left of a deleted message on disk.
-#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
-pub struct ErasureReply {
-    /// The message.
-    pub id: String,
-    /// Where something of it lies, in words; nothing when it is erased.
-    pub remains: Vec<String>,
 }
 
 /// Why a request was refused.

@@ -1,8 +1,11 @@
-//! The API's paths about what lies on disk: its days, checks of them, what is left of a deleted message.
+//! The API's paths about what lies on disk: days, segments, blocks, places, checks, what is left of a deleted message.
 //! Never changes anything but marks: what is damaged counts as missing from then on.
 //!
 //! ```text
 //! GET    /v1/store/buckets            viewer      BucketsReply
+//! GET    /v1/store/day?bucket=        viewer      DayReply
+//! GET    /v1/store/blocks?bucket=&segment=  viewer  BlocksReply
+//! GET    /v1/store/places/{id}        viewer      PlacesReply
 //! GET    /v1/store/check?bucket=      operator    CheckReply
 //! GET    /v1/store/erased/{id}        operator    ErasureReply
 //! ```
@@ -11,11 +14,11 @@ use super::Surface;
 use super::auth::Caller;
 use super::failure::Failure;
 use super::query::Parameters;
-use crate::api::{BucketsReply, CheckReply, ErasureReply};
+use crate::api::{BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PlacesReply};
 use crate::config::HttpRole;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
-use axum::http::Uri;
+use axum::http::{StatusCode, Uri};
 use axum::routing::get;
 use axum::{Extension, Json, Router};
 use quar_base::key::{Bucket, MessageId};
@@ -28,6 +31,9 @@ type Answer<T> = Result<Json<T>, Failure>;
 pub(super) fn routes() -> Router<Surface> {
     Router::new()
         .route("/v1/store/buckets", get(buckets))
+        .route("/v1/store/day", get(day))
+        .route("/v1/store/blocks", get(blocks))
+        .route("/v1/store/places/{id}", get(places))
         .route("/v1/store/check", get(check))
         .route("/v1/store/erased/{id}", get(erased))
 }
@@ -43,15 +49,63 @@ async fn buckets(
     Ok(Json(BucketsReply { buckets: buckets.iter().map(ToString::to_string).collect() }))
 }
 
+async fn day(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Answer<DayReply> {
+    caller.require(HttpRole::Viewer)?;
+    let bucket = bucket_of(&Parameters::read(&uri, &["bucket"])?)?;
+    on_store(&surface, move |store| DayReply::of(&store, bucket)).await
+}
+
+async fn blocks(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Answer<BlocksReply> {
+    caller.require(HttpRole::Viewer)?;
+    let parameters = Parameters::read(&uri, &["bucket", "segment"])?;
+    let bucket = bucket_of(&parameters)?;
+    let named = parameters.one("segment")?.unwrap_or_default();
+    let number: u32 = named.parse().map_err(|_| Failure::invalid("segment is a number"))?;
+    let reply = on_store(&surface, move |store| {
+        Ok(store.block_reports(bucket, number)?.map(BlocksReply::new))
+    });
+    match reply.await?.0 {
+        Some(blocks) => Ok(Json(blocks)),
+        None => Err(no_segment(bucket, number)),
+    }
+}
+
+async fn places(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    id: Result<Path<String>, PathRejection>,
+    uri: Uri,
+) -> Answer<PlacesReply> {
+    caller.require(HttpRole::Viewer)?;
+    Parameters::read(&uri, &[])?;
+    let id = super::routes::find(&surface, id).await?;
+    on_store(&surface, move |store| Ok(PlacesReply::new(id, store.place_reports(id)?))).await
+}
+
+fn no_segment(bucket: Bucket, number: u32) -> Failure {
+    let error = format!("{bucket} has no segment {number} on this node");
+    Failure::new(StatusCode::NOT_FOUND, "not_found", error)
+}
+
+fn bucket_of(parameters: &Parameters) -> Result<Bucket, Failure> {
+    parameters.one("bucket")?.unwrap_or_default().parse().map_err(Failure::invalid)
+}
+
 async fn check(
     State(surface): State<Surface>,
     Extension(caller): Extension<Caller>,
     uri: Uri,
 ) -> Answer<CheckReply> {
     caller.require(HttpRole::Operator)?;
-    let parameters = Parameters::read(&uri, &["bucket"])?;
-    let named = parameters.one("bucket")?.unwrap_or_default();
-    let bucket: Bucket = named.parse().map_err(Failure::invalid)?;
+    let bucket = bucket_of(&Parameters::read(&uri, &["bucket"])?)?;
     let reply = on_store(&surface, move |store| {
         let checked = store.check(bucket, &|_| ControlFlow::Continue(()))?;
         let (checked, findings) = checked.unwrap_or_default();

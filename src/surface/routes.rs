@@ -294,7 +294,7 @@ async fn release_request(body: Body) -> Answer<ReleaseRequest> {
     Ok(request)
 }
 
-async fn find(surface: &Surface, id: Id) -> Answer<MessageId> {
+pub(super) async fn find(surface: &Surface, id: Id) -> Answer<MessageId> {
     let Ok(Path(text)) = id else {
         return Err(Failure::invalid("the message id cannot be read"));
     };

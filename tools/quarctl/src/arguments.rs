@@ -1,10 +1,14 @@
 //! The command line: commands, options, and help with examples for each.
 //! Never acts.
 
+mod disk;
+
+pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use quar_base::class::Class;
-use quar_base::key::{Bucket, MessageId};
+use quar_base::key::MessageId;
 use quar_base::time::Day;
 use quard::intake::lmtp::address::is_mailbox;
 use std::path::PathBuf;
@@ -15,7 +19,8 @@ use std::path::PathBuf;
     version,
     after_help = "\
 A message is named by its id, or by the first digits of its id's last part as `ls` shows them.
-Without a running daemon, put, import, ls, show, cat and rm work on the store directly.
+Without a running daemon, put, import, ls, show, cat, rm, inspect, fsck and erasure-check work on
+the store directly.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings."
 )]
 pub struct Arguments {
@@ -57,6 +62,8 @@ pub enum Command {
     Rm(Rm),
     /// Tell how this node and its peers are
     Status(Status),
+    /// Tell what lies on disk: days, segments, blocks, where a message's items are
+    Inspect(Inspect),
     /// Check everything on disk: checksums, body ids, index, tables, trie
     Fsck(Fsck),
     /// Build the index of a stopped node anew, and list what peers must give
@@ -299,47 +306,6 @@ pub struct Status {
     /// Show all members
     #[arg(long)]
     pub cluster: bool,
-}
-
-/// Arguments of `fsck`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Reads every block, decodes and hashes every body, and holds index, tables and trie against them. On a
-running node what is damaged is marked, and fetched from peers. Changes no file.
-
-Examples:
-  quarctl fsck                            exit code 4 when something is wrong
-  quarctl fsck --bucket spam/2026-11-23
-  quarctl fsck --json | jq .findings")]
-pub struct Fsck {
-    /// Only this class and UTC day; may be repeated [default: all]
-    #[arg(long = "bucket", value_name = "CLASS/DAY")]
-    pub buckets: Vec<Bucket>,
-}
-
-/// Arguments of `repair`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-For a stopped node. The old index is set aside beside the new one; a copy of every damaged stretch of a
-segment is put into damaged/ in the data directory. Segments stay as they are: when the daemon
-runs again it takes from its peers what is missing here, which is listed.
-
-Example:
-  systemctl stop quard && quarctl repair && systemctl start quard")]
-pub struct Repair {}
-
-/// Arguments of `erasure-check`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Reads and decodes every block of the message's day on this node. What is deleted leaves the files
-within the hour that upkeep.erase_after_s allows. Exit code 4 while something of it is left.
-
-Example:
-  quarctl erasure-check spam-20261123-081512-4f3a92c1...   the whole id")]
-pub struct ErasureCheck {
-    /// The whole id of the deleted message
-    #[arg(value_name = "ID")]
-    pub id: MessageId,
 }
 
 /// Arguments of `completions`.

@@ -9,11 +9,11 @@ use crate::output::Output;
 use anyhow::{Context, bail};
 pub use daemon::Daemon;
 pub use offline::Offline;
-use quar_base::key::MessageId;
+use quar_base::key::{Bucket, MessageId};
 use quar_store::Query;
 use quard::api::{
-    BucketsReply, CheckReply, DeleteReply, ErasureReply, MessageDetail, MessagePage, NodeStatus,
-    PutReply, ReleaseReply, ReleaseRequest,
+    BlocksReply, BucketsReply, CheckReply, DayReply, DeleteReply, ErasureReply, MessageDetail,
+    MessagePage, NodeStatus, PlacesReply, PutReply, ReleaseReply, ReleaseRequest,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
@@ -150,6 +150,41 @@ impl Backend {
         match self {
             Self::Daemon(daemon) => Ok(daemon.get::<BucketsReply>("/v1/store/buckets")?.buckets),
             Self::Offline(offline) => Ok(offline.buckets()),
+        }
+    }
+
+    /// One day's files.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn day(&mut self, bucket: &str) -> anyhow::Result<DayReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.get(&format!("/v1/store/day?bucket={bucket}")),
+            Self::Offline(offline) => offline.day(bucket),
+        }
+    }
+
+    /// The blocks of a segment.
+    ///
+    /// # Errors
+    /// As [`Self::put`]; when there is no such segment.
+    pub fn blocks(&mut self, bucket: Bucket, number: u32) -> anyhow::Result<BlocksReply> {
+        match self {
+            Self::Daemon(daemon) => {
+                daemon.get(&format!("/v1/store/blocks?bucket={bucket}&segment={number}"))
+            }
+            Self::Offline(offline) => offline.blocks(bucket, number),
+        }
+    }
+
+    /// Where a message's items lie.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn places(&mut self, id: &str) -> anyhow::Result<PlacesReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.get(&format!("/v1/store/places/{id}")),
+            Self::Offline(offline) => offline.places(id),
         }
     }
 

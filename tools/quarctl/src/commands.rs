@@ -4,6 +4,7 @@
 mod act;
 mod disk;
 mod init;
+mod inspect;
 mod look;
 mod status;
 pub mod store;
@@ -37,7 +38,8 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
             Ok(Ending::Done)
         }
         Command::Repair(_) => disk::repair(arguments, output),
-        Command::Fsck(_)
+        Command::Inspect(_)
+        | Command::Fsck(_)
         | Command::ErasureCheck(_)
         | Command::Put(_)
         | Command::Import(_)
@@ -57,6 +59,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),
         Command::Rm(rm) => act::remove(&mut backend, rm, output),
+        Command::Inspect(inspect) => inspect::inspect(&mut backend, inspect, output),
         Command::Fsck(fsck) => disk::fsck(&mut backend, fsck, output),
         Command::ErasureCheck(one) => disk::erasure_check(&mut backend, one, output),
         Command::Repair(_)

@@ -1,6 +1,5 @@
 //! What the figures need of the machine: memory, cold caches, places in an order of times.
 
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// Resident memory of this process and its peak, in MB.
@@ -40,25 +39,4 @@ pub fn percentile(times: &mut [f64], percent: usize) -> f64 {
     times.sort_by(f64::total_cmp);
     let at = (times.len() * percent / 100).min(times.len().saturating_sub(1));
     times.get(at).copied().unwrap_or(f64::NAN)
-}
-
-/// Reads all files below a directory from first to last byte; the bytes.
-pub fn read_all(directory: &Path, buffer: &mut [u8]) -> u64 {
-    use std::io::Read;
-    let mut total = 0;
-    for entry in std::fs::read_dir(directory).expect("the directory can be read").flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            total += read_all(&path, buffer);
-            continue;
-        }
-        let mut file = std::fs::File::open(&path).expect("the file can be read");
-        loop {
-            match file.read(buffer).expect("the file can be read") {
-                0 => break,
-                count => total += count as u64,
-            }
-        }
-    }
-    total
 }

@@ -55,8 +55,17 @@ pub(crate) enum SegmentRole {
 }
 
 impl SegmentRole {
+    /// As people call it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Rewrite => "rewrite",
+            Self::Pack => "pack",
+        }
+    }
+
     /// The format that the role came with.
-    fn version(self) -> u16 {
+    pub(crate) fn version(self) -> u16 {
         match self {
             Self::Log | Self::Rewrite => 1,
             Self::Pack => 2,

@@ -11,7 +11,7 @@ use crate::codec::{CodedBody, decompress};
 use crate::dictionary::{Dictionaries, Dictionary};
 use crate::disk::{Disk, File};
 use crate::seal::{BlockCipher, EncryptionKey, KeyError};
-use quar_base::ids::ClusterId;
+use quar_base::ids::{ClusterId, MemberId};
 use std::io;
 use std::ops::Range;
 use std::sync::Arc;
@@ -110,6 +110,16 @@ impl Segment {
 
     pub(crate) fn role(&self) -> SegmentRole {
         self.header.role
+    }
+
+    /// The member that wrote it.
+    pub(crate) fn member(&self) -> MemberId {
+        self.header.member
+    }
+
+    /// Epochs of the encryption keys that open it.
+    pub(crate) fn key_epochs(&self) -> Vec<u32> {
+        self.header.slots.iter().flatten().map(|slot| slot.epoch).collect()
     }
 
     /// What tells this file from any other.

@@ -10,7 +10,10 @@ use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::Millis;
 use quar_store::{Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket};
-use quard::api::{CheckReply, DeleteReply, ErasureReply, MessageDetail, MessagePage, PutReply};
+use quard::api::{
+    BlocksReply, CheckReply, DayReply, DeleteReply, ErasureReply, MessageDetail, MessagePage,
+    PlacesReply, PutReply,
+};
 use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
 use quard::daemon::handle::Arrived;
@@ -139,6 +142,22 @@ impl Offline {
 
     pub(super) fn buckets(&self) -> Vec<String> {
         self.store.buckets().iter().map(ToString::to_string).collect()
+    }
+
+    pub(super) fn day(&self, bucket: &str) -> anyhow::Result<DayReply> {
+        DayReply::of(&self.store, bucket.parse()?).map_err(unreadable)
+    }
+
+    pub(super) fn blocks(&self, bucket: Bucket, number: u32) -> anyhow::Result<BlocksReply> {
+        let blocks = self.store.block_reports(bucket, number).map_err(unreadable)?;
+        let error = || format!("{bucket} has no segment {number} on this node");
+        let blocks = blocks.ok_or_else(|| Refused::new("not_found", error()))?;
+        Ok(BlocksReply::new(blocks))
+    }
+
+    pub(super) fn places(&self, id: &str) -> anyhow::Result<PlacesReply> {
+        let id = self.find(id)?;
+        Ok(PlacesReply::new(id, self.store.place_reports(id).map_err(unreadable)?))
     }
 
     pub(super) fn check(&self, bucket: &str) -> anyhow::Result<CheckReply> {
