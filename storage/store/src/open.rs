@@ -9,19 +9,18 @@
 //! last commit ─► written again in a fresh segment: it may never have left the page cache
 //! ```
 
+mod again;
 mod bucket;
 mod files;
 mod replay;
 
 use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::Replay;
-use crate::admit::Item;
 use crate::catalog::Catalog;
 use crate::codec;
-use crate::commit::Outcome;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
-use crate::error::{OpenError, ReadError, Refusal};
+use crate::error::{OpenError, ReadError};
 use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
@@ -31,7 +30,7 @@ use crate::segment::{
 use crate::segments::Segments;
 use crate::state::{Counted, State};
 use crate::store::{Committer, Settings, Store};
-use quar_base::key::Bucket;
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Record;
 use quar_base::rng::Rng;
 use quar_base::roster::Roster;
@@ -161,51 +160,6 @@ impl Store {
         store.write_last_commits_again(last)?;
         Ok((store, report))
     }
-
-    /// A block that was written but perhaps never synced must not be built upon.
-    fn write_last_commits_again(
-        &self,
-        last: BTreeMap<SegmentName, LastCommit>,
-    ) -> Result<(), OpenError> {
-        for (name, (_, records, entries)) in last {
-            let path = name.path();
-            let segment = self.segment(name).map_err(io_at(&path))?;
-            let Some(segment) = segment else { continue };
-            // What a later segment holds too is written again from there, and only once: a daemon
-            // that is restarted over and over must not double its last commit each time.
-            let tree = Tree::Bucket(name.bucket);
-            let is_newest = |key: Vec<u8>| -> Result<bool, IndexError> {
-                let place = self.index.get(tree, &key)?;
-                Ok(place.and_then(|place| layout::segment_of(&place)) == Some(name.number))
-            };
-            let (mut newest, mut bodies) = (Vec::new(), Vec::new());
-            for record in records {
-                if is_newest(layout::record_key(&record.key()))? {
-                    newest.push(record);
-                }
-            }
-            for entry in entries {
-                if is_newest(layout::body_key(&entry.id))? {
-                    bodies.extend(segment.body(&entry).ok());
-                }
-            }
-            if !newest.is_empty() || !bodies.is_empty() {
-                self.submit(Item::Again { bucket: name.bucket, records: newest, bodies });
-            }
-        }
-        for (_, outcome) in self.commit() {
-            if let Outcome::Refused(refusal) = outcome {
-                let code = self.failure.get().and_then(|failure| failure.raw_os_error);
-                let error = match (refusal, code) {
-                    (Refusal::Full, _) => io::ErrorKind::StorageFull.into(),
-                    (_, Some(code)) => io::Error::from_raw_os_error(code),
-                    (other, None) => io::Error::other(other.to_string()),
-                };
-                return Err(OpenError::Io { path: SEGMENTS.into(), error });
-            }
-        }
-        Ok(())
-    }
 }
 
 struct Loader<'a> {
@@ -252,7 +206,7 @@ impl Loader<'_> {
         let mut state = State { floors: floors.clone(), ..State::default() };
         state.set.advance(self.now.cutoff());
         self.load_watermarks(index.changes(), &mut state)?;
-        self.load_buckets(index, &mut state)?;
+        let gone = self.load_buckets(index, &mut state)?;
         let mut last = BTreeMap::new();
         let total = self.files.logs.len() as u64;
         for (done, name) in self.files.logs.iter().enumerate() {
@@ -260,6 +214,13 @@ impl Loader<'_> {
             (self.progress)(OpenProgress { segments_done, segments_total: total, is_rebuilding });
             if let Some(commit) = self.replay(*name, index, &mut state, report)? {
                 last.insert(*name, commit);
+            }
+        }
+        for (bucket, key) in gone {
+            let id = MessageId { bucket, key };
+            let value = index.get(Tree::Bucket(bucket), &layout::record_key(&key))?;
+            if value.is_none() && state.is_visible(id) {
+                report.damaged.push(format!("{id}: the segment that held this record is gone"));
             }
         }
         Ok((state, last))
@@ -295,14 +256,22 @@ impl Loader<'_> {
         doubt.map_or(Ok(()), |why| Err(Doubt::Mismatch(why)))
     }
 
-    fn load_buckets(&self, index: &Catalog, state: &mut State) -> Result<(), Doubt> {
+    /// Returns the records that the index knows from segments that are gone.
+    fn load_buckets(
+        &self,
+        index: &Catalog,
+        state: &mut State,
+    ) -> Result<Vec<(Bucket, RecordKey)>, Doubt> {
+        let names: BTreeSet<SegmentName> = self.files.logs.iter().copied().collect();
+        let mut gone = Vec::new();
         let logs = self.files.logs.iter().map(|name| name.bucket);
         let packed = self.files.packs.iter().map(|pack| pack.bucket());
         let present: BTreeSet<Bucket> = logs.chain(packed).collect();
         let known: BTreeSet<Bucket> = index.buckets()?.into_iter().collect();
         for &bucket in &known {
             if present.contains(&bucket) {
-                bucket::load(index, bucket, state)?;
+                let records = bucket::load(index, bucket, &names, state)?;
+                gone.extend(records.into_iter().map(|key| (bucket, key)));
             } else {
                 index.drop_tree(bucket)?;
             }
@@ -315,7 +284,7 @@ impl Loader<'_> {
             Some((bucket, _)) => {
                 Err(Doubt::Mismatch(format!("the index holds nothing of {bucket}")))
             }
-            None => Ok(()),
+            None => Ok(gone),
         }
     }
 

@@ -169,7 +169,8 @@ impl Store {
     pub fn counts(&self) -> Counts {
         let pending = self.pending().len() as u64;
         let state = self.state();
-        let wanted = state.buckets.values().map(|bucket| bucket.wanted.bodies().len() as u64).sum();
+        let kept = state.buckets.iter().filter(|(bucket, _)| !state.floors.is_below(**bucket));
+        let wanted = kept.map(|(_, held)| held.wanted.bodies().len() as u64).sum();
         Counts { records: state.set.count(), wanted, pending }
     }
 

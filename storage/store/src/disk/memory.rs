@@ -1,12 +1,15 @@
-//! A disk in memory with a live and a durable image: what a crash leaves is the durable one.
+//! A disk in memory with a live and a durable image: a crash leaves the durable one, and what luck adds.
 //! Never touches the real file system.
 //!
 //! ```text
 //! write_at ─► live bytes      sync_data ─► durable bytes      crash() keeps durable names and bytes only
-//! create   ─► live name       sync_dir  ─► durable name
+//! create   ─► live name       sync_dir  ─► durable name       crash_with() also some sectors and names
 //! ```
 
+mod luck;
+
 use super::{Disk, Entry, File};
+use quar_base::rng::Rng;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -42,6 +45,13 @@ struct MemoryFile {
 struct Images {
     live: Vec<u8>,
     durable: Vec<u8>,
+    /// What leads from `durable` to `live`, in order.
+    unsynced: Vec<Change>,
+}
+
+enum Change {
+    Write { offset: usize, bytes: Vec<u8> },
+    Cut { length: usize },
 }
 
 const PROOF: &str = "no holder of this lock panics";
@@ -71,16 +81,30 @@ impl MemoryDisk {
     #[must_use]
     pub fn crash(&self) -> Self {
         let old = self.lock();
+        let files =
+            old.durable.iter().map(|(path, file)| (path.clone(), file.images().durable.clone()));
+        Self::of(files, old.directories.clone())
+    }
+
+    /// What may be left: also some of the sectors and names that were not synced.
+    #[must_use]
+    pub fn crash_with(&self, rng: &mut Rng) -> Self {
+        let old = self.lock();
+        let files = luck::surviving(&old.live, &old.durable, rng);
+        Self::of(files.into_iter(), old.directories.clone())
+    }
+
+    fn of(files: impl Iterator<Item = (PathBuf, Vec<u8>)>, directories: BTreeSet<PathBuf>) -> Self {
         let fresh = Self::new();
         {
             let mut state = fresh.lock();
-            state.directories.clone_from(&old.directories);
-            for (path, file) in &old.durable {
-                let bytes = file.images().durable.clone();
-                let images = Mutex::new(Images { live: bytes.clone(), durable: bytes });
-                let file = Arc::new(MemoryFile { bytes: images, budget: state.budget.clone() });
+            state.directories = directories;
+            for (path, bytes) in files {
+                let above = path.ancestors().skip(1).filter(|above| !above.as_os_str().is_empty());
+                state.directories.extend(above.map(Path::to_owned));
+                let file = Arc::new(MemoryFile::durable(bytes, state.budget.clone()));
                 state.live.insert(path.clone(), file.clone());
-                state.durable.insert(path.clone(), file);
+                state.durable.insert(path, file);
             }
         }
         fresh
@@ -105,6 +129,7 @@ impl MemoryDisk {
         let mut images = file.images();
         change(&mut images.live);
         images.durable = images.live.clone();
+        images.unsynced.clear();
     }
 
     /// Paths of all files, in order.
@@ -144,8 +169,28 @@ impl Budget {
 }
 
 impl MemoryFile {
+    fn durable(bytes: Vec<u8>, budget: Arc<Budget>) -> Self {
+        let images = Images { live: bytes.clone(), durable: bytes, unsynced: Vec::new() };
+        Self { bytes: Mutex::new(images), budget }
+    }
+
     fn images(&self) -> MutexGuard<'_, Images> {
         self.bytes.lock().expect(PROOF)
+    }
+}
+
+impl Change {
+    fn apply(&self, image: &mut Vec<u8>) {
+        match self {
+            Self::Write { offset, bytes } => {
+                let end = offset + bytes.len();
+                if image.len() < end {
+                    image.resize(end, 0);
+                }
+                image[*offset..end].copy_from_slice(bytes);
+            }
+            Self::Cut { length } => image.truncate(*length),
+        }
     }
 }
 
@@ -168,13 +213,17 @@ impl File for MemoryFile {
             images.live.resize(end, 0);
         }
         images.live[start..end].copy_from_slice(bytes);
+        images.unsynced.push(Change::Write { offset: start, bytes: bytes.to_vec() });
         Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
         self.budget.sync()?;
         let mut images = self.images();
-        images.durable = images.live.clone();
+        let Images { durable, unsynced, .. } = &mut *images;
+        for change in std::mem::take(unsynced) {
+            change.apply(durable);
+        }
         Ok(())
     }
 
@@ -184,6 +233,7 @@ impl File for MemoryFile {
         self.budget.give_back(cut as u64);
         let kept = images.live.len() - cut;
         images.live.truncate(kept);
+        images.unsynced.push(Change::Cut { length: kept });
         Ok(())
     }
 
@@ -235,8 +285,7 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.budget.spend(bytes.len() as u64)?;
         state.budget.sync()?;
-        let images = Mutex::new(Images { live: bytes.to_vec(), durable: bytes.to_vec() });
-        let file = Arc::new(MemoryFile { bytes: images, budget: state.budget.clone() });
+        let file = Arc::new(MemoryFile::durable(bytes.to_vec(), state.budget.clone()));
         state.live.insert(path.to_owned(), file.clone());
         state.durable.insert(path.to_owned(), file);
         Ok(())
@@ -256,23 +305,22 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.live.retain(|path, _| !path.starts_with(directory));
         state.directories.retain(|path| !path.starts_with(directory));
-        let gone = directory.to_owned();
-        state.durable.retain(|path, _| !path.starts_with(&gone));
         Ok(())
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
         state.budget.sync()?;
+        let State { live, durable, directories, .. } = &mut *state;
+        // A directory that is gone from this one takes along what was in it.
+        let is_gone = |path: &Path| {
+            let mut between = path.ancestors().skip(1).take_while(|above| *above != directory);
+            path.starts_with(directory) && between.any(|above| !directories.contains(above))
+        };
         let inside = |path: &Path| path.parent() == Some(directory);
-        state.durable.retain(|path, _| !inside(path));
-        let settled: Vec<_> = state
-            .live
-            .iter()
-            .filter(|(path, _)| inside(path))
-            .map(|(path, file)| (path.clone(), file.clone()))
-            .collect();
-        state.durable.extend(settled);
+        durable.retain(|path, _| !inside(path) && !is_gone(path));
+        let settled = live.iter().filter(|(path, _)| inside(path));
+        durable.extend(settled.map(|(path, file)| (path.clone(), file.clone())));
         Ok(())
     }
 

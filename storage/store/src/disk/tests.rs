@@ -1,6 +1,8 @@
 //! One contract for both disks, and what only the memory disk can show.
 
 use super::{Disk, MemoryDisk, RealDisk};
+use quar_base::rng::Rng;
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 
@@ -61,6 +63,50 @@ fn a_crash_keeps_only_synced_bytes_under_synced_names() {
     let after = disk.crash();
     assert_eq!(after.read(Path::new("d/both")).unwrap(), Some(b"kept".to_vec()));
     assert_eq!(after.read(Path::new("d/nameless")).unwrap(), None);
+}
+
+#[test]
+fn luck_leaves_of_each_sector_and_name_what_it_once_was_and_all_that_was_synced() {
+    let disk = MemoryDisk::new();
+    let synced = disk.create(Path::new("synced")).unwrap();
+    synced.write_at(&[1; 1500], 0).unwrap();
+    synced.sync_data().unwrap();
+    disk.sync_dir(Path::new("")).unwrap();
+    synced.write_at(&[2; 1000], 0).unwrap();
+    synced.write_at(&[3; 1000], 800).unwrap();
+    disk.create(Path::new("new")).unwrap().write_at(&[4; 600], 0).unwrap();
+    disk.create(Path::new("gone")).unwrap();
+    disk.sync_dir(Path::new("")).unwrap();
+    disk.remove(Path::new("gone")).unwrap();
+    let rng = &mut Rng::from_seed([5; 32]);
+    let mut outcomes = BTreeSet::new();
+    for _ in 0..400 {
+        let left = disk.crash_with(rng);
+        let bytes = left.read(Path::new("synced")).unwrap().unwrap();
+        assert!((1500..=1800).contains(&bytes.len()));
+        // Within the sector that both writes reach, the second is never there without the first.
+        assert!(matches!((bytes[600], bytes[900]), (1, 1) | (2, 2) | (2, 3)));
+        assert_eq!(bytes[512..800], [bytes[512]; 288]);
+        let new = left.read(Path::new("new")).unwrap().unwrap();
+        assert!(new.len() <= 600 && new.iter().all(|byte| [0, 4].contains(byte)));
+        let is_there = left.read(Path::new("gone")).unwrap().is_some();
+        let sectors = [0, 512, 1024].map(|at| bytes[at]);
+        outcomes.insert((sectors, new.len(), is_there));
+    }
+    assert!(outcomes.len() > 20, "{}", outcomes.len());
+}
+
+#[test]
+fn a_directory_that_was_removed_is_gone_when_the_one_above_is_synced() {
+    let disk = MemoryDisk::new();
+    disk.create_dir(Path::new("a/b")).unwrap();
+    disk.create(Path::new("a/b/one")).unwrap().sync_data().unwrap();
+    disk.sync_dir(Path::new("a/b")).unwrap();
+    disk.remove_dir(Path::new("a/b")).unwrap();
+    assert_eq!(disk.crash().paths(), [Path::new("a/b/one")]);
+    assert_eq!(disk.crash().list(Path::new("a")).unwrap().len(), 1);
+    disk.sync_dir(Path::new("a")).unwrap();
+    assert!(disk.crash().paths().is_empty());
 }
 
 #[test]

@@ -4,9 +4,11 @@
 //! ```text
 //! record, body    vouched for when its place lies before its segment's watermark
 //! action, want    when the record that brought it is
-//! anything else   was never flushed, or is of a segment that is gone: removed here, and written
-//!                 again by the replay if a segment still bears it out
+//! anything else   was never flushed: removed here, and written again by the replay if a segment
+//!                 still bears it out
 //! ```
+//! An entry of a segment that is gone may have copies in others, which the index no longer names:
+//! then the bucket is forgotten, and all of it replayed.
 
 use super::Doubt;
 use crate::catalog::Catalog;
@@ -20,18 +22,41 @@ use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_index::{Index, Tree, Write};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// Reads the tree and holds it against the watermarks; what a pack has stands behind it.
-pub(super) fn load(index: &Catalog, bucket: Bucket, state: &mut State) -> Result<(), Doubt> {
+/// Reads the tree and holds it against the watermarks; what a pack has stands behind it. Returns the
+/// records that the index knows from segments that are gone.
+pub(super) fn load(
+    index: &Catalog,
+    bucket: Bucket,
+    logs: &BTreeSet<SegmentName>,
+    state: &mut State,
+) -> Result<Vec<RecordKey>, Doubt> {
     let mut scan = Scan::default();
     let pack = index.pack(bucket);
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
-    index.changes().scan(tree, &[], &mut |key, value| scan.visit(key, value, held))?;
+    // What a pack replaced has no copies: all of it stands in the pack.
+    let is_gone = |number| {
+        let is_replaced = pack.as_ref().is_some_and(|pack| pack.has_replaced(number));
+        !is_replaced && !logs.contains(&SegmentName { bucket, number })
+    };
+    let mut visit = |key: &[u8], value: &[u8]| scan.visit(key, value, held, &is_gone);
+    index.changes().scan(tree, &[], &mut visit)?;
     if let Some(why) = scan.doubt {
         return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
+    }
+    let gone = std::mem::take(&mut scan.gone_records);
+    if scan.has_gone {
+        scan = Scan::default();
+        index.changes().drop_tree(bucket)?;
+        let forget = held.segments.keys().map(|&number| Write::Delete {
+            tree: Tree::Meta,
+            key: layout::watermark_key(&SegmentName { bucket, number }),
+        });
+        index.write(forget.collect())?;
+        held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
     let packed = Packed { pack: pack.as_deref(), bucket };
@@ -58,7 +83,7 @@ pub(super) fn load(index: &Catalog, bucket: Bucket, state: &mut State) -> Result
     for (message, second) in covered {
         state.set.remove(bucket, message, second);
     }
-    Ok(())
+    Ok(gone)
 }
 
 /// What a bucket's pack says, or nothing.
@@ -118,30 +143,55 @@ struct Scan {
     /// What is vouched for, by segment.
     found: BTreeMap<u32, Watermark>,
     unvouched: Vec<Vec<u8>>,
+    /// Whether an entry is of a segment that is gone, and the records that are.
+    has_gone: bool,
+    gone_records: Vec<RecordKey>,
     doubt: Option<&'static str>,
 }
 
 impl Scan {
-    fn visit(&mut self, key: &[u8], value: &[u8], held: &BucketState) -> ControlFlow<()> {
-        if self.take(key, value, held).is_none() {
+    fn visit(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        held: &BucketState,
+        is_gone: &dyn Fn(u32) -> bool,
+    ) -> ControlFlow<()> {
+        if self.take(key, value, held, is_gone).is_none() {
             self.doubt = Some("the index holds a damaged entry");
             return ControlFlow::Break(());
         }
         ControlFlow::Continue(())
     }
 
-    fn take(&mut self, key: &[u8], value: &[u8], held: &BucketState) -> Option<()> {
+    fn take(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        held: &BucketState,
+        is_gone: &dyn Fn(u32) -> bool,
+    ) -> Option<()> {
         match *key.first()? {
             layout::RECORD => {
                 let place = RecordPlace::decode(value)?;
                 let record = layout::parse_record_key(key)?;
+                if is_gone(place.block.segment) {
+                    self.has_gone = true;
+                    self.gone_records.push(record);
+                    return Some(());
+                }
                 if self.vouch(key, place.block, held) {
                     self.keys.push(record);
                     self.action_records += usize::from(place.kind != Kind::ARRIVAL);
                 }
             }
             layout::BODY => {
-                self.vouch(key, BodyPlace::decode(value)?.block, held);
+                let place = BodyPlace::decode(value)?.block;
+                if is_gone(place.segment) {
+                    self.has_gone = true;
+                    return Some(());
+                }
+                self.vouch(key, place, held);
             }
             layout::ACTION => {
                 let (message, action) = layout::parse_action_key(key)?;

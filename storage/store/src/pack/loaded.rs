@@ -99,7 +99,12 @@ impl Pack {
     /// Whether an index entry names a segment that the pack replaced.
     pub(crate) fn is_stale(&self, key: &[u8], value: &[u8]) -> bool {
         matches!(key.first(), Some(&(layout::RECORD | layout::BODY)))
-            && layout::segment_of(value).is_some_and(|number| self.replaced.contains(&number))
+            && layout::segment_of(value).is_some_and(|number| self.has_replaced(number))
+    }
+
+    /// Whether the pack stands for what this segment held.
+    pub(crate) fn has_replaced(&self, number: u32) -> bool {
+        self.replaced.contains(&number)
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {

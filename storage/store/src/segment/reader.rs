@@ -1,6 +1,8 @@
 //! Reads a segment: its header, one block, or everything from an offset on.
 //! Never takes damage for an end: the end is where no valid block follows.
 
+mod rewrap;
+
 use super::entries::{EntriesError, Entry};
 use super::format::{
     BLOCK_ALIGNMENT, BLOCK_HEADER_BYTES, BLOCK_MAGIC, BlockHeader, BlockKind, Compression,

@@ -1,10 +1,8 @@
-//! The power cut before every operation on the disk and within every write; syncs that fail.
-//! Never waits for luck: each operation of a history is one crash.
+//! Syncs that fail, and what must not be built upon afterwards.
+//! Never waits for luck: each sync of a run is one that fails.
 
-use crate::spy::{Image, SpyDisk};
-use crate::support::{assert_same, mail, open_memory, put, rounds, see, used_bytes};
-use crate::world::{Known, MESSAGES, Step, World};
-use quar_base::rng::Rng;
+use crate::spy::SpyDisk;
+use crate::support::{mail, open_memory, put, used_bytes};
 use quar_index::MemoryIndex;
 use quar_store::{MemoryDisk, Outcome, Refusal, Store};
 use std::collections::BTreeSet;
@@ -14,72 +12,6 @@ fn seed(number: u64) -> [u8; 32] {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(&number.to_le_bytes());
     seed
-}
-
-fn random_step(rng: &mut Rng) -> Step {
-    let at = rng.below(MESSAGES as u64) as usize;
-    let whom = rng.below(8) as u8;
-    match rng.below(23) {
-        0..=4 => Step::Arrive(at),
-        5 | 6 => Step::ArriveBare(at),
-        7 | 8 => Step::Body(at),
-        9 | 10 => Step::Delete(at, whom),
-        11 => Step::Delete(at, 7),
-        12 => Step::PeerDeletes(at, whom),
-        13..=16 => Step::Commit,
-        17 => Step::Checkpoint,
-        18 => Step::Erase,
-        19 | 20 => Step::Pack(None),
-        21 => Step::Pack(Some(rng.below(3) as u8)),
-        _ => Step::Tick(rng.below(30) as u8),
-    }
-}
-
-/// Opens what a power cut left, with its index and without, and holds both against what was
-/// acknowledged.
-fn check_image(world: &World, known: &Known, image: &Image) {
-    let (store, report) = open_memory(image.disk.clone(), image.index.clone(), world.now);
-    let context = format!("before {}: {report:?}", image.before);
-    let guarded = std::panic::AssertUnwindSafe(|| world.check_after_crash(known, &store));
-    if std::panic::catch_unwind(guarded).is_err() {
-        panic!("{context}");
-    }
-    let seen = see(&store);
-    // Whatever the index said: it is as if there had been none.
-    let bare = Arc::new(MemoryIndex::new());
-    let (rebuilt, _) = open_memory(image.disk.crash(), bare, world.now);
-    assert_same(&see(&rebuilt), &seen, &context);
-    // What was shown once stays, though nothing was written since but by opening.
-    drop(store);
-    let index = Arc::new(image.index.crash());
-    let (again, _) = open_memory(image.disk.crash(), index, world.now);
-    assert_same(&see(&again), &seen, &format!("again, {context}"));
-    for bucket in again.erasable() {
-        again.erase(bucket).unwrap();
-    }
-    world.check_after_crash(known, &again);
-}
-
-#[test]
-fn a_power_cut_at_any_operation_loses_nothing_acknowledged_and_brings_nothing_back() {
-    let mut images = 0;
-    for number in 0..rounds("QUAR_CRASH_ROUNDS", 20) {
-        let rng = &mut Rng::from_seed(seed(number.into()));
-        let mut world = World::new();
-        let index = Arc::new(MemoryIndex::new());
-        let disk = SpyDisk::new(MemoryDisk::new(), index.clone(), rng.bytes());
-        let (store, _) = open_memory(disk.clone(), index, world.now);
-        for _ in 0..60 {
-            let step = random_step(rng);
-            world.take_with(&store, &step, &mut |world, known| {
-                for image in disk.take_images() {
-                    images += 1;
-                    check_image(world, known, &image);
-                }
-            });
-        }
-    }
-    assert!(images > 1000, "{images} crashes");
 }
 
 /// Puts six mails one by one; returns which were stored and which refused.

@@ -8,6 +8,7 @@ mod failures;
 mod history;
 mod index_files;
 mod keys;
+mod power;
 mod reading;
 mod real_disk;
 mod spy;

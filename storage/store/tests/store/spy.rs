@@ -1,10 +1,11 @@
-//! A disk that keeps, before every operation that changes it, what a power cut at that moment
-//! would leave; and that can fail a sync as disks do.
+//! A disk and an index that keep, before every operation that changes them and within every write,
+//! what a power cut at that moment may leave; and that can fail a sync as disks do.
 //! Never changes what the store sees of a disk that works.
 
+use quar_base::key::Bucket;
 use quar_base::rng::Rng;
-use quar_index::MemoryIndex;
-use quar_store::{Disk, Entry, File, MemoryDisk};
+use quar_index::{Index, IndexError, MemoryIndex, Tree, Visit, Write};
+use quar_store::{Disk, Entry, File, IndexHome, MemoryDisk};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -71,43 +72,31 @@ impl SpyDisk {
         !self.spy.lock().unwrap().forgetful.is_empty()
     }
 
+    /// The index as it is.
+    pub fn index(&self) -> Arc<MemoryIndex> {
+        self.spy.lock().unwrap().index.clone()
+    }
+
     pub fn take_images(&self) -> Vec<Image> {
         std::mem::take(&mut self.spy.lock().unwrap().images)
     }
 
-    /// Only what was synced, and any part of what the index had not flushed.
-    fn look(&self, before: String) {
+    /// The disk and the index as a power cut now may leave them.
+    pub fn look(&self, before: String) {
         let mut spy = self.spy.lock().unwrap();
-        let disk = self.inner.crash();
+        let disk = self.inner.crash_with(&mut spy.rng);
         spy.keep(disk, before);
     }
 
-    /// A write that reached the medium in part: its first bytes, or some of its sectors.
-    fn look_torn(&self, path: &Path, bytes: &[u8], offset: u64) {
+    /// Within the replacing of a small file: the old one, and beside it a part of the new one.
+    fn look_replacing(&self, path: &Path, bytes: &[u8]) {
         let mut spy = self.spy.lock().unwrap();
-        let disk = self.inner.crash();
-        if !disk.paths().iter().any(|known| known == path) {
-            // The name may reach the medium without a sync too.
-            disk.create(path).unwrap();
-        }
+        let disk = self.inner.crash_with(&mut spy.rng);
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
         let cut = spy.rng.below(bytes.len() as u64 + 1) as usize;
-        let is_scattered = spy.rng.below(2) == 0;
-        let sectors: Vec<bool> =
-            (0..bytes.len().div_ceil(512)).map(|_| spy.rng.below(2) == 0).collect();
-        disk.damage(path, |file| {
-            let start = offset as usize;
-            let end = if is_scattered { bytes.len() } else { cut };
-            file.resize(file.len().max(start + end), 0);
-            for (number, sector) in bytes[..end].chunks(512).enumerate() {
-                if !is_scattered || sectors[number] {
-                    let at = start + number * 512;
-                    file[at..at + sector.len()].copy_from_slice(sector);
-                }
-            }
-        });
-        // `damage` makes bytes durable, this the name.
-        disk.sync_dir(path.parent().unwrap()).unwrap();
-        spy.keep(disk, format!("within a write of {}", path.display()));
+        disk.replace(Path::new(&beside), &bytes[..cut]).unwrap();
+        spy.keep(disk, format!("within replacing {}", path.display()));
     }
 }
 
@@ -134,8 +123,9 @@ impl File for SpyFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         self.disk.look(format!("write of {}", self.path.display()));
-        self.disk.look_torn(&self.path, bytes, offset);
-        self.inner.write_at(bytes, offset)
+        self.inner.write_at(bytes, offset)?;
+        self.disk.look(format!("within a write of {}", self.path.display()));
+        Ok(())
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -154,6 +144,7 @@ impl File for SpyFile {
     }
 
     fn truncate(&self, length: u64) -> io::Result<()> {
+        self.disk.look(format!("cutting {}", self.path.display()));
         self.inner.truncate(length)
     }
 
@@ -178,6 +169,7 @@ impl Disk for SpyDisk {
     }
 
     fn create(&self, path: &Path) -> io::Result<Arc<dyn File>> {
+        self.look(format!("making {}", path.display()));
         Ok(self.file(self.inner.create(path)?, path))
     }
 
@@ -187,6 +179,7 @@ impl Disk for SpyDisk {
 
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.look(format!("replacing {}", path.display()));
+        self.look_replacing(path, bytes);
         self.inner.replace(path, bytes)
     }
 
@@ -211,5 +204,62 @@ impl Disk for SpyDisk {
 
     fn free_bytes(&self) -> io::Result<u64> {
         self.inner.free_bytes()
+    }
+}
+
+/// The index beside a [`SpyDisk`]: a power cut may come before each of its writes and flushes too.
+pub struct SpyIndex {
+    inner: Arc<MemoryIndex>,
+    disk: SpyDisk,
+}
+
+impl SpyIndex {
+    fn look(&self, before: &str) {
+        self.disk.look(format!("{before} of the index"));
+    }
+}
+
+impl Index for SpyIndex {
+    fn get(&self, tree: Tree, key: &[u8]) -> Result<Option<Vec<u8>>, IndexError> {
+        self.inner.get(tree, key)
+    }
+
+    fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
+        self.inner.scan(tree, start, visit)
+    }
+
+    fn write(&self, batch: Vec<Write>) -> Result<(), IndexError> {
+        self.look("write");
+        self.inner.write(batch)
+    }
+
+    fn drop_tree(&self, bucket: Bucket) -> Result<(), IndexError> {
+        self.look("dropping a tree");
+        self.inner.drop_tree(bucket)
+    }
+
+    fn buckets(&self) -> Result<Vec<Bucket>, IndexError> {
+        self.inner.buckets()
+    }
+
+    fn flush(&self) -> Result<(), IndexError> {
+        self.look("flush");
+        self.inner.flush()
+    }
+
+    fn written_bytes(&self) -> u64 {
+        self.inner.written_bytes()
+    }
+}
+
+impl IndexHome for SpyDisk {
+    fn open(&mut self) -> Result<Arc<dyn Index>, IndexError> {
+        let inner = self.spy.lock().unwrap().index.clone();
+        Ok(Arc::new(SpyIndex { inner, disk: self.clone() }))
+    }
+
+    fn reset(&mut self) -> io::Result<()> {
+        self.spy.lock().unwrap().index = Arc::new(MemoryIndex::new());
+        Ok(())
     }
 }
