@@ -4,7 +4,7 @@
 //! ```text
 //! ids  class  time  key      where something is, and when
 //! record                     the frozen envelope around every replicated piece of bytes
-//! arrival  action            what the envelopes carry
+//! arrival  action  hold      what the envelopes carry
 //! coverage                   which deletes together cover a message
 //! signing  roster            who said so
 //! ```
@@ -14,6 +14,7 @@ pub mod action;
 pub mod arrival;
 pub mod class;
 pub mod coverage;
+pub mod hold;
 pub mod ids;
 pub mod key;
 pub mod limits;

@@ -13,6 +13,8 @@ pub const FIELD_BYTES_MAX: usize = 1024;
 pub const HEADER_BYTES_MAX: usize = 512;
 /// Longest note of an operator, in bytes.
 pub const NOTE_BYTES_MAX: usize = 4096;
+/// Most bytes of the original's actions that a held message takes along.
+pub const HOLD_ACTIONS_BYTES_MAX: usize = 64 << 10;
 /// Largest frame between members, header excluded, in bytes.
 pub const FRAME_BYTES_MAX: usize = 1 << 20;
 /// Most members of a roster.

@@ -14,6 +14,7 @@ use crate::store::Store;
 use quar_base::action::Action;
 use quar_base::arrival::{Arrival, Envelope, Headers};
 use quar_base::class::Class;
+use quar_base::hold::Hold;
 use quar_base::ids::MemberId;
 use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::{MESSAGE_BYTES_MAX, STAMP_AHEAD_MS_MAX};
@@ -253,6 +254,7 @@ impl Store {
         }
         self.check_author(head.author)?;
         let arrival = Box::new(Arrival::decode(record.payload())?);
+        Hold::decode(&record)?;
         if let Some(body) = &body {
             self.check_open_for_mail()?;
             if body.id != arrival.body() || u64::from(body.raw_bytes) != arrival.body_bytes {
@@ -299,7 +301,7 @@ impl Store {
     }
 
     /// Deletes and records are taken to the last byte; mail and bodies leave room for them.
-    fn check_open_for_mail(&self) -> Result<(), Refusal> {
+    pub(crate) fn check_open_for_mail(&self) -> Result<(), Refusal> {
         self.check_alive()?;
         match self.disk.free_bytes() {
             Ok(free) if free < self.settings.min_free_bytes => Err(Refusal::Full),
@@ -307,7 +309,7 @@ impl Store {
         }
     }
 
-    fn check_floor(&self, bucket: Bucket) -> Result<(), Refusal> {
+    pub(crate) fn check_floor(&self, bucket: Bucket) -> Result<(), Refusal> {
         if self.state().floors.is_below(bucket) {
             return Err(Refusal::BelowFloor { class: bucket.class, day: bucket.day });
         }

@@ -109,14 +109,21 @@ impl Store {
         records: &mut Records<'_>,
         id: MessageId,
     ) -> Result<MessageState, ReadError> {
+        Ok(MessageState::fold(self.actions_among(records, id)?))
+    }
+
+    /// A message's actions that are here, in no order.
+    pub(crate) fn actions_among(
+        &self,
+        records: &mut Records<'_>,
+        id: MessageId,
+    ) -> Result<Vec<Record>, ReadError> {
         let keys = self.action_keys(id)?;
         let mut actions = Vec::with_capacity(keys.len());
         for key in keys {
-            if let Some(record) = records.get(id.bucket, &key)? {
-                actions.push(record);
-            }
+            actions.extend(records.get(id.bucket, &key)?);
         }
-        Ok(MessageState::fold(actions))
+        Ok(actions)
     }
 
     fn action_keys(&self, id: MessageId) -> Result<Vec<RecordKey>, ReadError> {

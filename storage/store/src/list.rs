@@ -205,7 +205,7 @@ impl Store {
     }
 
     /// Arrivals of a bucket with a second from `start` up to but not including `end`.
-    fn arrivals_between(
+    pub(crate) fn arrivals_between(
         &self,
         bucket: Bucket,
         start: u32,

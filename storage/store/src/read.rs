@@ -9,6 +9,7 @@ use crate::recent::Records;
 use crate::segment::{BlockError, Segment, SegmentName};
 use crate::store::Store;
 use quar_base::arrival::Arrival;
+use quar_base::hold::Hold;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::{Kind, Record};
@@ -25,8 +26,10 @@ pub struct Message {
     pub author: MemberId,
     /// What its arrival says.
     pub arrival: Arrival,
-    /// Its actions, folded.
+    /// Its actions, folded; of a held message with the releases that it had before it was held.
     pub state: MessageState,
+    /// What it holds, for a held message.
+    pub hold: Option<Hold>,
     /// Whether its body is on this node.
     pub has_body: bool,
 }
@@ -52,8 +55,12 @@ impl Store {
         let record = self.arrival_record(records, id)?;
         let arrival = self.decode_arrival(id, &record)?;
         let has_body = self.is_body_here(id.bucket, &arrival.body())?;
-        let state = self.state_among(records, id)?;
-        Ok(Message { id, author: record.head().author, arrival, state, has_body })
+        let mut state = self.state_among(records, id)?;
+        let hold = Hold::decode(&record).ok().flatten();
+        if let Some(hold) = &hold {
+            state.releases.splice(..0, MessageState::fold(hold.actions.clone()).releases);
+        }
+        Ok(Message { id, author: record.head().author, arrival, state, hold, has_body })
     }
 
     /// A message's bytes, exactly as they came in.
@@ -65,15 +72,24 @@ impl Store {
     pub fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
         let record = self.arrival_record(&mut Records::new(self), id)?;
         let arrival = self.decode_arrival(id, &record)?;
+        Ok(self.verified_body(id, &arrival)?.1)
+    }
+
+    /// A message's body, coded and plain.
+    pub(crate) fn verified_body(
+        &self,
+        id: MessageId,
+        arrival: &Arrival,
+    ) -> Result<(CodedBody, Vec<u8>), ReadError> {
         let coded = self.coded_body(id.bucket, arrival.body())?;
         let decoded = match coded {
-            Ok(Some(coded)) => coded.decode(&self.settings.id_key).ok(),
+            Ok(Some(coded)) => coded.decode(&self.settings.id_key).ok().map(|plain| (coded, plain)),
             Ok(None) => return Err(ReadError::BodyMissing(id)),
             Err(BlockError::Io(error)) => return Err(error.into()),
             Err(BlockError::Damaged) => None,
         };
         match decoded {
-            Some(bytes) => Ok(bytes),
+            Some(body) => Ok(body),
             None => {
                 self.want_again(id)?;
                 Err(ReadError::Damaged { what: "the body", message: id })
@@ -130,11 +146,11 @@ impl Store {
         }
     }
 
-    fn for_wire(&self, body: CodedBody) -> CodedBody {
+    pub(crate) fn for_wire(&self, body: CodedBody) -> CodedBody {
         body.for_wire(self.dictionaries.current())
     }
 
-    fn arrival_record(
+    pub(crate) fn arrival_record(
         &self,
         records: &mut Records<'_>,
         id: MessageId,
@@ -144,7 +160,11 @@ impl Store {
         record.filter(|record| record.head().kind == Kind::ARRIVAL).ok_or(ReadError::NotFound(id))
     }
 
-    fn decode_arrival(&self, message: MessageId, record: &Record) -> Result<Arrival, ReadError> {
+    pub(crate) fn decode_arrival(
+        &self,
+        message: MessageId,
+        record: &Record,
+    ) -> Result<Arrival, ReadError> {
         let damaged = |_| ReadError::Damaged { what: "the arrival", message };
         Arrival::decode(record.payload()).map_err(damaged)
     }
