@@ -4,12 +4,14 @@
 //! Times are RFC 3339 in UTC; ids are in their text forms; sizes are bytes.
 
 mod files;
+mod hold;
 
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
     PlaceReply, PlacesReply, SegmentReply,
 };
 
+pub use hold::{HoldReply, HoldState, UnholdReply};
 use serde::{Deserialize, Serialize};
 
 /// Messages on a page unless more or fewer are asked for.
@@ -116,8 +118,11 @@ pub struct MessageDetail {
     pub client_address: String,
     /// What the SMTP client called itself.
     pub helo: String,
-    /// Releases, oldest first.
+    /// Releases, oldest first; of a held message those before it was held, too.
     pub releases: Vec<ReleaseState>,
+    /// What a held message holds; `null` for others.
+    #[serde(default)]
+    pub hold: Option<HoldState>,
 }
 
 /// A message was taken.

@@ -257,6 +257,7 @@ impl Driver {
         self.next_token += 1;
         let (waiter, request) = match request {
             Request::Put { mail, reply } => (Waiter::Put(reply), quar_node::Request::Put(mail)),
+            Request::Hold { hold, reply } => (Waiter::Put(reply), quar_node::Request::Hold(hold)),
             Request::Act { message, action, reply } => {
                 (Waiter::Act(reply), quar_node::Request::Act { message, action })
             }

@@ -13,7 +13,7 @@ use quar_base::coverage::RecipientSet;
 use quar_base::ids::RecordId;
 use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
-use quar_store::{Message, Origin, Page, Query, ReadError, Refusal, Store};
+use quar_store::{HoldError, Message, NewHold, Origin, Page, Query, ReadError, Refusal, Store};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -39,6 +39,13 @@ pub enum Request {
         action: Action,
         /// The record's id, once it is durable here and, as far as `copies` asks, elsewhere.
         reply: oneshot::Sender<Result<quar_base::ids::RecordId, Refusal>>,
+    },
+    /// Store a held message and push it.
+    Hold {
+        /// The held message, read and coded already.
+        hold: Box<NewHold>,
+        /// Where the answer goes.
+        reply: oneshot::Sender<Result<MessageId, Refusal>>,
     },
     /// Tell the state of this node.
     Status {
@@ -71,6 +78,12 @@ pub enum ActError {
     /// No recipient of the message is called this.
     #[error("{0:?} is no recipient of this message; `quarctl show` lists them")]
     NoSuchRecipient(String),
+    /// It cannot be held.
+    #[error("the message cannot be held: {0}")]
+    Unfit(Refusal),
+    /// Nothing holds it.
+    #[error("{0} is not held here; `quarctl ls --class held` lists what is")]
+    NotHeld(MessageId),
     /// There is nobody to release to.
     #[error("the message has no recipient that is left; name one with --to")]
     NoRecipients,
@@ -90,6 +103,15 @@ pub enum ActError {
     /// The daemon is stopping.
     #[error("the daemon is stopping; try again on another node")]
     Stopping,
+}
+
+impl From<HoldError> for ActError {
+    fn from(error: HoldError) -> Self {
+        match error {
+            HoldError::Read(error) => Self::Read(error),
+            HoldError::Unfit(refusal) => Self::Unfit(refusal),
+        }
+    }
 }
 
 /// Why a message id named no single message.
@@ -143,6 +165,10 @@ impl NodeHandle {
         clock: Clock,
     ) -> Self {
         Self { store, events, release: Arc::new(release), clock }
+    }
+
+    pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
+        &self.events
     }
 
     /// The store, for blocking reads.
@@ -240,22 +266,29 @@ impl NodeHandle {
     /// # Errors
     /// [`ReadError`].
     pub async fn body(&self, id: MessageId) -> Result<Vec<u8>, ReadError> {
+        self.fetched(id, move |store| store.body(id), needs_body).await
+    }
+
+    /// What is read of a message, after its body was fetched from a peer if that was missing.
+    pub(crate) async fn fetched<T: Send + 'static, E: From<ReadError> + Send + 'static>(
+        &self,
+        id: MessageId,
+        read: impl Fn(&Store) -> Result<T, E> + Clone + Send + 'static,
+        needs_body: fn(&E) -> bool,
+    ) -> Result<T, E> {
         let mut waited = Duration::ZERO;
         loop {
-            let store = self.store.clone();
-            match blocking(move || store.body(id)).await {
-                Err(ReadError::BodyMissing(_) | ReadError::Damaged { .. })
-                    if waited < FETCH_PATIENCE =>
-                {
-                    if self.fetch(id, waited.is_zero()).await {
-                        waited = FETCH_PATIENCE;
-                        continue;
-                    }
-                    tokio::time::sleep(FETCH_POLL).await;
-                    waited += FETCH_POLL;
-                }
-                done => return done,
+            let (store, read) = (self.store.clone(), read.clone());
+            let result = blocking(move || Ok(read(&store))).await?;
+            if !result.as_ref().is_err_and(needs_body) || waited >= FETCH_PATIENCE {
+                return result;
             }
+            if self.fetch(id, waited.is_zero()).await {
+                waited = FETCH_PATIENCE;
+                continue;
+            }
+            tokio::time::sleep(FETCH_POLL).await;
+            waited += FETCH_POLL;
         }
     }
 
@@ -352,8 +385,13 @@ impl intake::Door for NodeHandle {
     }
 }
 
+/// Whether a body from a peer would help.
+pub(crate) fn needs_body(error: &ReadError) -> bool {
+    matches!(error, ReadError::BodyMissing(_) | ReadError::Damaged { .. })
+}
+
 /// Runs a blocking read on a thread that may block.
-async fn blocking<T: Send + 'static>(
+pub(crate) async fn blocking<T: Send + 'static>(
     read: impl FnOnce() -> Result<T, ReadError> + Send + 'static,
 ) -> Result<T, ReadError> {
     let joined = tokio::task::spawn_blocking(read).await;

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod complaint;
 pub mod driver;
 pub mod handle;
+pub mod hold;
 pub mod links;
 pub mod opening;
 pub mod release;

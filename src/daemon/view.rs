@@ -1,16 +1,19 @@
 //! Messages as people see them: JSON shapes, header digests, recipients by address.
 //! Never changes a message's bytes.
 
-use crate::api::{DeliveryState, MessageDetail, MessageSummary, RecipientState, ReleaseState};
+use crate::api::{
+    DeliveryState, HoldState, MessageDetail, MessageSummary, RecipientState, ReleaseState,
+};
 use crate::daemon::handle::ActError;
 use mail_parser::{Address, HeaderName, MessageParser};
 use quar_base::action::Delivery;
 use quar_base::arrival::Headers;
+use quar_base::hold::Hold;
 use quar_base::ids::MemberId;
 use quar_base::limits::HEADER_BYTES_MAX;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
-use quar_store::{IdKey, Message, Release};
+use quar_store::{IdKey, Message, MessageState, Release};
 use std::sync::LazyLock;
 
 /// Headers are looked for in this many bytes at the start of a message.
@@ -155,7 +158,22 @@ pub fn detail(message: &Message, roster: &Roster, id_key: &IdKey) -> MessageDeta
         client_address: arrival.envelope.client_address.clone(),
         helo: arrival.envelope.helo.clone(),
         releases: releases.map(|release| release_state(release, message, roster, id_key)).collect(),
+        hold: message.hold.as_ref().map(|hold| hold_state(hold, message)),
         summary: summary(message, roster),
+    }
+}
+
+fn hold_state(hold: &Hold, message: &Message) -> HoldState {
+    let before = MessageState::fold(hold.actions.clone());
+    let count = message.arrival.recipient_count();
+    let recipients = message.arrival.envelope.recipients.iter().enumerate();
+    let deleted = recipients.filter(|(index, _)| before.deleted.covers(count, *index));
+    HoldState {
+        original: hold.original.to_string(),
+        round: hold.round,
+        deleted: deleted.map(|(_, address)| address.clone()).collect(),
+        actions: hold.actions.len(),
+        actions_left_out: hold.actions_left_out,
     }
 }
 

@@ -103,6 +103,8 @@ impl From<ActError> for Failure {
             ActError::Find(error) => return error.into(),
             ActError::Read(error) => return error.into(),
             ActError::Refused(refusal) => return refused(&refusal),
+            ActError::Unfit(_) => (StatusCode::CONFLICT, "invalid"),
+            ActError::NotHeld(_) => (StatusCode::NOT_FOUND, "not_found"),
             ActError::NoSuchRecipient(_) => (StatusCode::BAD_REQUEST, "invalid"),
             ActError::NoRecipients => (StatusCode::CONFLICT, "no_recipients"),
             ActError::ReleasedBefore { .. } => (StatusCode::CONFLICT, "released_before"),

@@ -23,6 +23,7 @@ mod auth;
 mod control;
 mod envelope;
 mod failure;
+mod hold;
 pub mod imported;
 mod inspection;
 mod instant;

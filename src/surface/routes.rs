@@ -11,6 +11,8 @@
 //! POST   /v1/messages                 operator    201 PutReply; 200 when an import was here before
 //! DELETE /v1/messages/{id}            operator    DeleteReply
 //! POST   /v1/messages/{id}/release    operator    ReleaseReply
+//! POST   /v1/messages/{id}/hold       operator    201 HoldReply; 200 when it was held before
+//! DELETE /v1/messages/{id}/hold       operator    UnholdReply
 //! GET    /v1/store/...                            see `inspection`
 //! ```
 //! `{id}` is a message id, or the first digits of its digest where they name one message.
@@ -19,7 +21,7 @@ use super::audit::Trail;
 use super::auth::{Caller, authenticate};
 use super::failure::Failure;
 use super::query::{Parameters, listing};
-use super::{Surface, envelope, imported, upload};
+use super::{Surface, envelope, hold, imported, upload};
 use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseRequest};
 use crate::config::HttpRole;
 use crate::daemon::handle::{Arrived, Whom};
@@ -48,8 +50,8 @@ const RELEASE_BYTES_MAX: usize = 2 * RECIPIENTS_MAX * (FIELD_BYTES_MAX + 16);
 /// How long a client may take to send a request to release.
 const REQUEST_WAIT: Duration = Duration::from_secs(30);
 
-type Id = Result<Path<String>, PathRejection>;
-type Answer<T> = Result<T, Failure>;
+pub(super) type Id = Result<Path<String>, PathRejection>;
+pub(super) type Answer<T> = Result<T, Failure>;
 
 pub(crate) fn router(surface: Surface) -> Router {
     let message = get(show).delete(delete);
@@ -59,6 +61,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages/{id}", message)
         .route("/v1/messages/{id}/body", get(body))
         .route("/v1/messages/{id}/release", post(release))
+        .route("/v1/messages/{id}/hold", post(hold::hold).delete(hold::unhold))
         .merge(super::inspection::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)
@@ -295,6 +298,11 @@ async fn release_request(body: Body) -> Answer<ReleaseRequest> {
 }
 
 pub(super) async fn find(surface: &Surface, id: Id) -> Answer<MessageId> {
+    Ok(surface.node.find(&plain(id)?).await?)
+}
+
+/// The text by which a message is asked for.
+pub(super) fn plain(id: Id) -> Answer<String> {
     let Ok(Path(text)) = id else {
         return Err(Failure::invalid("the message id cannot be read"));
     };
@@ -303,12 +311,12 @@ pub(super) async fn find(surface: &Surface, id: Id) -> Answer<MessageId> {
     if text.len() > ID_BYTES_MAX || !text.bytes().all(is_digit) {
         return Err(Failure::invalid("not a message id, nor the start of one"));
     }
-    Ok(surface.node.find(&text).await?)
+    Ok(text)
 }
 
 /// Runs an action to its end even when its caller hangs up in between: a release that was cut off
 /// after the final dot would never be recorded.
-async fn to_the_end<T: Send + 'static>(
+pub(super) async fn to_the_end<T: Send + 'static>(
     surface: &Surface,
     action: impl Future<Output = Answer<T>> + Send + 'static,
 ) -> Answer<T> {

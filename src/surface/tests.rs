@@ -4,7 +4,10 @@
 mod served;
 
 use super::imported::imported_id;
-use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseReply, ReleaseRequest};
+use crate::api::{
+    HoldReply, MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseReply, ReleaseRequest,
+    UnholdReply,
+};
 use crate::client::Refused;
 use crate::config::HttpRole;
 use crate::daemon::clock::Clock;
@@ -66,6 +69,8 @@ async fn each_role_does_what_it_may_and_nobody_else_anything() {
         (Method::GET, format!("{message}/body"), HttpRole::Operator, 200),
         (Method::POST, "/v1/messages".to_owned(), HttpRole::Operator, 201),
         (Method::POST, format!("{message}/release"), HttpRole::Operator, 200),
+        (Method::POST, format!("{message}/hold"), HttpRole::Operator, 201),
+        (Method::DELETE, format!("{message}/hold"), HttpRole::Operator, 200),
         (Method::DELETE, message, HttpRole::Operator, 200),
     ];
     for (method, path, needed, done) in asks {
@@ -134,6 +139,43 @@ async fn a_release_is_delivered_once_unless_again_is_said() {
     let path = format!("/v1/messages/{nobody}/release");
     let reply = client.post::<ReleaseReply>(&path, &ReleaseRequest::default()).await;
     assert_eq!(refusal(reply), (409, "no_recipients".into()));
+}
+
+#[tokio::test]
+async fn a_message_is_held_released_from_its_hold_and_let_go() {
+    let served = Served::start().await;
+    let body = b"Subject: x\r\n\r\nbody\r\n";
+    let id = served.put("recipient=a@x&recipient=b@x", body).await;
+    let mut client = served.client().await;
+    let path = format!("/v1/messages/{id}");
+    let request = ReleaseRequest { recipients: vec!["b@x".into()], ..ReleaseRequest::default() };
+    let _: ReleaseReply = client.post(&format!("{path}/release"), &request).await.unwrap();
+    let _: Value = client.delete(&format!("{path}?recipient=b@x")).await.unwrap();
+    let none = client.delete::<Value>(&format!("{path}/hold")).await;
+    assert_eq!(refusal(none), (404, "not_found".into()));
+    let held: HoldReply = client.post(&format!("{path}/hold"), &Value::Null).await.unwrap();
+    assert_eq!((held.original.as_str(), held.duplicate), (id.as_str(), false));
+    let _: Value = client.delete(&path).await.unwrap();
+    let again: HoldReply = client.post(&format!("{path}/hold"), &Value::Null).await.unwrap();
+    assert_eq!((&again.id, again.duplicate), (&held.id, true));
+
+    let kept = format!("/v1/messages/{}", held.id);
+    assert_eq!(client.bytes(&format!("{kept}/body")).await.unwrap(), &body[..]);
+    let detail: MessageDetail = client.get(&kept).await.unwrap();
+    let hold = detail.hold.unwrap();
+    assert_eq!((hold.original, hold.deleted), (id.clone(), vec!["b@x".to_owned()]));
+    assert_eq!(detail.releases[0].deliveries[0].address.as_deref(), Some("b@x"));
+    let twice = client.post::<ReleaseReply>(&format!("{kept}/release"), &request).await;
+    assert_eq!(refusal(twice), (409, "released_before".into()));
+    let request = ReleaseRequest { recipients: vec!["a@x".into()], ..ReleaseRequest::default() };
+    let _: ReleaseReply = client.post(&format!("{kept}/release"), &request).await.unwrap();
+    assert_eq!(served.sink.received()[1].body, &body[..]);
+
+    let gone: UnholdReply = client.delete(&format!("{path}/hold")).await.unwrap();
+    assert_eq!(gone.ids, [held.id]);
+    assert_eq!(refusal(client.bytes(&kept).await), (404, "not_found".into()));
+    let late = client.post::<HoldReply>(&format!("{path}/hold"), &Value::Null).await;
+    assert_eq!(refusal(late), (404, "not_found".into()));
 }
 
 #[tokio::test]

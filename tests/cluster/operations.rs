@@ -1,7 +1,9 @@
 //! Every operation on every node, also while the node that caught the message is dead.
 
-use crate::support::{body_of, feed, some_mails, start};
-use quard::api::{DeleteReply, MessageDetail, MessagePage, ReleaseReply, ReleaseRequest};
+use crate::support::{assert_kept, body_of, feed, some_mails, start};
+use quard::api::{
+    DeleteReply, HoldReply, MessageDetail, MessagePage, ReleaseReply, ReleaseRequest, UnholdReply,
+};
 use quard::client::Refused;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -68,4 +70,42 @@ async fn one_transport_alone_is_enough() {
         let wanted = if lines.starts_with("quic") { "tcp" } else { "quic" };
         assert!(status.members.iter().filter(|m| !m.is_self).all(|m| m.transport == wanted));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_held_on_one_node_and_deleted_on_another_stays_on_all() {
+    let mut running = start(2, "").await;
+    let mails = some_mails(4);
+    let ids = feed(&running.cluster.nodes[0], &mails).await;
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let mut held = Vec::new();
+    for (at, id) in ids.iter().enumerate() {
+        // Two nodes at once hold the same; the third deletes the original.
+        let path = format!("/v1/messages/{id}/hold");
+        let mut one = running.cluster.nodes[at % 3].client().await.unwrap();
+        let mut other = running.cluster.nodes[(at + 1) % 3].client().await.unwrap();
+        let replies =
+            tokio::join!(one.post::<HoldReply>(&path, &()), other.post::<HoldReply>(&path, &()));
+        let (one, other) = (replies.0.unwrap(), replies.1.unwrap());
+        assert_eq!(one.id, other.id, "one message is held once");
+        let mut third = running.cluster.nodes[(at + 2) % 3].client().await.unwrap();
+        let gone: DeleteReply = third.delete(&format!("/v1/messages/{id}")).await.unwrap();
+        assert!(gone.gone);
+        held.push(one.id);
+    }
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    assert_kept(&running.cluster, &held, &mails).await;
+    for node in &running.cluster.nodes {
+        let mut client = node.client().await.unwrap();
+        assert!(body_of(&mut client, &ids[0]).await.is_err(), "node {}", node.number);
+        let page: MessagePage = client.get("/v1/messages?limit=100").await.unwrap();
+        assert_eq!(page.messages.len(), held.len());
+        assert!(page.messages.iter().all(|message| message.class == "held"));
+    }
+    let mut client = running.cluster.nodes[2].client().await.unwrap();
+    let path = format!("/v1/messages/{}/hold", ids[0]);
+    let gone: UnholdReply = client.delete(&path).await.unwrap();
+    assert_eq!(gone.ids, [held.remove(0)]);
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    assert_kept(&running.cluster, &held, &mails[1..]).await;
 }

@@ -226,6 +226,7 @@ impl Node {
                 mail.received = at;
                 self.store.admit_mail(*mail)
             }),
+            Request::Hold(hold) => self.store.admit_hold(*hold),
             Request::Act { message, action } => {
                 self.store.admit_action(message, &action, stamp).map(|(admitted, _)| admitted)
             }

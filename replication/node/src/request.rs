@@ -6,7 +6,7 @@ use quar_base::ids::RecordId;
 use quar_base::key::MessageId;
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::UnixMillis;
-use quar_store::{Mail, Origin, Refusal};
+use quar_store::{Mail, NewHold, Origin, Refusal};
 
 /// Names a request until it is answered.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -17,6 +17,8 @@ pub struct Token(pub u64);
 pub enum Request {
     /// Take a message.
     Put(Box<Mail>),
+    /// Take a held message.
+    Hold(Box<NewHold>),
     /// Make an action of this node.
     Act {
         /// The message it is about.

@@ -174,6 +174,12 @@ async fn answer(store: Arc<Store>, mut queue: mpsc::Receiver<Event>) {
                     .and_then(|admitted| commit().map(|()| admitted.message.expect("a message")));
                 let _ = reply.send(id);
             }
+            Event::Request(Request::Hold { hold, reply }) => {
+                let admitted = store.admit_hold(*hold);
+                let id = admitted
+                    .and_then(|admitted| commit().map(|()| admitted.message.expect("a message")));
+                let _ = reply.send(id);
+            }
             Event::Request(Request::Act { message, action, reply }) => {
                 let admitted = store.admit_action(message, &action, Clock::start().now());
                 let id = admitted.and_then(|(_, record)| commit().map(|()| record.id()));

@@ -1,8 +1,10 @@
 //! The command line: commands, options, and help with examples for each.
 //! Never acts.
 
+mod act;
 mod disk;
 
+pub use act::{Hold, Release, Rm, Unhold};
 pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -19,8 +21,8 @@ use std::path::PathBuf;
     version,
     after_help = "\
 A message is named by its id, or by the first digits of its id's last part as `ls` shows them.
-Without a running daemon, put, import, ls, show, cat, rm, inspect, fsck and erasure-check work on
-the store directly.
+Without a running daemon, all but release and status work on the store directly; repair needs a
+stopped node.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings."
 )]
 pub struct Arguments {
@@ -60,6 +62,10 @@ pub enum Command {
     Release(Release),
     /// Delete messages, on all nodes
     Rm(Rm),
+    /// Keep a copy of messages until it is let go
+    Hold(Hold),
+    /// Let go what is held
+    Unhold(Unhold),
     /// Tell how this node and its peers are
     Status(Status),
     /// Tell what lies on disk: days, segments, blocks, where a message's items are
@@ -255,44 +261,6 @@ pub struct Cat {
     /// Write to this file instead of standard output
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-}
-
-/// Arguments of `release`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  quarctl release 4f3a92c10b7e                              to all its recipients
-  quarctl release 4f3a92c10b7e --recipient b@example.net    to one of them
-  quarctl release 4f3a92c10b7e --to postmaster@example.net  to somebody else
-Exit code 4 when some got it and others did not, or nobody can tell.")]
-pub struct Release {
-    /// The message
-    #[arg(value_parser = id)]
-    pub id: String,
-    /// An address other than the message's own recipients; may be repeated
-    #[arg(long, value_name = "ADDRESS", value_parser = address)]
-    pub to: Vec<String>,
-    /// One of the message's recipients; may be repeated [default: all, without --to]
-    #[arg(long = "recipient", value_name = "ADDRESS")]
-    pub recipients: Vec<String>,
-    /// Release also where an earlier release was delivered or may have been
-    #[arg(long)]
-    pub again: bool,
-}
-
-/// Arguments of `rm`.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  quarctl rm 4f3a92c10b7e 77ab01c2d3e4
-  quarctl rm 4f3a92c10b7e --recipient b@example.net    the other recipients keep it")]
-pub struct Rm {
-    /// The messages
-    #[arg(required = true, value_name = "ID", value_parser = id)]
-    pub ids: Vec<String>,
-    /// Delete for this recipient only; may be repeated
-    #[arg(long = "recipient", value_name = "ADDRESS", value_parser = address)]
-    pub recipients: Vec<String>,
 }
 
 /// Arguments of `status`.

@@ -12,8 +12,9 @@ pub use offline::Offline;
 use quar_base::key::{Bucket, MessageId};
 use quar_store::Query;
 use quard::api::{
-    BlocksReply, BucketsReply, CheckReply, DayReply, DeleteReply, ErasureReply, MessageDetail,
-    MessagePage, NodeStatus, PlacesReply, PutReply, ReleaseReply, ReleaseRequest,
+    BlocksReply, BucketsReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply,
+    MessageDetail, MessagePage, NodeStatus, PlacesReply, PutReply, ReleaseReply, ReleaseRequest,
+    UnholdReply,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
@@ -139,6 +140,28 @@ impl Backend {
         match self {
             Self::Daemon(daemon) => daemon.delete(id, recipients),
             Self::Offline(offline) => offline.delete(id, recipients),
+        }
+    }
+
+    /// Holds a message.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn hold(&mut self, id: &str) -> anyhow::Result<HoldReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.post(&format!("/v1/messages/{id}/hold"), &()),
+            Self::Offline(offline) => offline.hold(id),
+        }
+    }
+
+    /// Deletes the held copies of a message, named by its own id or by one of theirs.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn unhold(&mut self, id: &str) -> anyhow::Result<UnholdReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.unhold(id),
+            Self::Offline(offline) => offline.unhold(id),
         }
     }
 

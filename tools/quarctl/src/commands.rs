@@ -3,6 +3,7 @@
 
 mod act;
 mod disk;
+mod hold;
 mod init;
 mod inspect;
 mod look;
@@ -46,7 +47,9 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
         | Command::Ls(_)
         | Command::Show(_)
         | Command::Cat(_)
-        | Command::Rm(_) => with_store(arguments, output),
+        | Command::Rm(_)
+        | Command::Hold(_)
+        | Command::Unhold(_) => with_store(arguments, output),
     }
 }
 
@@ -59,6 +62,8 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),
         Command::Rm(rm) => act::remove(&mut backend, rm, output),
+        Command::Hold(hold) => hold::hold(&mut backend, hold, output),
+        Command::Unhold(unhold) => hold::unhold(&mut backend, unhold, output),
         Command::Inspect(inspect) => inspect::inspect(&mut backend, inspect, output),
         Command::Fsck(fsck) => disk::fsck(&mut backend, fsck, output),
         Command::ErasureCheck(one) => disk::erasure_check(&mut backend, one, output),

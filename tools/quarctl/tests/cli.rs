@@ -150,6 +150,29 @@ async fn an_operator_works_on_one_node_with_what_another_caught() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_one_operator_holds_another_reads_releases_and_lets_go() {
+    let mut running = Running::start("").await;
+    let file = running.file("mail.eml", MAIL);
+    let put = ["put", file.to_str().unwrap(), "--sender", "s@x", "--recipient", "a@x"];
+    let id = running.quarctl(1, &put).text().to_owned();
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let told = running.quarctl(2, &["hold", &id]);
+    let held = told.text().split(' ').next_back().unwrap().to_owned();
+    assert!(running.quarctl(3, &["rm", &id]).text().ends_with("deleted"));
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    assert_eq!(running.quarctl(1, &["cat", &held]).out, MAIL);
+    let shown = running.quarctl(3, &["show", &held]);
+    assert!(shown.text().contains(&format!("holds       {id}")), "{shown:?}");
+    let released = running.quarctl(3, &["release", &held]);
+    assert!(released.text().starts_with("a@x: delivered"), "{released:?}");
+    assert!(running.quarctl(1, &["unhold", &held]).text().ends_with("let go"));
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    for line in [["hold", &id], ["unhold", &id], ["cat", &held]] {
+        assert_eq!(running.quarctl(2, &line).code, 3, "{line:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn three_nodes_that_import_one_tree_make_one_copy() {
     let mut running = Running::start("").await;
     let mut tree = PathBuf::new();

@@ -4,7 +4,7 @@
 use crate::failure::from_client;
 use bytes::Bytes;
 use quar_store::Query;
-use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply};
+use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply, UnholdReply};
 use quard::client::Client;
 use quard::daemon::handle::Arrived;
 use quard::intake::Mail;
@@ -85,7 +85,15 @@ impl Daemon {
             true => format!("/v1/messages/{id}"),
             false => format!("/v1/messages/{id}?{}", query_string(&query)),
         };
-        let answer = self.runtime.block_on(self.client.delete(&path));
+        self.delete_at(&path)
+    }
+
+    pub(super) fn unhold(&mut self, id: &str) -> anyhow::Result<UnholdReply> {
+        self.delete_at(&format!("/v1/messages/{id}/hold"))
+    }
+
+    fn delete_at<T: DeserializeOwned>(&mut self, path: &str) -> anyhow::Result<T> {
+        let answer = self.runtime.block_on(self.client.delete(path));
         answer.map_err(from_client)
     }
 }

@@ -9,14 +9,16 @@ use quar_base::coverage::RecipientSet;
 use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::Millis;
-use quar_store::{Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket};
+use quar_store::{
+    HoldError, Holding, Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket,
+};
 use quard::api::{
-    BlocksReply, CheckReply, DayReply, DeleteReply, ErasureReply, MessageDetail, MessagePage,
-    PlacesReply, PutReply,
+    BlocksReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply, MessageDetail,
+    MessagePage, PlacesReply, PutReply, UnholdReply,
 };
 use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
-use quard::daemon::handle::Arrived;
+use quard::daemon::handle::{ActError, Arrived};
 use quard::daemon::opening::open_store;
 use quard::daemon::view;
 use quard::intake::Mail;
@@ -140,6 +142,34 @@ impl Offline {
         })
     }
 
+    pub(super) fn hold(&self, text: &str) -> anyhow::Result<HoldReply> {
+        let id = self.named(text)?;
+        let unheld = |error| match error {
+            HoldError::Read(error) => unreadable(error),
+            HoldError::Unfit(_) => Refused::new("invalid", error).into(),
+        };
+        let new = match self.store.hold(id).map_err(unheld)? {
+            Holding::Here(held) => return Ok(HoldReply::new(held, id, true)),
+            Holding::New(new) => new,
+        };
+        let held = new.id();
+        let admitted = self.store.admit_hold(*new).map_err(refused)?;
+        match self.outcome(admitted.ticket) {
+            Outcome::Refused(refusal) => Err(refused(refusal)),
+            Outcome::Stored(_) | Outcome::AlreadyHere(_) => Ok(HoldReply::new(held, id, false)),
+        }
+    }
+
+    pub(super) fn unhold(&self, text: &str) -> anyhow::Result<UnholdReply> {
+        let id = self.named(text)?;
+        let held = self.store.holds_of(id).map_err(unreadable)?;
+        if held.is_empty() {
+            return Err(Refused::new("not_found", ActError::NotHeld(id)).into());
+        }
+        let deleted = held.iter().map(|held| Ok(self.delete(&held.to_string(), &[])?.id));
+        Ok(UnholdReply { ids: deleted.collect::<anyhow::Result<_>>()? })
+    }
+
     pub(super) fn buckets(&self) -> Vec<String> {
         self.store.buckets().iter().map(ToString::to_string).collect()
     }
@@ -199,6 +229,11 @@ impl Offline {
     fn message(&self, id: &str) -> anyhow::Result<Message> {
         let id = self.find(id)?;
         self.store.message(id).map_err(unreadable)
+    }
+
+    /// As [`Self::find`]; a whole id also when the message is gone, since its held copy may be here.
+    fn named(&self, text: &str) -> anyhow::Result<MessageId> {
+        text.parse().or_else(|_| self.find(text))
     }
 
     fn find(&self, text: &str) -> anyhow::Result<MessageId> {

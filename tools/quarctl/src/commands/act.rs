@@ -42,23 +42,42 @@ fn release_ending(deliveries: &[DeliveryState]) -> Ending {
     }
 }
 
-/// What became of one message of `rm`.
+/// Deletes messages.
+pub fn remove(backend: &mut Backend, rm: &Rm, output: &mut Output) -> anyhow::Result<Ending> {
+    each(&rm.ids, output, |id| backend.delete(id, &rm.recipients), told_of_delete)
+}
+
+fn told_of_delete(reply: &DeleteReply) -> String {
+    let id = short_id(&reply.id);
+    match reply.gone {
+        true => format!("{id} deleted"),
+        false => format!("{id} deleted for {}", reply.recipients.join(", ")),
+    }
+}
+
+/// What became of one message.
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Removed {
-    Done(DeleteReply),
+enum Acted<T> {
+    Done(T),
     Not { id: String, error: ErrorReply },
 }
 
-/// Deletes messages.
-pub fn remove(backend: &mut Backend, rm: &Rm, output: &mut Output) -> anyhow::Result<Ending> {
+/// Acts on messages one after another, those that cannot be acted on left out; shows what came of
+/// each.
+pub fn each<T: Serialize>(
+    ids: &[String],
+    output: &mut Output,
+    mut act: impl FnMut(&str) -> anyhow::Result<T>,
+    told: impl Fn(&T) -> String,
+) -> anyhow::Result<Ending> {
     let mut results = Vec::new();
     let mut endings = Vec::new();
-    for id in &rm.ids {
-        match backend.delete(id, &rm.recipients) {
+    for id in ids {
+        match act(id) {
             Ok(reply) => {
                 endings.push(Ending::Done);
-                results.push(Removed::Done(reply));
+                results.push(Acted::Done(reply));
             }
             Err(error) => {
                 // Without a kind it is the connection that failed, and the rest would fail too.
@@ -66,37 +85,22 @@ pub fn remove(backend: &mut Backend, rm: &Rm, output: &mut Output) -> anyhow::Re
                     return Err(error);
                 };
                 endings.push(failure::ending_of(&error));
-                let kind = kind.to_owned();
-                let error = error.to_string();
-                let error = ErrorReply { kind, error };
-                let id = id.clone();
-                results.push(Removed::Not { id, error });
+                let error = ErrorReply { kind: kind.to_owned(), error: error.to_string() };
+                results.push(Acted::Not { id: id.clone(), error });
             }
         }
     }
     if output.is_json() {
         output.json(&results)?;
-    } else {
-        for result in &results {
-            tell(result, output)?;
+        return Ok(worst(&endings));
+    }
+    for result in &results {
+        match result {
+            Acted::Done(reply) => output.line(plain(&told(reply)))?,
+            Acted::Not { error, .. } => output.remark(&error.error),
         }
     }
     Ok(worst(&endings))
-}
-
-fn tell(result: &Removed, output: &mut Output) -> anyhow::Result<()> {
-    match result {
-        Removed::Done(reply) => {
-            let id = short_id(&reply.id);
-            let text = match reply.gone {
-                true => format!("{id} deleted"),
-                false => format!("{id} deleted for {}", reply.recipients.join(", ")),
-            };
-            output.line(plain(&text))?;
-        }
-        Removed::Not { error, .. } => output.remark(&error.error),
-    }
-    Ok(())
 }
 
 /// A failure counts more than a message that is not there, and that more than success.

@@ -133,8 +133,21 @@ fn show_detail(detail: &MessageDetail, output: &mut Output) -> anyhow::Result<()
     for (name, text) in lines {
         field(name, &text, output)?;
     }
+    if let Some(hold) = &detail.hold {
+        field("holds", &hold.original, output)?;
+        if hold.actions_left_out > 0 {
+            let left_out = hold.actions_left_out;
+            field("", &format!("without the first {left_out} of its actions"), output)?;
+        }
+    }
     for recipient in &detail.recipient_states {
-        let state = if recipient.deleted { "  (deleted)" } else { "" };
+        let was_deleted =
+            detail.hold.as_ref().is_some_and(|hold| hold.deleted.contains(&recipient.address));
+        let state = match (recipient.deleted, was_deleted) {
+            (true, _) => "  (deleted)",
+            (false, true) => "  (the original was deleted for them)",
+            (false, false) => "",
+        };
         field("recipient", &format!("{}{state}", recipient.address), output)?;
     }
     for (name, text) in [
@@ -192,7 +205,8 @@ mod tests {
     use crate::output::tests::Written;
     use clap::Parser;
     use quard::api::{
-        DeliveryState, MessageDetail, MessagePage, MessageSummary, RecipientState, ReleaseState,
+        DeliveryState, HoldState, MessageDetail, MessagePage, MessageSummary, RecipientState,
+        ReleaseState,
     };
 
     fn summary() -> MessageSummary {
@@ -240,11 +254,10 @@ mod tests {
         let written = Written::default();
         let detail = MessageDetail {
             summary: summary(),
-            recipient_states: vec![RecipientState {
-                index: 0,
-                address: "a@x".into(),
-                deleted: true,
-            }],
+            recipient_states: vec![
+                RecipientState { index: 0, address: "a@x".into(), deleted: true },
+                RecipientState { index: 1, address: "b@x".into(), deleted: false },
+            ],
             to: "b@x".into(),
             date: String::new(),
             message_id: String::new(),
@@ -262,11 +275,21 @@ mod tests {
                     reply: "connection lost".into(),
                 }],
             }],
+            hold: Some(HoldState {
+                original: "spam-20261123-081512-77".into(),
+                round: 0,
+                deleted: vec!["a@x".into(), "b@x".into()],
+                actions: 3,
+                actions_left_out: 2,
+            }),
         };
         show_detail(&detail, &mut written.output(false, false)).unwrap();
         let text = written.text();
         for line in [
             "recipient   a@x  (deleted)",
+            "recipient   b@x  (the original was deleted for them)",
+            "holds       spam-20261123-081512-77",
+            "            without the first 2 of its actions",
             "size        3.6 kB, not on this node yet",
             "sender      <>",
             "released    2026-11-23 09:00:00 UTC by node2",

@@ -90,3 +90,28 @@ fn commands_work_on_a_stopped_node() {
     let error = nodes.run(1, &["show", id]).expect_err("deleted");
     assert_eq!(ending_of(&error), Ending::NotFound);
 }
+
+#[test]
+fn a_message_is_held_and_let_go_on_a_stopped_node() {
+    let nodes = Nodes::create();
+    let text = b"Subject: kept\r\n\r\n\0bare\rand\n.\r\nno end";
+    let id = nodes.open(1).unwrap().put(mail(text), Arrived::Now).unwrap().id;
+    let short = crate::output::short_id(&id);
+    let held = nodes.json(1, &["hold", &short])[0]["id"].as_str().unwrap().to_owned();
+    assert!(held.starts_with("held-"), "{held}");
+    let (again, ending) = nodes.run(1, &["hold", &id]).unwrap();
+    assert!(again.contains("is held already"), "{again}");
+    assert_eq!(ending, Ending::Done);
+    nodes.run(1, &["rm", &id]).unwrap();
+    assert_eq!(&nodes.open(1).unwrap().body(&held).unwrap()[..], text);
+    let (shown, _) = nodes.run(1, &["show", &held]).unwrap();
+    assert!(shown.contains(&format!("holds       {id}")), "{shown}");
+    let listed = nodes.json(1, &["ls", "--class", "held"]);
+    assert_eq!(listed["messages"][0]["id"], held.as_str());
+    assert_eq!(nodes.json(1, &["hold", &id])[0]["duplicate"], true);
+    assert_eq!(nodes.json(1, &["unhold", &id])[0]["ids"][0], held.as_str());
+    for line in [&["unhold", &id][..], &["hold", &id], &["unhold", &held], &["hold", "ffff"]] {
+        assert_eq!(nodes.run(1, line).unwrap().1, Ending::NotFound, "{line:?}");
+    }
+    assert_eq!(ending_of(&nodes.run(1, &["show", &held]).expect_err("let go")), Ending::NotFound);
+}
