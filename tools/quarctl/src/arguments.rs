@@ -3,15 +3,18 @@
 
 mod act;
 mod disk;
+mod export;
+mod filters;
 
 pub use act::{Hold, Release, Rm, Unhold};
 pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
+pub use export::{Export, ExportFormat};
+pub use filters::Filters;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use quar_base::class::Class;
 use quar_base::key::MessageId;
-use quar_base::time::Day;
 use quard::intake::lmtp::address::is_mailbox;
 use std::path::PathBuf;
 
@@ -58,6 +61,8 @@ pub enum Command {
     Show(One),
     /// Write one message out, byte for byte
     Cat(Cat),
+    /// Write messages out to a directory, an mbox or a maildir
+    Export(Export),
     /// Hand a message to the mail server again
     Release(Release),
     /// Delete messages, on all nodes
@@ -201,27 +206,9 @@ Examples:
   quarctl ls --recipient @example.net --subject 'invoice overdue' --all
   quarctl ls --json --limit 1000 | jq -r '.messages[].id'")]
 pub struct Ls {
-    /// Class; may be repeated [default: all]
-    #[arg(long = "class", value_name = "CLASS")]
-    pub classes: Vec<Class>,
-    /// Only this UTC day, as YYYY-MM-DD
-    #[arg(long, value_name = "DAY", conflicts_with_all = ["from", "to"])]
-    pub day: Option<Day>,
-    /// From this UTC day on
-    #[arg(long, value_name = "DAY")]
-    pub from: Option<Day>,
-    /// Up to this UTC day
-    #[arg(long, value_name = "DAY")]
-    pub to: Option<Day>,
-    /// Part of the envelope sender
-    #[arg(long, value_name = "TEXT")]
-    pub sender: Option<String>,
-    /// Part of an envelope recipient
-    #[arg(long, value_name = "TEXT")]
-    pub recipient: Option<String>,
-    /// Words that all stand in the subject
-    #[arg(long, value_name = "WORDS")]
-    pub subject: Option<String>,
+    /// Which messages
+    #[command(flatten)]
+    pub filters: Filters,
     /// Only messages older than this one: the next page
     #[arg(long, value_name = "ID")]
     pub before: Option<MessageId>,
@@ -351,6 +338,8 @@ mod tests {
             "ls --day yesterday",
             "ls --day 2026-11-23 --from 2026-11-22",
             "ls --limit 0",
+            "export /tmp/x",
+            "export /tmp/x --format zip",
             "show a@example.org",
             "show",
             "rm",

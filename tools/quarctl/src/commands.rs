@@ -44,6 +44,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
         | Command::ErasureCheck(_)
         | Command::Put(_)
         | Command::Import(_)
+        | Command::Export(_)
         | Command::Ls(_)
         | Command::Show(_)
         | Command::Cat(_)
@@ -58,6 +59,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
     let ending = match &arguments.command {
         Command::Put(put) => store::put(&mut backend, put, output),
         Command::Import(import) => crate::import::import(&backend, import, output),
+        Command::Export(export) => crate::export::export(&mut backend, export, output),
         Command::Ls(ls) => look::list(&mut backend, ls, output),
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),

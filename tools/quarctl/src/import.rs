@@ -8,7 +8,7 @@
 //! ```
 
 mod maildir;
-mod mbox;
+pub mod mbox;
 mod read;
 mod tally;
 mod walk;

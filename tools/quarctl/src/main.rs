@@ -11,6 +11,7 @@
 mod arguments;
 mod backend;
 mod commands;
+mod export;
 mod failure;
 mod import;
 mod output;

@@ -12,7 +12,8 @@ use quard::api::{self, MessageDetail, MessagePage, MessageSummary, ReleaseState}
 
 /// Lists messages.
 pub fn list(backend: &mut Backend, ls: &Ls, output: &mut Output) -> anyhow::Result<Ending> {
-    let mut query = query(ls);
+    let limit = if ls.all { api::PAGE_MAX } else { ls.limit.into() };
+    let mut query = Query { before: ls.before, ..ls.filters.query(limit) };
     let mut page = backend.list(&query)?;
     while ls.all
         && let Some(next) = page.next.take()
@@ -29,20 +30,6 @@ pub fn list(backend: &mut Backend, ls: &Ls, output: &mut Output) -> anyhow::Resu
         show_page(&page, ls, output)?;
     }
     Ok(if page.damaged == 0 { Ending::Done } else { Ending::Warnings })
-}
-
-fn query(ls: &Ls) -> Query {
-    let words = ls.subject.iter().flat_map(|text| text.split_whitespace());
-    Query {
-        classes: ls.classes.clone(),
-        from: ls.day.or(ls.from),
-        to: ls.day.or(ls.to),
-        sender: ls.sender.clone(),
-        recipient: ls.recipient.clone(),
-        subject_words: words.map(str::to_owned).collect(),
-        before: ls.before,
-        limit: if ls.all { api::PAGE_MAX } else { ls.limit.into() },
-    }
 }
 
 fn show_page(page: &MessagePage, ls: &Ls, output: &mut Output) -> anyhow::Result<()> {

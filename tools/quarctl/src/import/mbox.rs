@@ -4,6 +4,7 @@
 //! The dialect is mboxrd: a message begins at a line `From ` at the start of the file or after an
 //! empty line, and ends before the empty line in front of the next; of lines `>From `, `>>From `
 //! ... one `>` is taken away. mboxo differs only in that a `>From ` of the message itself loses its `>`.
+//! A From line that ends with [`UNTERMINATED`] says that the line feed at the end is none of the message's.
 
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::time::{Day, Millis, UnixMillis};
@@ -11,6 +12,10 @@ use std::io::{self, BufRead, Read};
 
 /// How much of a line is looked at at a time.
 const PIECE_BYTES: u64 = 64 << 10;
+
+/// Stands at the end of a From line whose message has no last line feed: `quarctl export` had to add
+/// one, and no dialect can say so.
+pub const UNTERMINATED: &str = " quard-no-last-line-feed";
 
 /// One message of an mbox.
 #[derive(Debug, PartialEq, Eq)]
@@ -53,12 +58,16 @@ impl<R: BufRead> Mbox<R> {
             return Ok(None);
         };
         let from_line = without_ending(&from_line).to_owned();
-        let body = self.read_body()?;
-        Ok(Some(Item { from_line, body }))
+        let is_unterminated = from_line.ends_with(UNTERMINATED.as_bytes());
+        let mut body = self.read_body(self.bytes_max + usize::from(is_unterminated))?;
+        if let Some(body) = body.as_mut().filter(|body| is_unterminated && body.ends_with(b"\n")) {
+            body.pop();
+        }
+        Ok(Some(Item { from_line, body: body.filter(|body| body.len() <= self.bytes_max) }))
     }
 
     /// Everything up to the next From line, which is kept, or the end.
-    fn read_body(&mut self) -> io::Result<Option<Vec<u8>>> {
+    fn read_body(&mut self, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
         let mut body = Some(Vec::new());
         let mut is_line_start = true;
         // The line before: one that is empty is kept back until it is known not to be a separator.
@@ -72,25 +81,15 @@ impl<R: BufRead> Mbox<R> {
                 self.next = Some(piece);
                 return Ok(body);
             }
-            self.append(&mut body, &held_back);
+            append(&mut body, &held_back, bytes_max);
             held_back.clear();
             if is_line_start && without_ending(&piece).is_empty() {
                 held_back = piece;
             } else {
                 let quoted = is_line_start && is_quoted(&piece);
-                self.append(&mut body, &piece[usize::from(quoted)..]);
+                append(&mut body, &piece[usize::from(quoted)..], bytes_max);
             }
             is_line_start = is_line_end;
-        }
-    }
-
-    fn append(&self, body: &mut Option<Vec<u8>>, bytes: &[u8]) {
-        if let Some(kept) = body {
-            if kept.len() + bytes.len() > self.bytes_max {
-                *body = None;
-            } else {
-                kept.extend_from_slice(bytes);
-            }
         }
     }
 
@@ -116,14 +115,34 @@ impl<R: BufRead> Iterator for Mbox<R> {
     }
 }
 
+fn append(body: &mut Option<Vec<u8>>, bytes: &[u8], bytes_max: usize) {
+    if let Some(kept) = body {
+        if kept.len() + bytes.len() > bytes_max {
+            *body = None;
+        } else {
+            kept.extend_from_slice(bytes);
+        }
+    }
+}
+
 fn without_ending(line: &[u8]) -> &[u8] {
     let line = line.strip_suffix(b"\n").unwrap_or(line);
     line.strip_suffix(b"\r").unwrap_or(line)
 }
 
 fn is_quoted(line: &[u8]) -> bool {
+    line.starts_with(b">") && is_from(line)
+}
+
+fn is_from(line: &[u8]) -> bool {
     let quotes = line.iter().take_while(|byte| **byte == b'>').count();
-    quotes > 0 && line[quotes..].starts_with(b"From ")
+    line[quotes..].starts_with(b"From ")
+}
+
+/// Whether a line of a message gets a `>` in an mbox. Of a longer line than [`Mbox`] looks at, no
+/// more than that counts.
+pub fn needs_quote(line: &[u8]) -> bool {
+    is_from(&line[..line.len().min(PIECE_BYTES as usize - 1)])
 }
 
 /// The envelope sender in a From line; `None` when there is no address.
