@@ -99,8 +99,11 @@ fn is_a_daemon_when_asked_to() {
 
 fn quarctl(root: &Path, line: &[&str]) -> Ran {
     let mut command = Command::new(env!("CARGO_BIN_EXE_quarctl"));
-    command.arg("--root").arg(root).args(line).stdin(Stdio::null());
-    let output = command.output().unwrap();
+    ran(command.arg("--root").arg(root).args(line))
+}
+
+fn ran(command: &mut Command) -> Ran {
+    let output = command.stdin(Stdio::null()).output().unwrap();
     Ran {
         code: output.status.code().unwrap(),
         out: output.stdout,
@@ -169,6 +172,52 @@ async fn what_one_operator_holds_another_reads_releases_and_lets_go() {
     running.cluster.wait_for_equal_roots().await.unwrap();
     for line in [["hold", &id], ["unhold", &id], ["cat", &held]] {
         assert_eq!(running.quarctl(2, &line).code, 3, "{line:?}");
+    }
+}
+
+/// `quarctl` with files of at most 100 kB, as on a disk that is full then.
+fn quarctl_with_little_room(root: &Path, line: &[&str]) -> Ran {
+    let script = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh", env!("CARGO_BIN_EXE_quarctl"), "--root"]);
+    ran(command.arg(root).args(line))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_of_a_running_node_is_whole_or_named_as_broken_off() {
+    let running = Running::start("").await;
+    let small = running.file("small.eml", MAIL);
+    let large: Vec<u8> = MAIL.iter().copied().cycle().take(1 << 20).collect();
+    let large = running.file("large.eml", &large);
+    for file in [&large, &small] {
+        running.quarctl(1, &["put", file.to_str().unwrap()]).text();
+    }
+    for format in ["mbox", "tree", "maildir"] {
+        let out = running.directory.path().join(format!("out/{format}"));
+        std::fs::create_dir_all(out.parent().unwrap()).unwrap();
+        let line = ["export", out.to_str().unwrap(), "--format", format];
+        let broken = quarctl_with_little_room(&running.root(1), &line);
+        assert_eq!(broken.code, 1, "{broken:?}");
+        assert!(
+            broken.err.contains("broken off") && broken.err.contains("cannot write"),
+            "{broken:?}"
+        );
+        let left: Vec<_> = files(&out).iter().map(|path| std::fs::read(path).unwrap()).collect();
+        assert!(left.iter().all(|bytes| bytes == MAIL), "{format}: half a file");
+        assert!(!out.with_extension("new").exists());
+        let whole = running.quarctl(1, &[&line[..], &["--overwrite"]].concat());
+        assert!(whole.text().starts_with("2 messages"), "{whole:?}");
+        let sum: u64 = files(&out).iter().map(|path| path.metadata().unwrap().len()).sum();
+        assert!(sum >= (1 << 20) + MAIL.len() as u64);
+    }
+}
+
+/// Regular files below a path, or the path itself.
+fn files(path: &Path) -> Vec<PathBuf> {
+    match std::fs::read_dir(path) {
+        Ok(entries) => entries.flat_map(|entry| files(&entry.unwrap().path())).collect(),
+        Err(_) if path.exists() => vec![path.to_owned()],
+        Err(_) => Vec::new(),
     }
 }
 

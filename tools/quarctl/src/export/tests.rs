@@ -131,15 +131,14 @@ fn an_mbox_that_is_there_is_kept_until_the_new_one_is_whole() {
 fn a_damaged_body_is_named_and_the_rest_is_exported() {
     let nodes = Nodes::create();
     let ids = put_all(&nodes);
-    let noise: Vec<u8> =
-        (0..50_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    let file = nodes.scratch().join("noise");
-    std::fs::write(&file, &noise).unwrap();
+    let file = nodes.scratch().join("mail");
+    std::fs::write(&file, "Subject: to be damaged\r\n\r\n").unwrap();
     let line = ["put", file.to_str().unwrap(), "--class", "policy"];
     let damaged = nodes.run(1, &line).unwrap().0;
     let segments = files(&nodes.root(1).join("var/lib/quard/segments/policy"));
     let mut bytes = std::fs::read(&segments[0]).unwrap();
-    bytes[20_000] ^= 1;
+    // Inside of the first block, which holds the body.
+    bytes[256 + 50] ^= 1;
     std::fs::write(&segments[0], bytes).unwrap();
     let out = nodes.scratch().join("out");
     let line = ["--json", "export", out.to_str().unwrap(), "--format", "tree"];
