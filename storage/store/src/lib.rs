@@ -41,6 +41,7 @@ mod segments;
 mod set;
 mod state;
 mod store;
+mod usage;
 mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
@@ -65,6 +66,7 @@ pub use rotate::Rotated;
 pub use seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};
 pub use set::{View, Which};
 pub use store::{Counts, Settings, Store};
+pub use usage::{Amounts, Usage, UsageBy};
 
 #[cfg(test)]
 mod tests;

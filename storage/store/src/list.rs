@@ -78,7 +78,7 @@ impl Query {
             && self.subject_words.iter().all(|word| contains(&arrival.headers.subject, word))
     }
 
-    fn has_filters(&self) -> bool {
+    pub(crate) fn has_filters(&self) -> bool {
         self.sender.is_some() || self.recipient.is_some() || !self.subject_words.is_empty()
     }
 
@@ -145,7 +145,10 @@ impl Store {
     }
 
     /// Buckets with messages that may be shown, newest days first.
-    fn listed_buckets<'a>(&self, query: &'a Query) -> impl Iterator<Item = Bucket> + use<'a> {
+    pub(crate) fn listed_buckets<'a>(
+        &self,
+        query: &'a Query,
+    ) -> impl Iterator<Item = Bucket> + use<'a> {
         let state = self.state();
         let mut buckets: Vec<Bucket> =
             state.buckets.keys().copied().filter(|b| !state.floors.is_below(*b)).collect();

@@ -8,7 +8,7 @@
 
 use crate::error::ReadError;
 use crate::list::Query;
-use crate::segment::{BlockError, BlockKind, Entry, Segment, SegmentName};
+use crate::segment::{BlockError, BlockHeader, BlockKind, Entry, Segment, SegmentName};
 use crate::store::Store;
 use memchr::memmem::Finder;
 use quar_base::arrival::Arrival;
@@ -22,9 +22,9 @@ use std::sync::{Mutex, PoisonError};
 pub(crate) type Candidates = BTreeMap<Bucket, Option<BTreeSet<MessageId>>>;
 
 /// A segment, and where the last block of it that counts ends.
-struct Part {
-    name: SegmentName,
-    end: u64,
+pub(crate) struct Part {
+    pub(crate) name: SegmentName,
+    pub(crate) end: u64,
 }
 
 /// Texts that the bytes of a record must hold. In lower case, as those bytes are made before.
@@ -90,7 +90,7 @@ impl Store {
         Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn parts_of(&self, bucket: Bucket) -> Vec<Part> {
+    pub(crate) fn parts_of(&self, bucket: Bucket) -> Vec<Part> {
         let mut parts = BTreeMap::new();
         if let Some(held) = self.state().buckets.get(&bucket) {
             let ends = held.segments.iter().filter(|(_, counted)| counted.mark.end > 0);
@@ -116,7 +116,7 @@ impl Store {
         let mut found = Vec::new();
         let mut lower = Vec::new();
         let end = part.end.min(segment.length()?);
-        let blocks = segment.each_block(end, BlockKind::Records, &mut |payload| {
+        let blocks = segment.each_block(end, BlockKind::Records, &mut |_, payload| {
             lower.clear();
             lower.extend_from_slice(&payload);
             lower.make_ascii_lowercase();
@@ -147,17 +147,17 @@ impl Store {
 
 impl Segment {
     /// Opens every block of a kind up to `end`, where a block ends.
-    fn each_block(
+    pub(crate) fn each_block(
         &self,
         end: u64,
         kind: BlockKind,
-        visit: &mut dyn FnMut(Vec<u8>) -> Result<(), BlockError>,
+        visit: &mut dyn FnMut(&BlockHeader, Vec<u8>) -> Result<(), BlockError>,
     ) -> Result<(), BlockError> {
         let mut at = Self::FIRST_BLOCK;
         while at < end {
             let header = self.header_at(at)?.ok_or(BlockError::Damaged)?;
             if header.kind == kind {
-                visit(self.payload(&header)?)?;
+                visit(&header, self.payload(&header)?)?;
             }
             at += header.stride();
         }
