@@ -5,6 +5,7 @@
 
 mod files;
 mod hold;
+mod usage;
 
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
@@ -13,6 +14,7 @@ pub use files::{
 
 pub use hold::{HoldReply, HoldState, UnholdReply};
 use serde::{Deserialize, Serialize};
+pub use usage::{UsageReply, UsageRow, usage_by, usage_by_name};
 
 /// Messages on a page unless more or fewer are asked for.
 pub const PAGE_DEFAULT: usize = 50;

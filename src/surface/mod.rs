@@ -32,6 +32,7 @@ mod routes;
 mod serve;
 mod stall;
 mod upload;
+mod usage;
 
 pub use instant::parse_instant;
 

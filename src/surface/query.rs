@@ -12,8 +12,9 @@ use quar_store::Query;
 use std::fmt::Display;
 use std::str::FromStr;
 
-const LIST: [&str; 9] =
-    ["class", "day", "from", "to", "sender", "recipient", "subject", "before", "limit"];
+/// Parameters that say which messages are meant.
+pub(crate) const FILTERS: [&str; 7] =
+    ["class", "day", "from", "to", "sender", "recipient", "subject"];
 
 /// The parameters of one request.
 pub(crate) struct Parameters(Vec<(String, String)>);
@@ -66,7 +67,18 @@ fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Failure>
 
 /// The listing that a query string asks for.
 pub(crate) fn listing(uri: &Uri) -> Result<Query, Failure> {
-    let parameters = Parameters::read(uri, &LIST)?;
+    let parameters = Parameters::read(uri, &[&FILTERS[..], &["before", "limit"]].concat())?;
+    let limit: usize = parameters.parsed("limit")?.unwrap_or(api::PAGE_DEFAULT);
+    if !(1..=api::PAGE_MAX).contains(&limit) {
+        let error = format!("limit: {limit} is not a number from 1 to {}", api::PAGE_MAX);
+        return Err(Failure::invalid(error));
+    }
+    let before: Option<MessageId> = parameters.parsed("before")?;
+    Ok(Query { before, limit, ..filters(&parameters)? })
+}
+
+/// Which messages the parameters mean; all, when none of [`FILTERS`] is given.
+pub(crate) fn filters(parameters: &Parameters) -> Result<Query, Failure> {
     let classes = parameters.all("class").map(|text| parse::<Class>("class", text));
     let classes = classes.collect::<Result<Vec<_>, _>>()?;
     let day: Option<Day> = parameters.parsed("day")?;
@@ -74,13 +86,7 @@ pub(crate) fn listing(uri: &Uri) -> Result<Query, Failure> {
     if day.is_some() && (from.is_some() || to.is_some()) {
         return Err(Failure::invalid("day goes without from and to"));
     }
-    let limit: usize = parameters.parsed("limit")?.unwrap_or(api::PAGE_DEFAULT);
-    if !(1..=api::PAGE_MAX).contains(&limit) {
-        let error = format!("limit: {limit} is not a number from 1 to {}", api::PAGE_MAX);
-        return Err(Failure::invalid(error));
-    }
     let words = parameters.all("subject").flat_map(str::split_whitespace);
-    let before: Option<MessageId> = parameters.parsed("before")?;
     Ok(Query {
         classes,
         from: day.or(from),
@@ -88,8 +94,7 @@ pub(crate) fn listing(uri: &Uri) -> Result<Query, Failure> {
         sender: parameters.one("sender")?.map(str::to_owned),
         recipient: parameters.one("recipient")?.map(str::to_owned),
         subject_words: words.map(str::to_owned).collect(),
-        before,
-        limit,
+        ..Query::default()
     })
 }
 

@@ -13,6 +13,7 @@
 //! POST   /v1/messages/{id}/release    operator    ReleaseReply
 //! POST   /v1/messages/{id}/hold       operator    201 HoldReply; 200 when it was held before
 //! DELETE /v1/messages/{id}/hold       operator    UnholdReply
+//! GET    /v1/usage                    viewer      UsageReply
 //! GET    /v1/store/...                            see `inspection`
 //! ```
 //! `{id}` is a message id, or the first digits of its digest where they name one message.
@@ -21,7 +22,7 @@ use super::audit::Trail;
 use super::auth::{Caller, authenticate};
 use super::failure::Failure;
 use super::query::{Parameters, listing};
-use super::{Surface, envelope, hold, imported, upload};
+use super::{Surface, envelope, hold, imported, upload, usage};
 use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseRequest};
 use crate::config::HttpRole;
 use crate::daemon::handle::{Arrived, Whom};
@@ -62,6 +63,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages/{id}/body", get(body))
         .route("/v1/messages/{id}/release", post(release))
         .route("/v1/messages/{id}/hold", post(hold::hold).delete(hold::unhold))
+        .route("/v1/usage", get(usage::usage))
         .merge(super::inspection::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -65,6 +65,7 @@ async fn each_role_does_what_it_may_and_nobody_else_anything() {
     let message = format!("/v1/messages/{id}");
     let asks = [
         (Method::GET, "/v1/messages".to_owned(), HttpRole::Viewer, 200),
+        (Method::GET, "/v1/usage?by=day&class=spam".to_owned(), HttpRole::Viewer, 200),
         (Method::GET, message.clone(), HttpRole::Viewer, 200),
         (Method::GET, format!("{message}/body"), HttpRole::Operator, 200),
         (Method::POST, "/v1/messages".to_owned(), HttpRole::Operator, 201),
@@ -95,6 +96,8 @@ async fn what_cannot_be_asked_is_refused_by_name() {
     for (method, path, status, named) in [
         (Method::GET, "/v1/messages?colour=red".to_owned(), 400, "colour"),
         (Method::GET, format!("/v1/messages/{id}?x=1"), 400, "\"x\""),
+        (Method::GET, "/v1/usage?by=size".to_owned(), 400, "sender-domain"),
+        (Method::GET, "/v1/usage?limit=5".to_owned(), 400, "limit"),
         (Method::GET, "/v1/messages/a@example.org".to_owned(), 400, "message id"),
         (Method::GET, "/v1/messages/%ff".to_owned(), 400, "message id"),
         (Method::GET, "/v1/messages/spam".to_owned(), 409, "more than one"),

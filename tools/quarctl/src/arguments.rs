@@ -5,11 +5,13 @@ mod act;
 mod disk;
 mod export;
 mod filters;
+mod usage;
 
 pub use act::{Hold, Release, Rm, Unhold};
 pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
 pub use export::{Export, ExportFormat};
 pub use filters::Filters;
+pub use usage::Du;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
@@ -73,6 +75,8 @@ pub enum Command {
     Unhold(Unhold),
     /// Tell how this node and its peers are
     Status(Status),
+    /// Tell what messages take up: by class, day or sender's domain
+    Du(Du),
     /// Tell what lies on disk: days, segments, blocks, where a message's items are
     Inspect(Inspect),
     /// Check everything on disk: checksums, body ids, index, tables, trie

@@ -10,11 +10,11 @@ use anyhow::{Context, bail};
 pub use daemon::Daemon;
 pub use offline::Offline;
 use quar_base::key::{Bucket, MessageId};
-use quar_store::Query;
+use quar_store::{Query, UsageBy};
 use quard::api::{
     BlocksReply, BucketsReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply,
     MessageDetail, MessagePage, NodeStatus, PlacesReply, PutReply, ReleaseReply, ReleaseRequest,
-    UnholdReply,
+    UnholdReply, UsageReply,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
@@ -162,6 +162,17 @@ impl Backend {
         match self {
             Self::Daemon(daemon) => daemon.unhold(id),
             Self::Offline(offline) => offline.unhold(id),
+        }
+    }
+
+    /// What the messages take up that a query means, its page aside.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn usage(&mut self, query: &Query, by: UsageBy) -> anyhow::Result<UsageReply> {
+        match self {
+            Self::Daemon(daemon) => daemon.usage(query, by),
+            Self::Offline(offline) => offline.usage(query, by),
         }
     }
 

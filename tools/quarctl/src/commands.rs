@@ -9,6 +9,7 @@ mod inspect;
 mod look;
 mod status;
 pub mod store;
+mod usage;
 
 use crate::arguments::{Arguments, Command};
 use crate::backend::Backend;
@@ -45,6 +46,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
         | Command::Put(_)
         | Command::Import(_)
         | Command::Export(_)
+        | Command::Du(_)
         | Command::Ls(_)
         | Command::Show(_)
         | Command::Cat(_)
@@ -60,6 +62,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         Command::Put(put) => store::put(&mut backend, put, output),
         Command::Import(import) => crate::import::import(&backend, import, output),
         Command::Export(export) => crate::export::export(&mut backend, export, output),
+        Command::Du(du) => usage::du(&mut backend, du, output),
         Command::Ls(ls) => look::list(&mut backend, ls, output),
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),

@@ -129,6 +129,13 @@ async fn an_operator_works_on_one_node_with_what_another_caught() {
     let id = running.quarctl(1, &put).text().to_owned();
     running.cluster.wait_for_equal_roots().await.unwrap();
 
+    let usage = running.json(2, &["du", "--by", "sender-domain", "--recipient", "a@x"]);
+    assert_eq!(
+        (&usage["rows"][0]["name"], &usage["total"]["mail_bytes"]),
+        (&"x".into(), &MAIL.len().into())
+    );
+    assert!(running.quarctl(3, &["du"]).text().starts_with("CLASS"));
+
     let listed = running.quarctl(2, &["ls"]);
     let short = listed.text().lines().nth(1).unwrap().split(' ').next().unwrap().to_owned();
     assert!(id.contains(&short), "{listed:?}");

@@ -3,8 +3,10 @@
 
 use crate::failure::from_client;
 use bytes::Bytes;
-use quar_store::Query;
-use quard::api::{DeleteReply, MessageDetail, MessagePage, PutReply, UnholdReply};
+use quar_store::{Query, UsageBy};
+use quard::api::{
+    DeleteReply, MessageDetail, MessagePage, PutReply, UnholdReply, UsageReply, usage_by_name,
+};
 use quard::client::Client;
 use quard::daemon::handle::Arrived;
 use quard::intake::Mail;
@@ -65,6 +67,12 @@ impl Daemon {
         self.get(&format!("/v1/messages?{}", query_string(&query)))
     }
 
+    pub(super) fn usage(&mut self, query: &Query, by: UsageBy) -> anyhow::Result<UsageReply> {
+        let mut pairs = filter_pairs(query);
+        pairs.push(("by", usage_by_name(by).to_owned()));
+        self.get(&format!("/v1/usage?{}", query_string(&pairs)))
+    }
+
     pub(super) fn show(&mut self, id: &str) -> anyhow::Result<MessageDetail> {
         self.get(&format!("/v1/messages/{id}"))
     }
@@ -121,6 +129,13 @@ fn put_query(mail: &Mail, arrived: Arrived) -> Pairs {
 
 fn list_query(query: &Query) -> Pairs {
     let mut pairs: Pairs = vec![("limit", query.limit.to_string())];
+    pairs.extend(filter_pairs(query));
+    pairs.extend(query.before.map(|id| ("before", id.to_string())));
+    pairs
+}
+
+fn filter_pairs(query: &Query) -> Pairs {
+    let mut pairs = Pairs::new();
     pairs.extend(query.classes.iter().map(|class| ("class", class.to_string())));
     pairs.extend(query.subject_words.iter().map(|word| ("subject", word.clone())));
     let some = [
@@ -128,7 +143,6 @@ fn list_query(query: &Query) -> Pairs {
         ("to", query.to.map(|day| day.to_string())),
         ("sender", query.sender.clone()),
         ("recipient", query.recipient.clone()),
-        ("before", query.before.map(|id| id.to_string())),
     ];
     pairs.extend(some.into_iter().filter_map(|(name, value)| Some((name, value?))));
     pairs

@@ -10,11 +10,11 @@ use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::Millis;
 use quar_store::{
-    HoldError, Holding, Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket,
+    HoldError, Holding, Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket, UsageBy,
 };
 use quard::api::{
     BlocksReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply, MessageDetail,
-    MessagePage, PlacesReply, PutReply, UnholdReply,
+    MessagePage, PlacesReply, PutReply, UnholdReply, UsageReply,
 };
 use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
@@ -103,6 +103,10 @@ impl Offline {
             next: page.next.map(|id| id.to_string()),
             damaged: page.damaged,
         })
+    }
+
+    pub(super) fn usage(&self, query: &Query, by: UsageBy) -> anyhow::Result<UsageReply> {
+        Ok(UsageReply::new(by, self.store.usage(query, by).map_err(unreadable)?))
     }
 
     pub(super) fn show(&self, id: &str) -> anyhow::Result<MessageDetail> {

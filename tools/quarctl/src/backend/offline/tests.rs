@@ -115,3 +115,29 @@ fn a_message_is_held_and_let_go_on_a_stopped_node() {
     }
     assert_eq!(ending_of(&nodes.run(1, &["show", &held]).expect_err("let go")), Ending::NotFound);
 }
+
+#[test]
+fn what_messages_take_up_is_counted_on_a_stopped_node() {
+    let nodes = Nodes::create();
+    {
+        let mut backend = nodes.open(1).unwrap();
+        for number in 0..4 {
+            let mut mail = mail(format!("Subject: {number}\r\n\r\n").as_bytes());
+            mail.envelope.sender = format!("s@{}.example", number % 3);
+            backend.put(mail, Arrived::Now).unwrap();
+        }
+    }
+    let (text, ending) = nodes.run(1, &["du"]).unwrap();
+    assert_eq!(ending, Ending::Done);
+    assert!(text.lines().nth(1).unwrap().starts_with("virus "), "{text}");
+    assert!(text.lines().last().unwrap().starts_with("total "), "{text}");
+    let reply = nodes.json(1, &["du", "--by", "sender-domain"]);
+    assert_eq!(reply["rows"].as_array().unwrap().len(), 3, "{reply}");
+    assert_eq!(reply["rows"][0]["name"], "0.example", "two messages take most: {reply}");
+    assert_eq!(
+        (&reply["total"]["messages"], &reply["total"]["mail_bytes"]),
+        (&4.into(), &56.into())
+    );
+    let one = nodes.json(1, &["du", "--by", "day", "--sender", "1.example"]);
+    assert_eq!((&one["total"]["messages"], &one["file_bytes"]), (&1.into(), &().into()));
+}
