@@ -143,6 +143,7 @@ fn store(directory: PathBuf, disk: Arc<MemoryDisk>) -> Store {
         id_key: identity.id_key.clone(),
         retention: Config::default().retention,
         min_free_bytes: 1000,
+        reserve_bytes: 0,
     };
     let opening = Opening {
         settings,

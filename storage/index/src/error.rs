@@ -45,6 +45,13 @@ pub enum IndexError {
         /// What the operating system said.
         source: io::Error,
     },
+    /// The disk is full. Nothing is lost by that and nothing stops: what was written stays in memory,
+    /// and the next flush tries again.
+    #[error("index {}: the disk is full; what it holds stays in memory until there is room", dir.display())]
+    NoRoom {
+        /// The index directory.
+        dir: PathBuf,
+    },
     /// An earlier failure stopped it; opening it again may help.
     #[error("index {} stopped when this failed: {cause}; open it again", dir.display())]
     Stopped {
@@ -59,7 +66,7 @@ impl IndexError {
     /// Whether the same call may succeed later with nothing done to the index.
     #[must_use]
     pub fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. })
+        matches!(self, Self::Busy { .. } | Self::NoRoom { .. })
     }
 
     /// Whether the index must be set aside and rebuilt.

@@ -64,11 +64,21 @@ impl Journal {
         Ok((Self { file }, writes))
     }
 
-    /// Appends encoded writes. Durable on return.
-    pub(crate) fn append(&mut self, payload: &[u8]) -> io::Result<()> {
-        self.file.write_all(&[&head(payload)[..], payload].concat())?;
+    /// Appends encoded writes. Durable on return; `false` when the disk has no room for them, and
+    /// then the journal is as it was.
+    pub(crate) fn append(&mut self, payload: &[u8]) -> io::Result<bool> {
+        let before = self.file.stream_position()?;
+        match self.file.write_all(&[&head(payload)[..], payload].concat()) {
+            Err(error) if is_full(&error) => {
+                self.file.set_len(before)?;
+                self.file.seek(SeekFrom::Start(before))?;
+                return Ok(false);
+            }
+            result => result?,
+        }
         // Syncs the length too: the data is not to be had without it.
-        self.file.sync_data()
+        self.file.sync_data()?;
+        Ok(true)
     }
 
     /// Forgets everything. Durable on return.
@@ -77,6 +87,10 @@ impl Journal {
         self.file.rewind()?;
         self.file.sync_all()
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 fn head(payload: &[u8]) -> [u8; HEAD_BYTES] {

@@ -25,6 +25,7 @@ mod home;
 mod journal;
 mod leaf;
 mod memory;
+mod room;
 mod sled_index;
 
 pub use error::IndexError;

@@ -5,7 +5,7 @@
 //! write      newer, pending
 //! flush      pending -> journal, synced
 //! settle     newer becomes settling -> sled, synced; then the journal is emptied
-//!            (when newer is full, and at the flush after a tree was dropped)
+//!            (when newer is full, and at the flush after a tree was dropped; a full disk puts it off)
 //! get, scan  newer, then settling, then sled: a change is always in one of them; a filter in memory
 //!            answers for most keys that are in none
 //! open       journal -> newer
@@ -25,6 +25,7 @@ use crate::front::{Front, Known, Values};
 use crate::guard::{Pulse, Trouble, caught, watched};
 use crate::home::{self, Claim};
 use crate::journal::{self, Journal};
+use crate::room::has_room_to_settle;
 use crate::{Index, IndexError, Tree, Visit, Write};
 use quar_base::key::Bucket;
 use std::collections::BTreeMap;
@@ -34,7 +35,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::Duration;
 
 /// How much gathers before it is settled.
-const GATHER: Gather = Gather { entries_max: 65_536, logged_bytes_max: 16 << 20 };
+const GATHER: Gather =
+    Gather { entries_max: 65_536, logged_bytes_max: 16 << 20, has_room: has_room_to_settle };
 /// How long an opening, a settling or a close may go without a sign of life.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
 /// Entries that a scan takes from each layer at first: many scans want one or two.
@@ -66,6 +68,9 @@ pub(crate) struct Gather {
     entries_max: usize,
     /// Bytes for the journal, where one key changed often counts every time.
     logged_bytes_max: usize,
+    /// Whether the disk has room for settling so many entries in a directory: sled does not
+    /// survive that there is none.
+    has_room: fn(&Path, usize) -> bool,
 }
 
 /// What sled does not have yet.
@@ -139,6 +144,12 @@ impl SledIndex {
 
     fn change_layers<T>(&self, change: impl FnOnce(&mut Layers) -> T) -> T {
         change(&mut self.layers.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether there is room to settle now; until there is, changes go on gathering.
+    fn has_room(&self) -> bool {
+        let entries = self.read_layers(|layers| layers.newer.entries());
+        (self.gather.has_room)(&self.dir, entries)
     }
 
     /// Hands the newer changes to sled. Readers and writers go on meanwhile.
@@ -331,7 +342,7 @@ impl Index for SledIndex {
         if is_full {
             let mut journal = self.journal();
             // Whoever held the journal may have settled it all.
-            if self.read_layers(|layers| layers.is_full(self.gather)) {
+            if self.read_layers(|layers| layers.is_full(self.gather)) && self.has_room() {
                 self.settle(&mut journal)?;
             }
         }
@@ -364,13 +375,24 @@ impl Index for SledIndex {
         self.check_running()?;
         if self.read_layers(|layers| layers.newer.has_drops()) {
             // The journal knows no drops, and the room of a dropped tree is wanted back.
+            if !self.has_room() {
+                return Err(IndexError::NoRoom { dir: self.dir.clone() });
+            }
             return self.settle(&mut journal);
         }
         let pending = self.change_layers(|layers| std::mem::take(&mut layers.pending));
         if pending.is_empty() {
             return Ok(());
         }
-        self.checked("write the journal", Ok(journal.append(&pending).map_err(Fault::Io)))
+        let appended = Ok(journal.append(&pending).map_err(Fault::Io));
+        if self.checked("write the journal", appended)? {
+            return Ok(());
+        }
+        self.change_layers(|layers| {
+            let later = std::mem::replace(&mut layers.pending, pending);
+            layers.pending.extend(later);
+        });
+        Err(IndexError::NoRoom { dir: self.dir.clone() })
     }
 
     fn written_bytes(&self) -> u64 {

@@ -73,12 +73,24 @@ pub(crate) struct Submission {
     pub(crate) item: Item,
 }
 
+/// Where an arrival comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    /// It came in here, with its body.
+    Own,
+    /// A peer has it.
+    Peer {
+        /// Whether the peer sent its body too.
+        has_body: bool,
+    },
+}
+
 pub(crate) enum Item {
     Arrival {
         record: Record,
         arrival: Box<Arrival>,
         body: Option<CodedBody>,
-        is_own: bool,
+        source: Source,
     },
     Action {
         record: Record,
@@ -172,7 +184,7 @@ impl Store {
         let record = Record::unsigned(head, &arrival.encode()?)?;
         self.check_floor(record.head().bucket)?;
         let arrival = Box::new(arrival);
-        Ok(self.submit(Item::Arrival { record, arrival, body: Some(body), is_own: true }))
+        Ok(self.submit(Item::Arrival { record, arrival, body: Some(body), source: Source::Own }))
     }
 
     /// Makes, signs and takes an action of this node.
@@ -185,7 +197,7 @@ impl Store {
         action: &Action,
         now: UnixMillis,
     ) -> Result<(Admitted, Record), Refusal> {
-        self.check_alive()?;
+        self.check_open_for_records()?;
         self.check_floor(message.bucket)?;
         let signing = &self.settings.signing;
         let head = Head {
@@ -201,8 +213,8 @@ impl Store {
 
     /// Takes a record that a peer offers, with its body if it came along.
     ///
-    /// The body is decoded and its id checked against the record's. *Limits*: those of
-    /// [`Record::parse`] and [`CodedBody::decode`].
+    /// The body is decoded and its id checked against the record's. Where there is no room for it,
+    /// the record is taken without. *Limits*: those of [`Record::parse`] and [`CodedBody::decode`].
     ///
     /// # Errors
     /// [`Refusal`], and then nothing was changed; [`Refusal::is_offence`] tells what no honest
@@ -213,7 +225,7 @@ impl Store {
         body: Option<CodedBody>,
         now: UnixMillis,
     ) -> Result<Admitted, Refusal> {
-        self.check_alive()?;
+        self.check_open_for_records()?;
         let bucket = record.head().bucket;
         self.check_floor(bucket)?;
         let ahead = record.key().instant(bucket.day) - now;
@@ -256,13 +268,14 @@ impl Store {
         let arrival = Box::new(Arrival::decode(record.payload())?);
         Hold::decode(&record)?;
         if let Some(body) = &body {
-            self.check_open_for_mail()?;
             if body.id != arrival.body() || u64::from(body.raw_bytes) != arrival.body_bytes {
                 return Err(Refusal::WrongBody);
             }
             self.check_body(body)?;
         }
-        Ok(self.submit(Item::Arrival { record, arrival, body, is_own: false }))
+        let source = Source::Peer { has_body: body.is_some() };
+        let body = body.filter(|_| self.has_room_for_mail());
+        Ok(self.submit(Item::Arrival { record, arrival, body, source }))
     }
 
     fn check_body(&self, body: &CodedBody) -> Result<(), Refusal> {
@@ -294,19 +307,6 @@ impl Store {
         };
         self.pending().push(Submission { ticket, item });
         Admitted { ticket, message }
-    }
-
-    fn check_alive(&self) -> Result<(), Refusal> {
-        if self.has_failed() { Err(Refusal::Failed) } else { Ok(()) }
-    }
-
-    /// Deletes and records are taken to the last byte; mail and bodies leave room for them.
-    pub(crate) fn check_open_for_mail(&self) -> Result<(), Refusal> {
-        self.check_alive()?;
-        match self.disk.free_bytes() {
-            Ok(free) if free < self.settings.min_free_bytes => Err(Refusal::Full),
-            _ => Ok(()),
-        }
     }
 
     pub(crate) fn check_floor(&self, bucket: Bucket) -> Result<(), Refusal> {

@@ -10,10 +10,14 @@
 //!                       └─ outcomes
 //! ```
 
-use crate::admit::{Item, Submission, Ticket};
+mod batch;
+
+use self::batch::{Batch, Part};
+use crate::admit::{Item, Source, Submission, Ticket};
 use crate::codec::CodedBody;
 use crate::error::Refusal;
 use crate::layout;
+use crate::reserve::HasNoRoom;
 use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
 use crate::state::{Block, BucketState};
 use crate::store::{Committer, Failure, Settings, Store};
@@ -25,7 +29,7 @@ use quar_base::record::Record;
 use quar_base::time::Day;
 use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::ops::ControlFlow;
 
 /// What became of one admitted item.
@@ -35,6 +39,8 @@ pub enum Outcome {
     Stored(Box<Stored>),
     /// It was durable here before; for a message that was sent again, under this id.
     AlreadyHere(Option<MessageId>),
+    /// The record is durable here; for the body that came with it there was no room, so it is wanted.
+    WithoutBody,
     /// It was not taken.
     Refused(Refusal),
 }
@@ -48,15 +54,6 @@ pub struct Stored {
     pub record: Option<Record>,
     /// The body that came with it.
     pub body: Option<CodedBody>,
-}
-
-/// What one commit writes to one bucket.
-#[derive(Default)]
-struct Batch {
-    records: Vec<Record>,
-    bodies: Vec<CodedBody>,
-    /// Positions of the outcomes that depend on this batch.
-    waiting: Vec<usize>,
 }
 
 /// A commit while it is decided what belongs to it.
@@ -104,10 +101,19 @@ impl Store {
         committer.next_commit += 1;
         let Plan { batches, mut outcomes, .. } = plan;
         let mut written = Vec::new();
-        for (bucket, batch) in batches {
-            match self.write(&mut committer, bucket, commit, &batch) {
+        self.reserve.make_room();
+        for (bucket, mut batch) in batches {
+            let mut result = self.write(&mut committer, bucket, commit, &batch);
+            if let Err(Refusal::Full) = result {
+                // Mail waits for another day; the rest has the reserve.
+                self.reserve.give_up();
+                if batch.leave_mail(&mut outcomes) {
+                    result = self.write(&mut committer, bucket, commit, &batch);
+                }
+            }
+            match result {
                 Ok(done) => written.push((done, batch)),
-                Err(refusal) => refuse_all(&mut outcomes, &batch, &refusal),
+                Err(refusal) => batch.refuse(&mut outcomes, &refusal),
             }
         }
         for (done, batch) in written {
@@ -116,9 +122,9 @@ impl Store {
                 Some(Ok(())) if !self.has_failed() => self.publish(&done),
                 Some(Err(error)) => {
                     self.fail("fdatasync of a segment", &error);
-                    refuse_all(&mut outcomes, &batch, &Refusal::Failed);
+                    batch.refuse(&mut outcomes, &Refusal::Failed);
                 }
-                _ => refuse_all(&mut outcomes, &batch, &Refusal::Failed),
+                _ => batch.refuse(&mut outcomes, &Refusal::Failed),
             }
         }
         outcomes
@@ -134,16 +140,15 @@ impl Store {
     fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Outcome, IndexError> {
         let bucket = submission.item.bucket();
         let outcome = match submission.item {
-            Item::Arrival { record, arrival, body, is_own } => {
-                self.plan_arrival(plan, record, &arrival, body, is_own)?
+            Item::Arrival { record, arrival, body, source } => {
+                self.plan_arrival(plan, record, &arrival, body, source)?
             }
             Item::Action { record } => self.plan_action(plan, record)?,
             Item::Body { bucket, body } => self.plan_body(plan, bucket, body)?,
             Item::Again { bucket, records, bodies } => {
                 let batch = plan.batches.entry(bucket).or_default();
-                batch.records.extend(records);
-                batch.bodies.extend(bodies);
-                Outcome::AlreadyHere(None)
+                batch.add_again(plan.outcomes.len(), records, bodies);
+                return Ok(Outcome::AlreadyHere(None));
             }
         };
         // "Already here" may mean: earlier in this very commit, or the day before in it. It stands
@@ -151,7 +156,7 @@ impl Store {
         if let Outcome::AlreadyHere(earlier) = &outcome {
             let bucket = earlier.map_or(bucket, |earlier| earlier.bucket);
             if let Some(batch) = plan.batches.get_mut(&bucket) {
-                batch.waiting.push(plan.outcomes.len());
+                batch.wait(plan.outcomes.len(), Part::Mail);
             }
         }
         Ok(outcome)
@@ -163,7 +168,7 @@ impl Store {
         record: Record,
         arrival: &Arrival,
         body: Option<CodedBody>,
-        is_own: bool,
+        source: Source,
     ) -> Result<Outcome, IndexError> {
         let bucket = record.head().bucket;
         let key = record.key();
@@ -179,30 +184,35 @@ impl Store {
         if let Some(refusal) = refused {
             return Ok(Outcome::Refused(refusal));
         }
+        let is_own = source == Source::Own;
         let resend = if is_own { resend_digest(&self.settings, &record, arrival) } else { None };
         if let Some(earlier) = self.find_resend(plan, &record, resend)? {
             return Ok(Outcome::AlreadyHere(Some(earlier)));
         }
         let is_known = self.knows_record(plan, bucket, &key)?;
-        let new_body = match body {
-            Some(body) if !self.has_body(plan, bucket, &body.id)? => Some(body),
-            _ => None,
-        };
+        let has_body = self.has_body(plan, bucket, &arrival.body())?;
+        let was_left = source == Source::Peer { has_body: true } && body.is_none() && !has_body;
+        let new_body = body.filter(|_| !has_body);
         if is_known && new_body.is_none() {
-            return Ok(Outcome::AlreadyHere(Some(record.message())));
+            let known = Outcome::AlreadyHere(Some(record.message()));
+            return Ok(if was_left { Outcome::WithoutBody } else { known });
         }
         let batch = plan.batches.entry(bucket).or_default();
-        batch.waiting.push(plan.outcomes.len());
+        let part = Part::of(source);
+        batch.wait(plan.outcomes.len(), part);
         if let Some(body) = &new_body {
             plan.bodies.insert((bucket, body.id));
             batch.bodies.push(body.clone());
         }
         if !is_known {
             plan.records.insert((bucket, key));
-            batch.records.push(record.clone());
+            batch.add(record.clone(), part);
             if let Some(digest) = resend {
                 plan.resends.insert((bucket, digest), record.message());
             }
+        }
+        if was_left {
+            return Ok(Outcome::WithoutBody);
         }
         Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: new_body })))
     }
@@ -218,8 +228,8 @@ impl Store {
         }
         plan.records.insert((bucket, record.key()));
         let batch = plan.batches.entry(bucket).or_default();
-        batch.waiting.push(plan.outcomes.len());
-        batch.records.push(record.clone());
+        batch.wait(plan.outcomes.len(), Part::Record);
+        batch.add(record.clone(), Part::Record);
         Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: None })))
     }
 
@@ -234,7 +244,7 @@ impl Store {
         }
         plan.bodies.insert((bucket, body.id));
         let batch = plan.batches.entry(bucket).or_default();
-        batch.waiting.push(plan.outcomes.len());
+        batch.wait(plan.outcomes.len(), Part::Mail);
         batch.bodies.push(body.clone());
         Ok(Outcome::Stored(Box::new(Stored { bucket, record: None, body: Some(body) })))
     }
@@ -328,16 +338,14 @@ impl Store {
                     writers.insert(bucket, writer)
                 }
                 Err(error) => {
-                    // A half-made file keeps its number taken.
-                    let mut state = self.state_mut();
-                    state.buckets.entry(bucket).or_default().segments.entry(number).or_default();
+                    self.forget_unmade(name);
                     return Err(self.refusal_of(&error));
                 }
             };
         }
         let writer = writers.get_mut(&bucket).expect("it was just made");
         let name = writer.name();
-        let records: Vec<&Record> = batch.records.iter().collect();
+        let records: Vec<&Record> = batch.records().collect();
         let bodies: Vec<&CodedBody> = batch.bodies.iter().collect();
         match writer.append(commit, &records, &bodies) {
             Ok(blocks) => Ok(Written { segment: name, end: writer.end(), blocks }),
@@ -346,6 +354,14 @@ impl Store {
                 writers.remove(&bucket);
                 Err(self.refusal_of(&error))
             }
+        }
+    }
+
+    /// A half-made file keeps its number taken; one that is not there does not.
+    fn forget_unmade(&self, name: SegmentName) {
+        let missing = self.disk.open(&name.path()).is_err_and(|e| e.kind() == ErrorKind::NotFound);
+        if missing && let Some(held) = self.state_mut().buckets.get_mut(&name.bucket) {
+            held.segments.remove(&name.number);
         }
     }
 
@@ -358,7 +374,7 @@ impl Store {
     }
 
     fn refusal_of(&self, error: &io::Error) -> Refusal {
-        if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) {
+        if error.has_no_room() {
             tracing::warn!(%error, "the disk is full; refusing");
             return Refusal::Full;
         }
@@ -408,12 +424,6 @@ pub(crate) fn resend_digest(
         text.push(0);
     }
     settings.id_key.digest("resend", &text).first_chunk().copied()
-}
-
-fn refuse_all(outcomes: &mut [(Ticket, Outcome)], batch: &Batch, refusal: &Refusal) {
-    for at in &batch.waiting {
-        outcomes[*at].1 = Outcome::Refused(refusal.clone());
-    }
 }
 
 /// What one bucket's batch became on disk.

@@ -112,6 +112,20 @@ pub trait Disk: Send + Sync {
     /// As the operating system reports.
     fn sync_dir(&self, directory: &Path) -> io::Result<()>;
 
+    /// Makes a file of so many bytes, or makes up what one that is there lacks, and fills them in:
+    /// they take up room on the medium whatever the file system compresses or leaves out. The file
+    /// and its name are durable on return.
+    ///
+    /// # Errors
+    /// As the operating system reports; the file is then gone.
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()>;
+
+    /// Bytes on the medium that the files in a directory take up; 0 when there is none.
+    ///
+    /// # Errors
+    /// As the operating system reports.
+    fn used_bytes(&self, directory: &Path) -> io::Result<u64>;
+
     /// Bytes that can still be written.
     ///
     /// # Errors

@@ -79,6 +79,7 @@ impl Store {
         };
         if self.index.pack(bucket).is_some() {
             let segments = begun.segments.len() as u64;
+            self.reserve.make_room_for(self.disk.used_bytes(&bucket_directory(bucket))?)?;
             let packed = self.pack_alone(bucket, &mut |_| ControlFlow::Continue(()))?;
             let messages = packed.map_or(0, |packed| packed.erased);
             return Ok(Erased { segments, messages });
@@ -135,12 +136,7 @@ impl Store {
     ) -> Result<Erased, ReadError> {
         let segments = self.segments_of(bucket, &begun.segments)?;
         let doomed = self.doom(bucket, &segments, begun.records)?;
-        let mut rewrites = Vec::new();
-        for (name, segment) in &segments {
-            if contains_doomed(segment, &doomed)? {
-                rewrites.push(self.rewrite(*name, segment, &doomed)?);
-            }
-        }
+        let rewrites = self.rewrite_all(&segments, &doomed)?;
         let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost.iter().copied()).collect();
         let bereft = self.arrivals_naming(&segments, &doomed, &lost)?;
         let _committer = self.committer();
@@ -158,6 +154,35 @@ impl Store {
             held.erasable.retain(|key| !doomed.records.contains(key));
         }
         Ok(erased)
+    }
+
+    /// All rewrites or none: what is not put in force only takes up room.
+    fn rewrite_all(
+        &self,
+        segments: &[(SegmentName, Arc<Segment>)],
+        doomed: &Doomed,
+    ) -> Result<Vec<Rewrite>, ReadError> {
+        let mut touched = Vec::new();
+        let mut needed = 0;
+        for (name, segment) in segments {
+            if contains_doomed(segment, doomed)? {
+                needed += segment.length()?;
+                touched.push((*name, segment));
+            }
+        }
+        self.reserve.make_room_for(needed)?;
+        let mut rewrites: Vec<Rewrite> = Vec::new();
+        for (name, segment) in touched {
+            match self.rewrite(name, segment, doomed) {
+                Ok(rewrite) => rewrites.push(rewrite),
+                Err(error) => {
+                    let made = rewrites.iter().filter_map(|rewrite| rewrite.new.as_ref());
+                    made.for_each(|new| self.undo_rewrite(new.name));
+                    return Err(error);
+                }
+            }
+        }
+        Ok(rewrites)
     }
 
     /// What came without its body meanwhile, counting on one that is now gone, wants it.

@@ -53,7 +53,7 @@ impl Store {
             state.floors.keep_clock_floors(classes.into_iter());
             state.floors.clone()
         };
-        floors.save(&*self.disk)?;
+        self.reserve.with_room(|| floors.save(&*self.disk))?;
         let mut done = Expired::default();
         for bucket in expired {
             committer.writers.remove(&bucket);

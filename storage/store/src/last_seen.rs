@@ -18,7 +18,8 @@ impl Store {
     pub fn save_last_seen(&self, now: UnixMillis) -> io::Result<()> {
         // A stop may come while the last tick still saves: both would write the same draft.
         let _turn = self.committer();
-        self.disk.replace(Path::new(FILE), format!("{}\n", now.0).as_bytes())
+        let text = format!("{}\n", now.0);
+        self.reserve.with_room(|| self.disk.replace(Path::new(FILE), text.as_bytes()))
     }
 
     /// When the node was last known to run; `None` when that is not known.

@@ -24,6 +24,7 @@ use crate::error::{OpenError, ReadError};
 use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
+use crate::reserve::Reserve;
 use crate::segment::{
     BlockError, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole,
 };
@@ -116,6 +117,8 @@ impl Store {
             Ok(()) => {}
             Err(FloorsDamaged) => return Err(OpenError::Floors),
         }
+        // Before anything is written: the index, above all, does not bear that there is no room.
+        let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
         let names = list_segments(&*disk, &floors)?;
         let (key, number) = (settings.id_key.clone(), settings.node_number);
         let dictionaries = Arc::new(Dictionaries::new(key, number, codec::LEVEL));
@@ -140,6 +143,7 @@ impl Store {
         report.damaged.extend(files.damaged);
         let store = Self {
             disk: disk.clone(),
+            reserve,
             index: opened,
             roster: RwLock::new(roster),
             pending: Mutex::default(),
@@ -158,6 +162,7 @@ impl Store {
         };
         store.settle_wants().map_err(wants_unreadable)?;
         store.write_last_commits_again(last)?;
+        store.tend_reserve();
         Ok((store, report))
     }
 }

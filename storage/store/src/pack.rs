@@ -63,6 +63,7 @@ pub struct Packed {
 
 impl Store {
     /// Days that are closed and not packed, or packed and much changed since; the oldest first.
+    /// Those for which there is no room are left out until there is.
     #[must_use]
     pub fn packable(&self, today: Day) -> Vec<Bucket> {
         let state = self.state();
@@ -79,6 +80,8 @@ impl Store {
         };
         let due = buckets.filter(|(bucket, held)| is_due(**bucket, held.records));
         let mut due: Vec<Bucket> = due.map(|(bucket, _)| *bucket).collect();
+        drop(state);
+        due.retain(|bucket| self.has_room_to_pack(*bucket));
         due.sort_by_key(|bucket| (bucket.day, bucket.class));
         due
     }

@@ -7,6 +7,7 @@ use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
 use crate::layout;
+use crate::reserve::Reserve;
 use crate::seal::{EncryptionKey, IdKey};
 use crate::segment::{SegmentName, SegmentWriter};
 use crate::segments::Segments;
@@ -45,12 +46,15 @@ pub struct Settings {
     pub retention: Retention,
     /// Mail is refused while fewer bytes than this are free; deletes are not.
     pub min_free_bytes: u64,
+    /// Bytes kept for what must be written on a full disk; 0 for none.
+    pub reserve_bytes: u64,
 }
 
 /// One node's store. Shared between threads by reference.
 pub struct Store {
     pub(crate) settings: Settings,
     pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) reserve: Reserve,
     pub(crate) index: Arc<Catalog>,
     pub(crate) roster: RwLock<Arc<Roster>>,
     pub(crate) pending: Mutex<Vec<Submission>>,
@@ -114,27 +118,24 @@ impl Store {
         self.failure.get().is_some()
     }
 
-    /// Bytes that can still be written to the disk.
-    ///
-    /// # Errors
-    /// As the operating system reports.
-    pub fn free_bytes(&self) -> std::io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
     /// Makes the index durable and moves the watermarks up to it: what lies before them is not
     /// read again at the next opening.
     ///
     /// # Errors
-    /// As the index reports; the watermarks then stay where they were, and the store takes nothing
-    /// more: an index that failed takes no changes until it is opened again.
+    /// As the index reports; the watermarks then stay where they were. Unless there was only no
+    /// room, the store takes nothing more: an index that failed takes no changes until it is opened
+    /// again.
     pub fn checkpoint(&self) -> Result<(), IndexError> {
         let mut committer = self.committer();
         if self.has_failed() {
             return Ok(());
         }
         committer.writers.values_mut().for_each(SegmentWriter::rest);
-        self.flush_index().inspect_err(|error| self.fail("flushing the index", error))
+        self.reserve.with_room(|| self.flush_index()).inspect_err(|error| {
+            if !matches!(error, IndexError::NoRoom { .. }) {
+                self.fail("flushing the index", error);
+            }
+        })
     }
 
     fn flush_index(&self) -> Result<(), IndexError> {

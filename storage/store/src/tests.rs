@@ -77,6 +77,7 @@ impl Node {
             id_key: IdKey::new([8; 32]),
             retention: self.retention.clone(),
             min_free_bytes: 0,
+            reserve_bytes: 0,
         };
         Store::open(Opening {
             settings,

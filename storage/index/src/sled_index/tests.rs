@@ -9,6 +9,7 @@ use quar_base::key::Bucket;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tempfile::TempDir;
 
 /// An index that takes its directory with it.
@@ -276,6 +277,33 @@ fn after_a_failed_flush_the_index_takes_no_change_and_still_reads() {
     index.scan(Tree::Meta, b"", &mut visit).unwrap();
     assert_eq!(seen, [b"k"]);
     assert_eq!(index.buckets().unwrap(), []);
+}
+
+#[test]
+fn without_room_nothing_is_settled_and_nothing_is_lost() {
+    static HAS_ROOM: AtomicBool = AtomicBool::new(false);
+    let gather =
+        Gather { entries_max: 5, has_room: |_, _| HAS_ROOM.load(Ordering::Relaxed), ..GATHER };
+    let dir = tempfile::tempdir().unwrap();
+    let index = SledIndex::open_with(dir.path(), gather).unwrap();
+    let tree = Tree::Bucket(bucket(1));
+    let keys = |index: &SledIndex| contract::entries(index, tree, b"").unwrap().len();
+    for number in 0..40u8 {
+        index.write(vec![put(tree, &[number], b"v")]).unwrap();
+        index.flush().unwrap();
+    }
+    assert_eq!((index.engine().buckets(), keys(&index)), (vec![], 40));
+    // What a dying process leaves.
+    let copy = tempfile::tempdir().unwrap();
+    copy_dir(dir.path(), copy.path());
+    assert_eq!(keys(&SledIndex::open(copy.path()).unwrap()), 40);
+    index.drop_tree(bucket(2)).unwrap();
+    let error = index.flush().expect_err("a drop needs room");
+    assert!(matches!(error, IndexError::NoRoom { .. }) && error.is_transient(), "{error}");
+    index.write(vec![put(tree, &[99], b"v")]).unwrap();
+    HAS_ROOM.store(true, Ordering::Relaxed);
+    index.flush().unwrap();
+    assert_eq!((index.engine().buckets(), keys(&index)), (vec![bucket(1)], 41));
 }
 
 #[test]

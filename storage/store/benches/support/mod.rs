@@ -158,6 +158,7 @@ pub fn open_with(directory: &Path, retention: Retention) -> (Store, OpenReport) 
         id_key: IdKey::new([8; 32]),
         retention,
         min_free_bytes: 0,
+        reserve_bytes: 0,
     };
     let opening = Opening {
         settings,

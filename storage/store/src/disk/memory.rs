@@ -177,6 +177,10 @@ impl MemoryFile {
     fn images(&self) -> MutexGuard<'_, Images> {
         self.bytes.lock().expect(PROOF)
     }
+
+    fn bytes_taken(&self) -> u64 {
+        self.images().live.len() as u64
+    }
 }
 
 impl Change {
@@ -286,7 +290,9 @@ impl Disk for MemoryDisk {
         state.budget.spend(bytes.len() as u64)?;
         state.budget.sync()?;
         let file = Arc::new(MemoryFile::durable(bytes.to_vec(), state.budget.clone()));
-        state.live.insert(path.to_owned(), file.clone());
+        if let Some(old) = state.live.insert(path.to_owned(), file.clone()) {
+            state.budget.give_back(old.bytes_taken());
+        }
         state.durable.insert(path.to_owned(), file);
         Ok(())
     }
@@ -297,12 +303,17 @@ impl Disk for MemoryDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let removed = self.lock().live.remove(path);
-        removed.map(|_| ()).ok_or_else(|| io::ErrorKind::NotFound.into())
+        let mut state = self.lock();
+        let removed = state.live.remove(path).ok_or(io::ErrorKind::NotFound)?;
+        state.budget.give_back(removed.bytes_taken());
+        Ok(())
     }
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {
         let mut state = self.lock();
+        let inside = state.live.iter().filter(|(path, _)| path.starts_with(directory));
+        let taken = inside.map(|(_, file)| file.bytes_taken()).sum();
+        state.budget.give_back(taken);
         state.live.retain(|path, _| !path.starts_with(directory));
         state.directories.retain(|path| !path.starts_with(directory));
         Ok(())
@@ -322,6 +333,23 @@ impl Disk for MemoryDisk {
         let settled = live.iter().filter(|(path, _)| inside(path));
         durable.extend(settled.map(|(path, file)| (path.clone(), file.clone())));
         Ok(())
+    }
+
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let held = self.read(path)?.unwrap_or_default();
+        let length = usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+        if held.len() == length {
+            return Ok(());
+        }
+        // Room for the new and the old one at once is more than the file would need.
+        let _ = self.remove(path);
+        self.replace(path, &vec![1; length])
+    }
+
+    fn used_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let state = self.lock();
+        let inside = state.live.iter().filter(|(path, _)| path.parent() == Some(directory));
+        Ok(inside.map(|(_, file)| file.bytes_taken()).sum())
     }
 
     fn free_bytes(&self) -> io::Result<u64> {

@@ -4,9 +4,14 @@
 use super::{Disk, Entry, File, beside};
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// The unit in which the system counts the room that a file takes up.
+const STAT_BLOCK_BYTES: u64 = 512;
+/// Written at a time into a file that takes up room.
+const FILLING_BYTES: usize = 1 << 20;
 
 /// A data directory on a real file system. Files are made with mode 0600, directories with 0700.
 pub struct RealDisk {
@@ -133,8 +138,66 @@ impl Disk for RealDisk {
         fs::File::open(self.root.join(directory))?.sync_all()
     }
 
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        let whole = self.root.join(path);
+        let filled = fill(&whole, bytes);
+        if filled.is_err() {
+            let _ = fs::remove_file(&whole);
+        }
+        filled?;
+        self.sync_dir(path.parent().unwrap_or(Path::new("")))
+    }
+
+    fn used_bytes(&self, directory: &Path) -> io::Result<u64> {
+        let listing = match fs::read_dir(self.root.join(directory)) {
+            Ok(listing) => listing,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error),
+        };
+        let mut used = 0;
+        for entry in listing {
+            match entry?.metadata() {
+                Ok(metadata) if metadata.is_file() => used += metadata.blocks() * STAT_BLOCK_BYTES,
+                Ok(_) => {}
+                // It was unlinked meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(used)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         let stat = nix::sys::statvfs::statvfs(&self.root)?;
         Ok(stat.blocks_available().saturating_mul(stat.fragment_size()))
     }
+}
+
+/// Gives a file its length and its room: by the file system's own call where it has one, or with
+/// bytes that no file system can compress.
+fn fill(path: &Path, bytes: u64) -> io::Result<()> {
+    let file = RealDisk::options().create(true).truncate(false).open(path)?;
+    let is_filled = |file: &fs::File| -> io::Result<bool> {
+        let metadata = file.metadata()?;
+        Ok(metadata.len() == bytes && metadata.blocks() * STAT_BLOCK_BYTES >= bytes)
+    };
+    if is_filled(&file)? {
+        return Ok(());
+    }
+    file.set_len(bytes)?;
+    let length = i64::try_from(bytes).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let flags = nix::fcntl::FallocateFlags::empty();
+    let is_done = nix::fcntl::fallocate(&file, flags, 0, length).is_ok() && is_filled(&file)?;
+    if !is_done {
+        let mut noise = blake3::Hasher::new().finalize_xof();
+        let mut piece = vec![0; FILLING_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let count = (bytes - at).min(FILLING_BYTES as u64);
+            noise.fill(&mut piece);
+            file.write_all_at(&piece[..usize::try_from(count).unwrap_or(FILLING_BYTES)], at)?;
+            at += count;
+        }
+    }
+    file.sync_all()
 }

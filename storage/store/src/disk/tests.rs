@@ -35,6 +35,13 @@ fn check_contract(disk: &dyn Disk) {
     disk.remove_dir(directory).unwrap();
     assert_eq!(names("a").collect::<Vec<_>>(), [("small".into(), false)]);
     assert!(disk.free_bytes().unwrap() > 0);
+    let reserve = Path::new("a/reserve");
+    assert_eq!(disk.used_bytes(directory).unwrap(), 0);
+    for bytes in [100_000, 300_000, 200_000, 200_000] {
+        disk.allocate(reserve, bytes).unwrap();
+        assert_eq!(disk.open(reserve).unwrap().length().unwrap(), bytes);
+        assert!(disk.used_bytes(Path::new("a")).unwrap() >= bytes);
+    }
 }
 
 #[test]
@@ -117,4 +124,34 @@ fn a_full_memory_disk_says_so() {
     file.write_at(b"123", 0).unwrap();
     assert_eq!(file.write_at(b"4", 3).err().map(|e| e.kind()), Some(ErrorKind::StorageFull));
     file.write_at(b"abc", 0).unwrap();
+}
+
+#[test]
+fn a_memory_disk_gets_back_the_room_of_what_goes() {
+    let disk = MemoryDisk::new();
+    disk.set_free_bytes(100);
+    disk.create_dir(Path::new("d")).unwrap();
+    disk.create(Path::new("d/f")).unwrap().write_at(&[1; 60], 0).unwrap();
+    let full = disk.allocate(Path::new("r"), 50).err().map(|error| error.kind());
+    assert_eq!(full, Some(ErrorKind::StorageFull));
+    disk.allocate(Path::new("r"), 40).unwrap();
+    disk.replace(Path::new("s"), b"").unwrap();
+    assert_eq!(disk.free_bytes().unwrap(), 0);
+    disk.remove(Path::new("r")).unwrap();
+    disk.replace(Path::new("s"), &[1; 20]).unwrap();
+    disk.replace(Path::new("s"), &[1; 10]).unwrap();
+    assert_eq!(disk.free_bytes().unwrap(), 30);
+    disk.remove_dir(Path::new("d")).unwrap();
+    assert_eq!(disk.free_bytes().unwrap(), 90);
+}
+
+#[test]
+fn what_is_allocated_on_a_real_disk_takes_up_its_room_again_after_it_was_made_sparse() {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = RealDisk::new(directory.path());
+    let path = Path::new("reserve");
+    disk.create(path).unwrap().truncate(1 << 20).unwrap();
+    assert!(disk.used_bytes(Path::new("")).unwrap() < 1 << 20);
+    disk.allocate(path, 1 << 20).unwrap();
+    assert!(disk.used_bytes(Path::new("")).unwrap() >= 1 << 20);
 }

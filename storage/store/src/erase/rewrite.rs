@@ -43,6 +43,28 @@ impl Store {
     ) -> Result<Rewrite, ReadError> {
         let (blocks, lost) = (Vec::new(), Vec::new());
         let mut kept = Kept { store: self, old, doomed, target: None, blocks, lost };
+        let result = self.write_kept(&mut kept, segment).and_then(|()| kept.close());
+        if let (Err(_), Some(target)) = (&result, &kept.target) {
+            self.undo_rewrite(target.name());
+        }
+        result?;
+        let Kept { target, blocks, lost, .. } = kept;
+        let new = target.map(|target| Written { name: target.name(), end: target.end(), blocks });
+        Ok(Rewrite { old, new, lost })
+    }
+
+    /// Unlinks a rewrite that is not in force: the old segment still is.
+    pub(super) fn undo_rewrite(&self, name: SegmentName) {
+        if let Some(held) = self.state_mut().buckets.get_mut(&name.bucket) {
+            held.segments.remove(&name.number);
+        }
+        // What is left only takes up room until its day goes.
+        let _ = self.disk.remove(&name.path());
+    }
+
+    /// Writes what stays.
+    fn write_kept(&self, kept: &mut Kept<'_>, segment: &Segment) -> Result<(), ReadError> {
+        let old = kept.old;
         let mut records = Vec::new();
         let mut bodies: Vec<CodedBody> = Vec::new();
         let mut gathered = 0;
@@ -77,7 +99,7 @@ impl Store {
         if !records.is_empty() || !bodies.is_empty() {
             kept.append(&records, &bodies)?;
         }
-        kept.close()
+        Ok(())
     }
 }
 
@@ -138,14 +160,12 @@ impl Kept<'_> {
         Ok(writer)
     }
 
-    fn close(self) -> Result<Rewrite, ReadError> {
-        let Some(mut target) = self.target else {
-            return Ok(Rewrite { old: self.old, new: None, lost: self.lost });
+    fn close(&mut self) -> Result<(), ReadError> {
+        let Some(target) = &mut self.target else {
+            return Ok(());
         };
         target.sync()?;
         target.close(0, &[self.old.number])?;
-        target.sync()?;
-        let new = Written { name: target.name(), end: target.end(), blocks: self.blocks };
-        Ok(Rewrite { old: self.old, new: Some(new), lost: self.lost })
+        Ok(target.sync()?)
     }
 }

@@ -98,6 +98,12 @@ impl Disk for TrapDisk {
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {
         self.inner.sync_dir(directory)
     }
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.inner.allocate(path, bytes)
+    }
+    fn used_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.inner.used_bytes(directory)
+    }
     fn free_bytes(&self) -> io::Result<u64> {
         self.inner.free_bytes()
     }
@@ -113,6 +119,7 @@ fn open(disk: impl Disk + 'static) -> Store {
         id_key: IdKey::new([8; 32]),
         retention: Retention::default(),
         min_free_bytes: 0,
+        reserve_bytes: 0,
     };
     let index = &mut MemoryHome(Arc::new(MemoryIndex::default()));
     let opening = Opening {

@@ -106,7 +106,11 @@ impl SegmentWriter {
         disk.create_dir(&directory)?;
         let file = disk.create(&name.path())?;
         let bytes = header.encode();
-        file.write_at(&bytes, 0)?;
+        if let Err(error) = file.write_at(&bytes, 0) {
+            // On a full disk every attempt would leave one behind.
+            let _ = disk.remove(&name.path());
+            return Err(error);
+        }
         file.sync_data()?;
         disk.sync_dir(&directory)?;
         let end = bytes.len() as u64;
@@ -186,7 +190,11 @@ impl SegmentWriter {
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(bytes, self.end)?;
+        if let Err(error) = self.file.write_at(bytes, self.end) {
+            // What was written of it only takes up room.
+            let _ = self.file.truncate(self.end);
+            return Err(error);
+        }
         self.end += bytes.len() as u64;
         self.ahead.appended += bytes.len() as u64;
         self.ahead.is_resting = false;

@@ -202,6 +202,15 @@ impl Disk for SpyDisk {
         self.inner.sync_dir(directory)
     }
 
+    fn allocate(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.look(format!("allocating {}", path.display()));
+        self.inner.allocate(path, bytes)
+    }
+
+    fn used_bytes(&self, directory: &Path) -> io::Result<u64> {
+        self.inner.used_bytes(directory)
+    }
+
     fn free_bytes(&self) -> io::Result<u64> {
         self.inner.free_bytes()
     }

@@ -74,6 +74,7 @@ pub fn settings(member: u8) -> Settings {
         id_key: id_key(),
         retention: Retention::default(),
         min_free_bytes: 0,
+        reserve_bytes: 0,
     }
 }
 
