@@ -241,14 +241,27 @@ pub struct NodeStatus {
     /// What the node does for its store by and by.
     #[serde(default)]
     pub upkeep: UpkeepStatus,
-    /// Bytes free on the data directory's disk.
-    pub free_bytes: u64,
+    /// The data directory's disk.
+    #[serde(default)]
+    pub disk: DiskStatus,
     /// Whether a write failed and the daemon must be restarted.
     pub failed: bool,
     /// What needs an operator's eye.
     pub warnings: Vec<String>,
     /// All members, this one included.
     pub members: Vec<MemberStatus>,
+}
+
+/// How much room a node has.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+#[serde(default)]
+pub struct DiskStatus {
+    /// Bytes that can still be written.
+    pub free_bytes: u64,
+    /// Whether there is too little room for mail: it is refused for the time being.
+    pub full: bool,
+    /// Whether the reserve was given up and is not back yet.
+    pub reserve_given_up: bool,
 }
 
 /// What a node does for its store by and by, and what it found.

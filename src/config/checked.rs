@@ -121,6 +121,8 @@ pub struct Release {
 pub struct Disk {
     /// Bytes that stay free: below, mail is refused.
     pub min_free: ByteCount,
+    /// Bytes of the file that gives room to deletes and records when there is none; 0 for none.
+    pub reserve: ByteCount,
 }
 
 /// What the node does for its store by and by.
@@ -320,7 +322,7 @@ impl Default for Release {
 
 impl Default for Disk {
     fn default() -> Self {
-        Self { min_free: ByteCount(64 << 20) }
+        Self { min_free: ByteCount(64 << 20), reserve: ByteCount(32 << 20) }
     }
 }
 

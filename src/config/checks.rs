@@ -226,7 +226,12 @@ impl Checker<'_> {
 
     fn disk(&mut self, written: &written::Disk) -> Disk {
         let mb = self.number("disk.min_free_mb", &written.min_free_mb, 1..=1 << 20);
-        Disk { min_free: mb.map_or(Disk::default().min_free, |mb| to_bytes(mb << 20)) }
+        let reserve_mb = self.number("disk.reserve_mb", &written.reserve_mb, 0..=1 << 20);
+        let default = Disk::default();
+        Disk {
+            min_free: mb.map_or(default.min_free, |mb| to_bytes(mb << 20)),
+            reserve: reserve_mb.map_or(default.reserve, |mb| to_bytes(mb << 20)),
+        }
     }
 
     fn upkeep(&mut self, written: &written::Upkeep) -> Upkeep {

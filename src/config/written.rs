@@ -58,7 +58,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
         ]),
     ),
     ("retention", Shape::Named(&CLASSES)),
-    ("disk", Shape::Table(&[("min_free_mb", Shape::Number)])),
+    ("disk", Shape::Table(&[("min_free_mb", Shape::Number), ("reserve_mb", Shape::Number)])),
     (
         "upkeep",
         Shape::Table(&[
@@ -149,6 +149,7 @@ pub(crate) struct Release {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Disk {
     pub(crate) min_free_mb: Key<i64>,
+    pub(crate) reserve_mb: Key<i64>,
 }
 
 #[derive(Deserialize, Default)]

@@ -8,7 +8,7 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
-use crate::api::{MemberStatus, NodeStatus};
+use crate::api::{DiskStatus, MemberStatus, NodeStatus};
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
@@ -388,7 +388,7 @@ impl Driver {
             sent_bytes,
             received_bytes,
             upkeep: self.upkeep.status(),
-            free_bytes: self.store.free_bytes().unwrap_or(0),
+            disk: disk_status(&self.store),
             failed: self.store.has_failed(),
             warnings: Vec::new(),
             members,
@@ -416,6 +416,15 @@ impl Driver {
             queued_bytes: known.queued_bytes,
             refuses: known.refuses.to_owned(),
         }
+    }
+}
+
+fn disk_status(store: &Store) -> DiskStatus {
+    let room = store.room().unwrap_or_default();
+    DiskStatus {
+        free_bytes: room.free_bytes,
+        full: !room.takes_mail,
+        reserve_given_up: room.reserve_given_up,
     }
 }
 

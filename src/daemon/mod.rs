@@ -9,6 +9,7 @@ pub mod hold;
 pub mod links;
 pub mod opening;
 pub mod release;
+pub mod room;
 pub mod run;
 pub mod upkeep;
 pub mod view;

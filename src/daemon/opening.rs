@@ -29,6 +29,7 @@ pub fn open_store(
         id_key: identity.id_key.clone(),
         retention: config.retention.clone(),
         min_free_bytes: config.disk.min_free.0,
+        reserve_bytes: config.disk.reserve.0,
     };
     let data = paths.data_dir();
     let opening = Opening {

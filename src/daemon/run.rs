@@ -13,6 +13,7 @@ use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
 use crate::daemon::opening::open_store;
 use crate::daemon::release;
+use crate::daemon::room;
 use crate::daemon::upkeep::Upkeep;
 use crate::delivery::Timeouts;
 use crate::intake::lmtp::{self, Listener};
@@ -99,6 +100,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     );
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
+    let room = tokio::spawn(room::keep(store, clock, stopping.clone()));
     let upkeep = tokio::spawn(upkeep.run(stopping));
     tracing::info!(member = %identity.member, "running");
 
@@ -111,6 +113,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         }
     }
     upkeep.await?;
+    room.await?;
     let (done, answered) = oneshot::channel();
     events.send(Event::Stop(done)).await.ok().context("the node task ended before the daemon")?;
     answered.await?;

@@ -1,7 +1,7 @@
 //! What in a node's status needs an operator's eye, in words.
 //! Never hides a figure: every warning repeats the figures it is about.
 
-use crate::api::NodeStatus;
+use crate::api::{DiskStatus, NodeStatus};
 
 /// How far a peer's clock may be off before it is worth a warning.
 const CLOCK_WARN_MS: i64 = 10_000;
@@ -12,6 +12,7 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     if status.failed {
         warnings.push("a write to the data directory failed: nothing is taken until the daemon is restarted; check the disk first".to_owned());
     }
+    warnings.extend(room(&status.disk));
     for member in status.members.iter().filter(|member| !member.is_self) {
         let name = &member.name;
         if member.state == "down" {
@@ -59,6 +60,25 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     warnings
 }
 
+/// That the disk is full, or nearly.
+fn room(disk: &DiskStatus) -> Option<String> {
+    let free = disk.free_bytes >> 20;
+    match (disk.full, disk.reserve_given_up) {
+        (true, true) => Some(format!(
+            "the disk is full ({free} MiB free, the reserve given up): mail is refused, deletes are \
+             taken; make room, or shorten a retention"
+        )),
+        (true, false) => Some(format!(
+            "the disk is nearly full ({free} MiB free): mail is refused, deletes are taken; make \
+             room, or shorten a retention"
+        )),
+        (false, true) => {
+            Some(format!("the reserve was given up and waits for room ({free} MiB free)"))
+        }
+        (false, false) => None,
+    }
+}
+
 /// What checks of the disk found.
 fn damage(status: &NodeStatus) -> Option<String> {
     let upkeep = &status.upkeep;
@@ -80,7 +100,7 @@ fn bodies(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::list;
-    use crate::api::{MemberStatus, NodeStatus};
+    use crate::api::{DiskStatus, MemberStatus, NodeStatus};
 
     fn member(name: &str, state: &str, location: &str) -> MemberStatus {
         MemberStatus {
@@ -119,7 +139,7 @@ mod tests {
             offences: std::collections::BTreeMap::new(),
             sent_bytes: 0,
             received_bytes: 0,
-            free_bytes: 0,
+            disk: DiskStatus::default(),
             failed: false,
             warnings: Vec::new(),
             members,

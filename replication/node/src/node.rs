@@ -10,7 +10,7 @@ use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::roster::SignedRoster;
 use quar_base::time::{Day, UnixMillis};
-use quar_store::{Outcome, Store, Ticket};
+use quar_store::{Outcome, Refusal, Store, Ticket};
 use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -253,6 +253,8 @@ impl Node {
         };
         let answer = match outcome {
             Outcome::Refused(refusal) => Some((token, Answer::Refused(refusal))),
+            // Only what a peer has is taken without its body.
+            Outcome::WithoutBody => Some((token, Answer::Refused(Refusal::Full))),
             Outcome::AlreadyHere(message) => message.map(|id| (token, Answer::Put(id))),
             Outcome::Stored(stored) => {
                 let item = item_of(&stored);
@@ -283,6 +285,7 @@ impl Node {
     ) {
         let refusal = match outcome {
             Outcome::Refused(refusal) => Some(refusal),
+            Outcome::WithoutBody => Some(Refusal::Full),
             Outcome::Stored(_) | Outcome::AlreadyHere(_) => None,
         };
         if let Some(Some(decided)) = self.offers.decide(ticket, refusal) {

@@ -88,6 +88,7 @@ fn every_setting_is_read() {
         class-9 = 3
         [disk]
         min_free_mb = 1
+        reserve_mb = 0
         [log]
         format = "json"
         level = "trace"
@@ -115,7 +116,7 @@ fn every_setting_is_read() {
     let days = |class| config.retention.days(class);
     assert_eq!((days(Class::SPAM), days(Class::VIRUS)), (Some(7), None));
     assert_eq!((days(Class(9)), days(Class::ARCHIVE)), (Some(3), Some(365)));
-    assert_eq!(config.disk.min_free, ByteCount(1 << 20));
+    assert_eq!((config.disk.min_free, config.disk.reserve), (ByteCount(1 << 20), ByteCount(0)));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Trace));
     assert_eq!(config.runtime.worker_threads.map(usize::from), Some(3));
 }
@@ -207,6 +208,7 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[retention]\nspam = 0", "retention.spam = 0 is not allowed: it must be a number of days"),
         ("[retention]\nspam = \"never\"", "or \"keep\""),
         ("[disk]\nmin_free_mb = 0", "from 1 to 1048576"),
+        ("[disk]\nreserve_mb = -1", "from 0 to 1048576"),
         ("[log]\nlevel = \"all\"", "\"error\", \"warn\""),
         ("[log]\nformat = \"xml\"", "\"text\" or \"json\""),
         ("[node]\nname = \"a b\"", "without spaces"),

@@ -163,6 +163,7 @@ async fn answer(store: Arc<Store>, mut queue: mpsc::Receiver<Event>) {
     let commit = || {
         let refusals = store.commit().into_iter().map(|(_, outcome)| match outcome {
             Outcome::Refused(refusal) => Some(refusal),
+            Outcome::WithoutBody => Some(Refusal::Full),
             Outcome::Stored(_) | Outcome::AlreadyHere(_) => None,
         });
         outcome(refusals.flatten().next())

@@ -78,6 +78,8 @@ pub(crate) struct Submission {
 pub(crate) enum Source {
     /// It came in here, with its body.
     Own,
+    /// It was held here, with its body: the record is the same wherever it is made.
+    Held,
     /// A peer has it.
     Peer {
         /// Whether the peer sent its body too.

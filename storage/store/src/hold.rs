@@ -7,7 +7,7 @@
 //! ```
 //! *Source*: docs/decisions/0005.
 
-use crate::admit::{Admitted, Item};
+use crate::admit::{Admitted, Item, Source};
 use crate::codec::CodedBody;
 use crate::error::{ReadError, Refusal};
 use crate::recent::Records;
@@ -87,7 +87,7 @@ impl Store {
         self.check_open_for_mail()?;
         self.check_floor(hold.record.head().bucket)?;
         let NewHold { record, arrival, body } = hold;
-        Ok(self.submit(Item::Arrival { record, arrival, body: Some(body), is_own: false }))
+        Ok(self.submit(Item::Arrival { record, arrival, body: Some(body), source: Source::Held }))
     }
 
     /// The held messages that hold this one and may be shown; of a held message itself that one.

@@ -21,7 +21,7 @@ pub(super) enum Part {
 impl Part {
     pub(super) fn of(source: Source) -> Self {
         match source {
-            Source::Own => Self::Mail,
+            Source::Own | Source::Held => Self::Mail,
             Source::Peer { has_body: true } => Self::WithBody,
             Source::Peer { has_body: false } => Self::Record,
         }

@@ -88,6 +88,7 @@ impl Offline {
         let id = match self.outcome(admitted.ticket) {
             Outcome::Stored(_) => admitted.message,
             Outcome::AlreadyHere(id) => id.or(admitted.message),
+            Outcome::WithoutBody => return Err(refused(Refusal::Full)),
             Outcome::Refused(refusal) => return Err(refused(refusal)),
         };
         let id = id.context("the store took a message and gave it no id")?;
@@ -160,6 +161,7 @@ impl Offline {
         let admitted = self.store.admit_hold(*new).map_err(refused)?;
         match self.outcome(admitted.ticket) {
             Outcome::Refused(refusal) => Err(refused(refusal)),
+            Outcome::WithoutBody => Err(refused(Refusal::Full)),
             Outcome::Stored(_) | Outcome::AlreadyHere(_) => Ok(HoldReply::new(held, id, false)),
         }
     }

@@ -3,7 +3,7 @@
 
 use crate::failure::Ending;
 use crate::output::{Output, count, plain, size};
-use quard::api::{MemberStatus, NodeStatus, UpkeepStatus};
+use quard::api::{DiskStatus, MemberStatus, NodeStatus, UpkeepStatus};
 
 /// Shows a node's state; ends as failed when the node takes nothing, with warnings when it has any.
 pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
@@ -45,7 +45,7 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("lost", format!("{} bodies", count(status.lost))),
         ("too few copies", count(status.under_replicated)),
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
-        ("disk free", size(status.free_bytes)),
+        ("disk free", room(&status.disk)),
         ("packed", packed(&status.upkeep)),
     ];
     for (name, text) in lines {
@@ -61,6 +61,12 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
     }
     Ok(())
+}
+
+fn room(disk: &DiskStatus) -> String {
+    let full = if disk.full { "; full: takes no mail" } else { "" };
+    let reserve = if disk.reserve_given_up { "; the reserve is given up" } else { "" };
+    format!("{}{full}{reserve}", size(disk.free_bytes))
 }
 
 fn packed(upkeep: &UpkeepStatus) -> String {
@@ -107,7 +113,7 @@ mod tests {
     use super::show;
     use crate::failure::Ending;
     use crate::output::tests::Written;
-    use quard::api::{MemberStatus, NodeStatus};
+    use quard::api::{DiskStatus, MemberStatus, NodeStatus};
 
     fn status(warnings: &[&str]) -> NodeStatus {
         let member = MemberStatus {
@@ -146,7 +152,7 @@ mod tests {
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
             received_bytes: 2000,
-            free_bytes: 5_000_000_000,
+            disk: DiskStatus { free_bytes: 5_000_000_000, full: false, reserve_given_up: true },
             failed: false,
             warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
             members: vec![member, peer],
