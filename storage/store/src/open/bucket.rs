@@ -50,12 +50,14 @@ pub(super) fn load(
     let gone = std::mem::take(&mut scan.gone_records);
     if scan.has_gone {
         scan = Scan::default();
-        index.changes().drop_tree(bucket)?;
+        // The watermarks first, and durably: one that outlived the tree would vouch for nothing.
         let forget = held.segments.keys().map(|&number| Write::Delete {
             tree: Tree::Meta,
             key: layout::watermark_key(&SegmentName { bucket, number }),
         });
         index.write(forget.collect())?;
+        index.flush()?;
+        index.changes().drop_tree(bucket)?;
         held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
