@@ -42,9 +42,9 @@ impl Tally {
         let rarest = Kind::ALL.iter().enumerate().min_by_key(|(_, kind)| count(kind));
         // Every other life is of no kind.
         let favourite = rarest.filter(|(_, kind)| count(kind) < of_each && self.lives % 2 == 1);
-        let digit = favourite.map_or(9, |(number, _)| number as u64);
+        let kind = favourite.map_or(15, |(number, _)| number as u64);
         self.lives += 1;
-        self.lives * 10 + digit
+        self.lives * 16 + kind
     }
 
     fn has_enough(&self, pairs: u64, of_each: u64, on_disk: u64) -> bool {

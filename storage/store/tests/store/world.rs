@@ -5,6 +5,7 @@
 //! half by another member. Steps put, offer, delete and erase them in any order, a delete before
 //! its arrival among them.
 
+mod holds;
 mod verdict;
 
 use crate::support::{DAY_MS, NOW, id_key, mail, signing_key};
@@ -17,7 +18,7 @@ use quar_base::key::{Bucket, MessageId};
 use quar_base::record::{ActionHead, Head, Kind, Record};
 use quar_base::time::{Day, Millis, UnixMillis};
 use quar_store::{CodedBody, Mail, Outcome, Refusal, Store, Ticket};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
 pub const MESSAGES: usize = 12;
@@ -36,6 +37,10 @@ pub enum Step {
     Delete(usize, u8),
     /// A peer did.
     PeerDeletes(usize, u8),
+    /// A message is held, if it can be.
+    Hold(usize),
+    /// A message's hold is let go.
+    Unhold(usize),
     /// Everything submitted so far is committed.
     Commit,
     /// The index is flushed and the watermarks move.
@@ -73,6 +78,9 @@ pub struct Known {
     pub bodies: BTreeSet<(Bucket, BodyId)>,
     /// Messages that a submission not yet acknowledged is about.
     pub in_flight: BTreeSet<usize>,
+    holds: BTreeMap<MessageId, holds::Held>,
+    /// Holds that something not yet acknowledged is about, and the message that each is of.
+    holds_in_flight: BTreeMap<MessageId, usize>,
     /// Days that are gone.
     expired: BTreeSet<Bucket>,
     /// Days that are going.
@@ -94,6 +102,8 @@ enum Submitted {
     Arrival(usize, bool),
     Body(usize),
     Delete(usize, u8, bool),
+    Hold(usize, MessageId),
+    Unhold(usize, MessageId),
 }
 
 impl World {
@@ -127,6 +137,8 @@ impl World {
             Step::Body(at) => self.send_body(store, at),
             Step::Delete(at, whom) => self.delete(store, at, whom, false),
             Step::PeerDeletes(at, whom) => self.delete(store, at, whom, true),
+            Step::Hold(at) => self.hold(store, at),
+            Step::Unhold(at) => self.unhold(store, at),
             Step::Commit => self.commit(store),
             Step::Checkpoint => store.checkpoint().unwrap(),
             Step::Erase => self.erase(store),
@@ -152,10 +164,7 @@ impl World {
         show(self, &before);
     }
 
-    fn note(&mut self, ticket: Ticket, what: Submitted) {
-        let at = match what {
-            Submitted::Arrival(at, _) | Submitted::Body(at) | Submitted::Delete(at, ..) => at,
-        };
+    fn note(&mut self, at: usize, ticket: Ticket, what: Submitted) {
         self.known.in_flight.insert(at);
         self.known.submitted.push((ticket, what));
     }
@@ -176,7 +185,7 @@ impl World {
         };
         let admitted = admitted.unwrap();
         assert_eq!(admitted.message, Some(item.id));
-        self.note(admitted.ticket, Submitted::Arrival(at, with_body));
+        self.note(at, admitted.ticket, Submitted::Arrival(at, with_body));
     }
 
     fn send_body(&mut self, store: &Store, at: usize) {
@@ -185,7 +194,7 @@ impl World {
             return;
         }
         match store.admit_body(item.id.bucket, item.coded.clone()) {
-            Ok(admitted) => self.note(admitted.ticket, Submitted::Body(at)),
+            Ok(admitted) => self.note(at, admitted.ticket, Submitted::Body(at)),
             Err(refusal) => assert_eq!(refusal, Refusal::UnwantedBody(item.coded.id)),
         }
     }
@@ -205,7 +214,7 @@ impl World {
             store.admit_action(item.id, &action, self.now).unwrap().0
         };
         assert_eq!(admitted.message, Some(item.id));
-        self.note(admitted.ticket, Submitted::Delete(at, whom, by_peer));
+        self.note(at, admitted.ticket, Submitted::Delete(at, whom, by_peer));
     }
 
     fn erase(&mut self, store: &Store) {
@@ -256,11 +265,14 @@ impl World {
             .collect();
         self.known.bodies.retain(|place| used.contains(place));
         self.uncertain = std::mem::take(&mut self.known.in_flight);
+        self.let_go_meanwhile(store);
         for (_, what) in std::mem::take(&mut self.known.submitted) {
             match what {
                 Submitted::Arrival(at, with_body) => self.arrive(store, at, with_body),
                 Submitted::Body(at) => self.send_body(store, at),
                 Submitted::Delete(at, whom, by_peer) => self.delete(store, at, whom, by_peer),
+                Submitted::Hold(at, _) => self.hold(store, at),
+                Submitted::Unhold(at, _) => self.unhold(store, at),
             }
         }
         if !std::mem::take(&mut self.known.expiring).is_empty() {
@@ -281,7 +293,9 @@ impl World {
     fn pack(&mut self, store: &Store, steps: Option<u8>) {
         self.commit(store);
         self.take(store, &Step::Tick(120));
-        let buckets: BTreeSet<Bucket> = self.items.iter().map(|item| item.id.bucket).collect();
+        let items = self.items.iter().map(|item| item.id.bucket);
+        let holds = self.known.holds.keys().map(|held| held.bucket);
+        let buckets: BTreeSet<Bucket> = items.chain(holds).collect();
         for bucket in buckets {
             let mut left = steps;
             let packed = store.pack(bucket, &mut |_| match &mut left {
@@ -329,9 +343,11 @@ impl World {
                     assert!(is_stored || is_known && self.uncertain.contains(&at), "{outcome:?}");
                     self.known.fates[at].deleted |= whom;
                 }
+                Submitted::Hold(..) | Submitted::Unhold(..) => self.hold_committed(what, outcome),
             }
         }
         self.known.in_flight.clear();
+        self.known.holds_in_flight.clear();
         self.uncertain.clear();
     }
 }

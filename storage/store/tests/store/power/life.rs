@@ -15,6 +15,7 @@ use std::sync::Arc;
 pub enum Kind {
     Put,
     Delete,
+    Hold,
     Erase,
     Pack,
     Expire,
@@ -25,9 +26,10 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Put,
         Self::Delete,
+        Self::Hold,
         Self::Erase,
         Self::Pack,
         Self::Expire,
@@ -38,7 +40,7 @@ impl Kind {
     ];
 
     /// What a life is made of, more often what is more common.
-    const USUAL: [Self; 12] = [
+    const USUAL: [Self; 13] = [
         Self::Put,
         Self::Put,
         Self::Delete,
@@ -46,6 +48,7 @@ impl Kind {
         Self::Put,
         Self::Put,
         Self::Delete,
+        Self::Hold,
         Self::Checkpoint,
         Self::Erase,
         Self::Pack,
@@ -107,9 +110,9 @@ pub fn settings_of(epochs: &[u32]) -> Settings {
 }
 
 impl Life {
-    /// The last digit of a seed is the number of the life's favourite kind of operation, if any.
+    /// What is left of a seed divided by 16 is the number of the life's favourite kind of operation, if any.
     pub fn new(seed: u64) -> Self {
-        let favourite = Kind::ALL.get((seed % 10) as usize).copied();
+        let favourite = Kind::ALL.get((seed % 16) as usize).copied();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_le_bytes());
         let mut rng = Rng::from_seed(bytes);
@@ -151,6 +154,7 @@ impl Life {
         match kind {
             Kind::Put => self.put(judge),
             Kind::Delete => self.delete(judge),
+            Kind::Hold => self.hold(judge),
             Kind::Checkpoint => {
                 let seconds = self.rng.below(30) as u8;
                 self.steps(Kind::Put, &Step::Tick(seconds), judge);
@@ -193,6 +197,15 @@ impl Life {
             self.steps(Kind::Delete, &step, judge);
         }
         self.steps(Kind::Delete, &Step::Commit, judge);
+    }
+
+    fn hold(&mut self, judge: Judge<'_>) {
+        for _ in 0..=self.rng.below(3) {
+            let at = self.rng.below(MESSAGES as u64) as usize;
+            let step = if self.rng.below(4) == 0 { Step::Unhold(at) } else { Step::Hold(at) };
+            self.steps(Kind::Hold, &step, judge);
+        }
+        self.steps(Kind::Hold, &Step::Commit, judge);
     }
 
     fn steps(&mut self, kind: Kind, step: &Step, judge: Judge<'_>) {

@@ -35,6 +35,7 @@ impl World {
                 wanted.insert(item.body_place());
             }
         }
+        visible.extend(self.check_holds(store));
         let listed: Vec<MessageId> = crate::support::list(store).iter().map(|m| m.id).collect();
         assert_eq!(listed.iter().copied().collect::<BTreeSet<_>>(), visible);
         assert_eq!(listed.len(), visible.len());
@@ -45,6 +46,7 @@ impl World {
     /// Holds a store found after a crash against what was acknowledged before it. What was under
     /// way may be there or not, but never in part.
     pub fn check_after_crash(&self, known: &Known, store: &Store) {
+        self.check_holds_after_crash(known, store);
         for (at, item) in self.items.iter().enumerate() {
             let fate = &known.fates[at];
             let bucket = item.id.bucket;
