@@ -26,6 +26,7 @@ pub fn check(make: &dyn Fn() -> Box<dyn Index>) {
     lets_a_visitor_use_the_index(&*make());
     drops_one_tree_and_takes_it_up_again(&*make());
     lists_trees_from_their_first_put(&*make());
+    fills_trees_known_and_unknown(&*make());
     takes_empty_and_large(&*make());
     counts_what_it_was_handed(&*make());
     shows_writes_to_other_threads(&*make());
@@ -178,6 +179,30 @@ fn lists_trees_from_their_first_put(index: &dyn Index) {
     assert_eq!(list(), [bucket(2), bucket(300), virus]);
     write(index, vec![delete(Tree::Bucket(bucket(2)), b"k")]);
     assert_eq!(list(), [bucket(2), bucket(300), virus], "an empty tree is still there");
+}
+
+fn fills_trees_known_and_unknown(index: &dyn Index) {
+    let entries = |from: u16, value: &[u8]| -> Entries {
+        (from..from + 500).map(|n| (n.to_be_bytes().to_vec(), value.to_vec())).collect()
+    };
+    let tree = Tree::Bucket(bucket(1));
+    index.fill(tree, Vec::new()).expect("fill");
+    index.fill(tree, entries(10, b"first")).expect("fill");
+    assert_eq!(index.buckets().expect("buckets"), [bucket(1)]);
+    assert_eq!(all(index, tree, b""), entries(10, b"first"));
+    assert_eq!(get(index, tree, &9u16.to_be_bytes()), None);
+    write(index, vec![put(tree, &9u16.to_be_bytes(), b"put"), delete(tree, &10u16.to_be_bytes())]);
+    index.flush().expect("flush");
+    index.fill(tree, entries(260, b"second")).expect("fill");
+    let mut expected = vec![(9u16.to_be_bytes().to_vec(), b"put".to_vec())];
+    expected.extend_from_slice(&entries(10, b"first")[1..250]);
+    expected.extend(entries(260, b"second"));
+    assert_eq!(all(index, tree, b""), expected);
+    index.drop_tree(bucket(1)).expect("drop");
+    assert_eq!(all(index, tree, b""), []);
+    index.fill(tree, entries(0, b"third")).expect("fill");
+    index.flush().expect("flush");
+    assert_eq!(all(index, tree, b""), entries(0, b"third"));
 }
 
 fn takes_empty_and_large(index: &dyn Index) {

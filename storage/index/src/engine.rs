@@ -170,6 +170,24 @@ impl Engine {
         Ok(home::sync_all(dir)?)
     }
 
+    /// Makes a tree that was not there, of entries in the order of their keys. Not yet durable.
+    ///
+    /// Readers see it when it is whole.
+    pub(crate) fn fill(&self, tree: Tree, entries: &[Entry], pulse: &Pulse) -> Result<(), Fault> {
+        let new = self.db.open_tree(name_of(tree))?;
+        let entries = entries.iter().map(|(key, value)| (key, value));
+        for ((first, leaf), number) in leaf::cut(entries).into_iter().zip(0u64..) {
+            new.insert(if number == 0 { &[] } else { first }, leaf)?;
+            beat_at(number + 1, pulse);
+        }
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(tree, new);
+        Ok(())
+    }
+
+    pub(crate) fn has(&self, tree: Tree) -> bool {
+        self.tree(tree).is_some()
+    }
+
     fn tree(&self, tree: Tree) -> Option<sled::Tree> {
         self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&tree).cloned()
     }
@@ -222,7 +240,7 @@ fn settle_tree(tree: &sled::Tree, changes: &Values, pulse: &Pulse) -> Result<(),
 /// Puts what `entries` are cut into in the place of one leaf, the last first: until the leaf
 /// itself is shortened, a reader finds every entry in one leaf or in two, and never in none.
 fn replace_leaf(tree: &sled::Tree, first: &[u8], entries: &Entries) -> sled::Result<()> {
-    let mut leaves = leaf::cut(entries);
+    let mut leaves = leaf::cut(entries.iter());
     for (key, leaf) in leaves.drain(1.min(leaves.len())..).rev() {
         tree.insert(key, leaf)?;
     }

@@ -71,6 +71,11 @@ impl Front {
         self.trees.get(&tree).is_some_and(|changes| changes.dropped)
     }
 
+    /// Whether anything happened to the tree.
+    pub(crate) fn knows(&self, tree: Tree) -> bool {
+        self.trees.contains_key(&tree)
+    }
+
     /// The first `count` changes of a tree from a key on.
     pub(crate) fn from(&self, tree: Tree, key: &[u8], count: usize) -> Values {
         let Some(changes) = self.trees.get(&tree) else {

@@ -37,11 +37,13 @@ pub(crate) fn decode(leaf: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
 }
 
 /// Cuts entries into leaves of about one size: each with its first key.
-pub(crate) fn cut(entries: &Entries) -> Vec<(&[u8], Vec<u8>)> {
+pub(crate) fn cut<'a>(
+    entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> + Clone,
+) -> Vec<(&'a [u8], Vec<u8>)> {
     let size = |(key, value): (&Vec<u8>, &Vec<u8>)| key.len() + value.len() + 2;
-    let total: usize = entries.iter().map(size).sum();
+    let total: usize = entries.clone().map(size).sum();
     let even = total.div_ceil(total.div_ceil(LEAF_BYTES_MAX).max(1));
-    let mut leaves: Vec<(&[u8], Vec<u8>)> = Vec::new();
+    let mut leaves: Vec<(&'a [u8], Vec<u8>)> = Vec::new();
     for (key, value) in entries {
         let room = leaves
             .last()
@@ -69,7 +71,7 @@ mod tests {
         fn leaves_hold_all_entries_in_order_each_under_its_first_key(
             entries in btree_map(vec(any::<u8>(), 0..50), vec(any::<u8>(), 0..300), 0..80),
         ) {
-            let leaves = cut(&entries);
+            let leaves = cut(entries.iter());
             let mut seen = Entries::new();
             for (first, leaf) in &leaves {
                 let decoded = decode(leaf).unwrap();
@@ -96,13 +98,13 @@ mod tests {
     fn small_entries_fill_their_leaves() {
         let entries: Entries =
             (0..1000u32).map(|n| (n.to_be_bytes().to_vec(), vec![0; 40])).collect();
-        assert!(cut(&entries).len() <= 1000 * 46 / LEAF_BYTES_MAX + 5);
+        assert!(cut(entries.iter()).len() <= 1000 * 46 / LEAF_BYTES_MAX + 5);
     }
 
     #[test]
     fn a_leaf_that_stops_short_is_none() {
         let entries = Entries::from([(b"key".to_vec(), b"value".to_vec())]);
-        let leaf = cut(&entries).remove(0).1;
+        let leaf = cut(entries.iter()).remove(0).1;
         assert_eq!(decode(&leaf[..leaf.len() - 1]), None);
         assert_eq!(find(&leaf[..2], b"key"), None);
     }

@@ -124,6 +124,16 @@ pub trait Index: Send + Sync {
     /// See [`Index`]. Part of the batch may have been applied.
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError>;
 
+    /// Puts many entries at once, in the order of their keys, no key twice. Seen by every reader on
+    /// return; not yet durable. Quickest where the tree holds nothing yet.
+    ///
+    /// # Errors
+    /// See [`Index`]. Some of the entries may have been put.
+    fn fill(&self, tree: Tree, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), IndexError> {
+        let put = |(key, value)| Write::Put { tree, key, value };
+        self.write(entries.into_iter().map(put).collect())
+    }
+
     /// Removes the bucket's tree with all in it; none is no error. Not yet durable.
     ///
     /// # Errors

@@ -19,6 +19,8 @@
 //! What may take long or never end (open, settle, close) runs on a thread of its own and is given
 //! up when it stalls. sled's panics become errors everywhere.
 
+mod fill;
+
 use crate::codec::encode_write;
 use crate::engine::{self, Engine, Fault, Filters};
 use crate::front::{Front, Known, Values};
@@ -82,6 +84,8 @@ struct Layers {
     pending: Vec<u8>,
     /// Bytes of writes encoded since the last settling began, pending and in the journal.
     logged_bytes: usize,
+    /// Whether sled was handed a tree past the journal.
+    is_filled: bool,
     /// Keys of all layers and of sled.
     filters: Filters,
 }
@@ -167,7 +171,10 @@ impl SledIndex {
         self.checked("settle", settled)?;
         // Only now: until sled's files are on disk, the journal alone vouches for them.
         self.checked("clear the journal", Ok(journal.clear().map_err(Fault::Io)))?;
-        self.change_layers(|layers| layers.settling = Arc::default());
+        self.change_layers(|layers| {
+            layers.settling = Arc::default();
+            layers.is_filled = false;
+        });
         Ok(())
     }
 
@@ -349,6 +356,10 @@ impl Index for SledIndex {
         Ok(())
     }
 
+    fn fill(&self, tree: Tree, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), IndexError> {
+        self.fill_tree(tree, entries)
+    }
+
     fn drop_tree(&self, bucket: Bucket) -> Result<(), IndexError> {
         self.check_running()?;
         self.change_layers(|layers| {
@@ -373,8 +384,8 @@ impl Index for SledIndex {
         let mut journal = self.journal();
         // With the journal in hand: a settling that failed took unflushed writes with it.
         self.check_running()?;
-        if self.read_layers(|layers| layers.newer.has_drops()) {
-            // The journal knows no drops, and the room of a dropped tree is wanted back.
+        if self.read_layers(|layers| layers.newer.has_drops() || layers.is_filled) {
+            // The journal knows no drops, whose room is wanted back, and nothing of filled trees.
             if !self.has_room() {
                 return Err(IndexError::NoRoom { dir: self.dir.clone() });
             }

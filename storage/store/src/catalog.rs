@@ -143,6 +143,10 @@ impl Index for Catalog {
         self.changes.write(batch)
     }
 
+    fn fill(&self, tree: Tree, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), IndexError> {
+        self.changes.fill(tree, entries)
+    }
+
     fn drop_tree(&self, bucket: Bucket) -> Result<(), IndexError> {
         self.packs.write().expect(PROOF).remove(&bucket);
         self.changes.drop_tree(bucket)

@@ -401,7 +401,9 @@ impl Store {
     pub(crate) fn apply(&self, block: &Block<'_>) -> Result<(), IndexError> {
         let resend =
             |record: &Record, arrival: &Arrival| resend_digest(&self.settings, record, arrival);
-        let writes: Vec<Write> = self.state_mut().apply(block, &*self.index, &resend)?;
+        let tree = Tree::Bucket(block.segment.bucket);
+        let index = |key: &[u8]| self.index.get(tree, key);
+        let writes: Vec<Write> = self.state_mut().apply(block, &index, &resend)?;
         self.index.write(writes)
     }
 }

@@ -12,10 +12,11 @@
 mod again;
 mod bucket;
 mod files;
+mod rebuild;
 mod replay;
 
 use self::files::{Files, finish_rewrites, list_segments};
-use self::replay::Replay;
+use self::replay::{InPlace, Ready};
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::dictionary::Dictionaries;
@@ -25,9 +26,7 @@ use crate::floors::{Floors, FloorsDamaged};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
 use crate::reserve::Reserve;
-use crate::segment::{
-    BlockError, HeaderError, OpenSegmentError, SEGMENTS, Segment, SegmentName, SegmentRole,
-};
+use crate::segment::{SEGMENTS, SegmentName};
 use crate::segments::Segments;
 use crate::state::{Counted, State};
 use crate::store::{Committer, Settings, Store};
@@ -126,8 +125,15 @@ impl Store {
         let segments = Segments::new(disk.clone(), cluster, keys, dictionaries.clone());
         let segments = Arc::new(segments);
         let files = finish_rewrites(names, &segments, &*disk, &settings.id_key)?;
-        let mut loader =
-            Loader { settings: &settings, segments: &segments, files: &files, now, progress };
+        let mut loader = Loader {
+            settings: &settings,
+            segments: &segments,
+            files: &files,
+            now,
+            progress,
+            segments_done: 0,
+            is_rebuilding: false,
+        };
         let (opened, state, last) = match loader.load_good_index(index, &floors, &mut report)? {
             Ok(loaded) => loaded,
             Err(why) => {
@@ -135,8 +141,8 @@ impl Store {
                 report = OpenReport { rebuilt: Some(why), ..OpenReport::default() };
                 index.reset().map_err(io_at("index"))?;
                 let fresh = Arc::new(Catalog::new(index.open()?, &files.packs));
-                let (state, last) =
-                    loader.load(&fresh, &floors, true, &mut report).map_err(fatal)?;
+                loader.is_rebuilding = true;
+                let (state, last) = loader.load(&fresh, &floors, &mut report).map_err(fatal)?;
                 (fresh, state, last)
             }
         };
@@ -173,6 +179,8 @@ struct Loader<'a> {
     files: &'a Files,
     now: UnixMillis,
     progress: &'a mut dyn FnMut(OpenProgress),
+    segments_done: u64,
+    is_rebuilding: bool,
 }
 
 type LastCommits = BTreeMap<SegmentName, LastCommit>;
@@ -193,7 +201,7 @@ impl Loader<'_> {
             Err(error) if is_doubt(&error) => return Ok(Err(error.to_string())),
             Err(error) => return Err(error.into()),
         };
-        match self.load(&index, floors, false, report) {
+        match self.load(&index, floors, report) {
             Ok((state, last)) => Ok(Ok((index, state, last))),
             Err(Doubt::Mismatch(why)) => Ok(Err(why)),
             Err(Doubt::Index(error)) => Ok(Err(error.to_string())),
@@ -205,22 +213,15 @@ impl Loader<'_> {
         &mut self,
         index: &Arc<Catalog>,
         floors: &Floors,
-        is_rebuilding: bool,
         report: &mut OpenReport,
     ) -> Result<Loaded, Doubt> {
+        self.segments_done = 0;
         let mut state = State { floors: floors.clone(), ..State::default() };
         state.set.advance(self.now.cutoff());
         self.load_watermarks(index.changes(), &mut state)?;
         let gone = self.load_buckets(index, &mut state)?;
-        let mut last = BTreeMap::new();
-        let total = self.files.logs.len() as u64;
-        for (done, name) in self.files.logs.iter().enumerate() {
-            let segments_done = done as u64;
-            (self.progress)(OpenProgress { segments_done, segments_total: total, is_rebuilding });
-            if let Some(commit) = self.replay(*name, index, &mut state, report)? {
-                last.insert(*name, commit);
-            }
-        }
+        let mut last = self.replay_known(index, &mut state, report)?;
+        last.append(&mut self.replay_unknown(index, &mut state, report)?);
         for (bucket, key) in gone {
             let id = MessageId { bucket, key };
             let value = index.get(Tree::Bucket(bucket), &layout::record_key(&key))?;
@@ -229,6 +230,34 @@ impl Loader<'_> {
             }
         }
         Ok((state, last))
+    }
+
+    /// Replays what the index lacks of buckets that it knows, which is little.
+    fn replay_known(
+        &mut self,
+        index: &Catalog,
+        state: &mut State,
+        report: &mut OpenReport,
+    ) -> Result<LastCommits, Doubt> {
+        let mut last = BTreeMap::new();
+        let names = self.files.logs.iter().filter(|name| state.is_in_index(name.bucket));
+        for name in names.copied().collect::<Vec<_>>() {
+            if let Some(ready) = Ready::find(self.segments, name, state, report)? {
+                let mut target = InPlace { index, tree: Tree::Bucket(name.bucket) };
+                let read = ready.replay(self.settings, &mut target, state, report)?;
+                ready.give_back(&read);
+                last.extend(read.last.map(|commit| (name, commit)));
+            }
+            self.told(1);
+        }
+        Ok(last)
+    }
+
+    fn told(&mut self, segments: u64) {
+        self.segments_done += segments;
+        let Self { segments_done, is_rebuilding, .. } = *self;
+        let segments_total = self.files.logs.len() as u64;
+        (self.progress)(OpenProgress { segments_done, segments_total, is_rebuilding });
     }
 
     fn load_watermarks(&self, index: &dyn Index, state: &mut State) -> Result<(), Doubt> {
@@ -290,101 +319,6 @@ impl Loader<'_> {
                 Err(Doubt::Mismatch(format!("the index holds nothing of {bucket}")))
             }
             None => Ok(gone),
-        }
-    }
-
-    /// Reads what a segment holds behind its watermark.
-    fn replay(
-        &self,
-        name: SegmentName,
-        index: &Arc<Catalog>,
-        state: &mut State,
-        report: &mut OpenReport,
-    ) -> Result<Option<LastCommit>, Doubt> {
-        let path = name.path();
-        let segments = &mut state.buckets.entry(name.bucket).or_default().segments;
-        let mark = segments.entry(name.number).or_default().mark;
-        let segment = match self.segments.open(name) {
-            Ok(segment) => segment,
-            Err(error) => return self.unreadable(name, error, mark, report).map(|()| None),
-        };
-        segment.sync().map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        if mark.end > 0 && mark.salt != segment.salt() {
-            let why = format!("the index is of another store's {}", path.display());
-            return Err(Doubt::Mismatch(why));
-        }
-        if !segment.has_end_at(mark.end).map_err(|error| Doubt::Fatal(io_at(&path)(error)))? {
-            let why = format!("{} lost what it held before byte {}", path.display(), mark.end);
-            return Err(Doubt::Mismatch(why));
-        }
-        state.name_segment(&name, segment.salt());
-        // A rewrite was synced before it was closed: nothing in it needs writing again. Of an
-        // unfinished pack the segments that it was made from are still there.
-        let is_closed = match segment.role() {
-            SegmentRole::Log => Ok(false),
-            SegmentRole::Rewrite => segment.replaced().map(|replaced| replaced.is_some()),
-            SegmentRole::Pack => segment.is_closed(),
-        };
-        let is_closed = is_closed.map_err(|error| Doubt::Fatal(io_at(&path)(error)))?;
-        let is_pack = segment.role() == SegmentRole::Pack;
-        let mut replay = Replay {
-            name,
-            index,
-            state,
-            settings: self.settings,
-            report,
-            bodies: BTreeSet::new(),
-            dictionaries: BTreeSet::new(),
-            start: mark.end.max(Segment::FIRST_BLOCK),
-            yields: is_pack && !is_closed,
-            last: None,
-            unused_from: None,
-            error: None,
-        };
-        let start = replay.start;
-        let scanned = segment.scan(start, &mut |found| replay.take(found));
-        let Replay { last, unused_from, error, .. } = replay;
-        if let Some(from) = unused_from {
-            // Only room is lost if this fails.
-            let _ = segment.truncate(from);
-        }
-        if let Some(error) = error {
-            return Err(error.into());
-        }
-        match scanned {
-            Err(BlockError::Io(error)) => Err(Doubt::Fatal(io_at(&path)(error))),
-            Ok(_) | Err(BlockError::Damaged) => Ok(last.filter(|_| !is_closed && !is_pack)),
-        }
-    }
-
-    fn unreadable(
-        &self,
-        name: SegmentName,
-        error: OpenSegmentError,
-        mark: Watermark,
-        report: &mut OpenReport,
-    ) -> Result<(), Doubt> {
-        let path = name.path();
-        match error {
-            OpenSegmentError::Header(HeaderError::Unfinished) if mark.end > 0 => {
-                Err(Doubt::Mismatch(format!("{} lost all it held", path.display())))
-            }
-            OpenSegmentError::Header(HeaderError::Unfinished) => {
-                report.torn_tails += 1;
-                Ok(())
-            }
-            OpenSegmentError::Io(error) => Err(Doubt::Fatal(io_at(&path)(error))),
-            OpenSegmentError::Header(HeaderError::Damaged) | OpenSegmentError::Misplaced => {
-                report.damaged.push(format!("{}: {error}", path.display()));
-                Ok(())
-            }
-            // Of these nothing is damaged: it is this program, or this node, that is the wrong one.
-            OpenSegmentError::Header(HeaderError::Version(_))
-            | OpenSegmentError::Key(_)
-            | OpenSegmentError::Cluster(_) => {
-                let reason = error.to_string();
-                Err(Doubt::Fatal(OpenError::Segment { path, reason }))
-            }
         }
     }
 }

@@ -145,13 +145,16 @@ impl Store {
     }
 }
 
+/// Takes a block's header and its payload.
+pub(crate) type EachBlock<'a> = dyn FnMut(&BlockHeader, Vec<u8>) -> Result<(), BlockError> + 'a;
+
 impl Segment {
     /// Opens every block of a kind up to `end`, where a block ends.
     pub(crate) fn each_block(
         &self,
         end: u64,
         kind: BlockKind,
-        visit: &mut dyn FnMut(&BlockHeader, Vec<u8>) -> Result<(), BlockError>,
+        visit: &mut EachBlock<'_>,
     ) -> Result<(), BlockError> {
         let mut at = Self::FIRST_BLOCK;
         while at < end {

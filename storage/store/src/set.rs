@@ -109,6 +109,24 @@ impl ReplicaSet {
         self.current.tries.insert(bucket, trie);
     }
 
+    /// A set of one bucket's tries as of the same cutoffs. What is to enter or leave stays.
+    pub(crate) fn take_bucket(&mut self, bucket: Bucket) -> Self {
+        let take = |view: &mut View| View {
+            cutoff: view.cutoff,
+            tries: view.tries.remove(&bucket).map(|trie| (bucket, trie)).into_iter().collect(),
+        };
+        let (current, previous) = (take(&mut self.current), take(&mut self.previous));
+        Self { current, previous, ..Self::default() }
+    }
+
+    /// Takes back what [`Self::take_bucket`] gave, and what is to enter or leave there.
+    pub(crate) fn put_back(&mut self, mut apart: Self) {
+        self.current.tries.append(&mut apart.current.tries);
+        self.previous.tries.append(&mut apart.previous.tries);
+        self.waiting.append(&mut apart.waiting);
+        self.leaving.append(&mut apart.leaving);
+    }
+
     /// Takes another form of a bucket's trie, where it says the same.
     pub(crate) fn replace(&mut self, bucket: Bucket, trie: &Trie) {
         for view in [&mut self.current, &mut self.previous] {

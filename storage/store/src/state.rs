@@ -12,7 +12,7 @@ use quar_base::coverage::{Coverage, RecipientSet};
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::{Kind, Record};
-use quar_index::{Index, IndexError, Tree, Write};
+use quar_index::{IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Everything in memory that is computed from the segments.
@@ -120,6 +120,9 @@ impl BucketState {
     }
 }
 
+/// What the index says of a key in the bucket's tree.
+pub(crate) type Lookup<'a> = dyn Fn(&[u8]) -> Result<Option<Vec<u8>>, IndexError> + 'a;
+
 /// The entries of one records block, wherever they came from.
 pub(crate) struct Block<'a> {
     pub(crate) segment: SegmentName,
@@ -136,7 +139,7 @@ impl State {
     pub(crate) fn apply(
         &mut self,
         block: &Block<'_>,
-        index: &dyn Index,
+        index: &Lookup<'_>,
         resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
     ) -> Result<Vec<Write>, IndexError> {
         let bucket = block.segment.bucket;
@@ -148,7 +151,7 @@ impl State {
                 Entry::Body(body) => {
                     let place = BodyPlace::new(block.segment.number, body);
                     let key = layout::body_key(&body.id);
-                    let old = index.get(writes.tree, &key)?.and_then(|v| BodyPlace::decode(&v));
+                    let old = index(&key)?.and_then(|value| BodyPlace::decode(&value));
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
@@ -163,7 +166,7 @@ impl State {
                     let place = RecordPlace { block: place, number, kind: record.head().kind };
                     number += 1;
                     let key = layout::record_key(&record.key());
-                    let old = index.get(writes.tree, &key)?.and_then(|v| RecordPlace::decode(&v));
+                    let old = index(&key)?.and_then(|value| RecordPlace::decode(&value));
                     self.move_key(block, &key, old.map(|old| old.block));
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
@@ -181,6 +184,24 @@ impl State {
         counted.mark.end = counted.mark.end.max(block.end);
         counted.is_dirty = true;
         Ok(writes.list)
+    }
+
+    /// Whether the index has anything of a bucket's segments.
+    pub(crate) fn is_in_index(&self, bucket: Bucket) -> bool {
+        let held = self.buckets.get(&bucket);
+        held.is_some_and(|held| held.segments.values().any(|counted| counted.mark.end > 0))
+    }
+
+    /// What is known of one bucket, apart from all others.
+    pub(crate) fn take_bucket(&mut self, bucket: Bucket) -> Self {
+        let buckets = self.buckets.remove(&bucket).map(|held| (bucket, held)).into_iter().collect();
+        Self { buckets, set: self.set.take_bucket(bucket), floors: self.floors.clone() }
+    }
+
+    /// Takes back what [`Self::take_bucket`] gave.
+    pub(crate) fn put_back(&mut self, mut apart: Self) {
+        self.buckets.append(&mut apart.buckets);
+        self.set.put_back(apart.set);
     }
 
     /// A segment's watermark vouches for this very file.
@@ -202,7 +223,7 @@ impl State {
         &mut self,
         record: &Record,
         here: &Here,
-        index: &dyn Index,
+        index: &Lookup<'_>,
         resend: &dyn Fn(&Record, &Arrival) -> Option<[u8; layout::RESEND_BYTES]>,
         writes: &mut Writes,
     ) -> Result<(), IndexError> {
@@ -220,8 +241,8 @@ impl State {
             }
             if let Ok(arrival) = Arrival::decode(record.payload()) {
                 let body = arrival.body();
-                let is_here = here.bodies.contains(&body)
-                    || index.get(writes.tree, &layout::body_key(&body))?.is_some();
+                let is_here =
+                    here.bodies.contains(&body) || index(&layout::body_key(&body))?.is_some();
                 if !is_here {
                     state.wanted.insert(body, record.key());
                     writes.put(layout::wanted_key(&body, &record.key()), Vec::new());
@@ -247,7 +268,7 @@ impl State {
             state.add_delete(message, Delete { action: record.key(), recipients });
             if let Some(second) = state.covered_from(&message) {
                 let key = layout::record_key(&message);
-                if here.records.contains(&message) || index.get(writes.tree, &key)?.is_some() {
+                if here.records.contains(&message) || index(&key)?.is_some() {
                     state.erasable.insert(message);
                 }
                 self.leave(bucket, message, second, writes);

@@ -5,13 +5,15 @@ use super::{Entries, all, bucket, get};
 use crate::{Index, IndexError, Tree, Write};
 use quar_base::key::Bucket;
 use quar_base::rng::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// One step of a [`History`].
 #[derive(Debug, Clone)]
 pub enum Step {
     /// [`Index::write`].
     Write(Vec<Write>),
+    /// [`Index::fill`], in the order of keys.
+    Fill(Tree, Vec<(Vec<u8>, Vec<u8>)>),
     /// [`Index::drop_tree`].
     DropTree(Bucket),
     /// [`Index::flush`].
@@ -39,6 +41,12 @@ impl Step {
         match rng.below(12) {
             0 => Self::DropTree(bucket(1 + rng.below(2) as u32)),
             1 | 2 => Self::Flush,
+            3 => {
+                let day = 1 + rng.below(2) as u32;
+                let keys: BTreeSet<Vec<u8>> = (0..rng.below(40)).map(|_| random_key(rng)).collect();
+                let entries = keys.into_iter().map(|key| (key, vec![day as u8; 30]));
+                Self::Fill(Tree::Bucket(bucket(day)), entries.collect())
+            }
             _ => {
                 let writes = 1 + rng.below(24);
                 Self::Write((0..writes).map(|_| random_write(rng)).collect())
@@ -47,12 +55,16 @@ impl Step {
     }
 }
 
+fn random_key(rng: &mut Rng) -> Vec<u8> {
+    (0..rng.below(5)).map(|_| rng.below(4) as u8).collect()
+}
+
 fn random_write(rng: &mut Rng) -> Write {
     let tree = match rng.below(3) {
         0 => Tree::Meta,
         day => Tree::Bucket(bucket(day as u32)),
     };
-    let key: Vec<u8> = (0..rng.below(5)).map(|_| rng.below(4) as u8).collect();
+    let key = random_key(rng);
     if rng.below(4) == 0 {
         return Write::Delete { tree, key };
     }
@@ -82,12 +94,22 @@ impl Model {
                 self.trees.remove(&Tree::Bucket(*bucket));
                 self.since.push(step.clone());
             }
-            Step::Write(batch) => {
-                for write in batch {
-                    self.take_write(write);
-                    self.since.push(Step::Write(vec![write.clone()]));
-                }
+            Step::Write(batch) => self.take_all(batch),
+            Step::Fill(tree, entries) => {
+                let put = |(key, value): &(Vec<u8>, Vec<u8>)| Write::Put {
+                    tree: *tree,
+                    key: key.clone(),
+                    value: value.clone(),
+                };
+                self.take_all(&entries.iter().map(put).collect::<Vec<_>>());
             }
+        }
+    }
+
+    fn take_all(&mut self, batch: &[Write]) {
+        for write in batch {
+            self.take_write(write);
+            self.since.push(Step::Write(vec![write.clone()]));
         }
     }
 
@@ -126,6 +148,7 @@ impl Model {
 pub fn apply(index: &dyn Index, step: &Step) -> Result<(), IndexError> {
     match step {
         Step::Write(batch) => index.write(batch.clone()),
+        Step::Fill(tree, entries) => index.fill(*tree, entries.clone()),
         Step::DropTree(bucket) => index.drop_tree(*bucket),
         Step::Flush => index.flush(),
     }

@@ -58,7 +58,7 @@ fn what_a_cut_left_behind_is_seen_once_and_goes_with_the_next_change() {
     assert_eq!(tree.len(), 1, "one leaf");
     // The leaf to the right is written, the one to the left not yet shortened.
     let right = BTreeMap::from([(key(6), vec![1]), (key(8), vec![1])]);
-    tree.insert(key(6), super::leaf::cut(&right).remove(0).1).unwrap();
+    tree.insert(key(6), super::leaf::cut(right.iter()).remove(0).1).unwrap();
     let expected: Vec<_> = (0..6).chain([6, 8]).map(key).collect();
     assert_eq!(keys(&engine, b"", 100), expected);
     assert_eq!(keys(&engine, &key(7), 100), [key(8)]);

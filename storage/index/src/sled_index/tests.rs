@@ -44,6 +44,9 @@ impl Index for Temporary {
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError> {
         self.index.write(batch)
     }
+    fn fill(&self, tree: Tree, entries: Vec<(Vec<u8>, Vec<u8>)>) -> Result<(), IndexError> {
+        self.index.fill(tree, entries)
+    }
     fn drop_tree(&self, bucket: Bucket) -> Result<(), IndexError> {
         self.index.drop_tree(bucket)
     }

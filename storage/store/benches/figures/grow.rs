@@ -259,6 +259,6 @@ pub fn rebuild(count: usize, directory: &Path) {
          \"index_bytes_before\":{written},\"index_bytes_fresh\":{fresh}}}",
         open_ms / 1000.0,
         report.replayed_records,
-        store.counts().records as f64 * 1000.0 / open_ms,
+        report.replayed_records as f64 * 1000.0 / open_ms,
     );
 }

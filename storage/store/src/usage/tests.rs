@@ -137,7 +137,7 @@ fn shares_add_up_to_the_blocks_on_disk_before_and_after_packing() {
 #[test]
 fn a_body_that_messages_share_is_on_disk_once_and_mail_twice() {
     let store = Node::new(1).open();
-    let noise: Vec<u8> = (0..40_000u32).map(|n| (n * n >> 7) as u8).collect();
+    let noise: Vec<u8> = (0..40_000u32).map(|n| ((n * n) >> 7) as u8).collect();
     put(&store, &noise, 1);
     let one = usage(&store, UsageBy::Class).total();
     put(&store, &noise, 2);
