@@ -113,6 +113,20 @@ proptest! {
     }
 }
 
+#[test]
+fn a_crash_keeps_what_was_filled_and_flushed() {
+    let root = tempfile::tempdir().unwrap();
+    let (home, copy) = (root.path().join("index"), root.path().join("copy"));
+    let index = SledIndex::open(&home).unwrap();
+    let tree = Tree::Bucket(bucket(1));
+    let entries: Vec<_> = (0..2000u16).map(|n| (n.to_be_bytes().to_vec(), vec![7; 20])).collect();
+    index.fill(tree, entries.clone()).unwrap();
+    index.flush().unwrap();
+    copy_dir(&home, &copy);
+    let copied = SledIndex::open(&copy).unwrap();
+    assert_eq!(contract::entries(&copied, tree, b"").unwrap(), entries);
+}
+
 /// Two thousand keys, of which sled has some and the layer before it the others.
 fn half_settled(index: &SledIndex, tree: Tree, sled_has: fn(u16) -> bool) -> Vec<[u8; 2]> {
     for settled in [true, false] {
