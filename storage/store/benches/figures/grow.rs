@@ -88,7 +88,7 @@ fn made(number: usize, rng: &mut Rng) -> (Vec<u8>, Envelope, Headers) {
 const RARE_AT: usize = 77;
 
 /// Puts made messages from a number on, whose times `received` tells; the last one's id.
-fn put(store: &Store, numbers: std::ops::Range<usize>, received: impl Fn(usize) -> UnixMillis) {
+pub fn put(store: &Store, numbers: std::ops::Range<usize>, received: impl Fn(usize) -> UnixMillis) {
     let mut rng = Rng::from_seed([numbers.start as u8; 32]);
     for number in numbers.clone() {
         let (body, envelope, headers) = made(number, &mut rng);

@@ -13,6 +13,16 @@ pub fn memory_mb() -> (f64, f64) {
     (field("VmRSS:"), field("VmHWM:"))
 }
 
+/// Seconds that processors worked for this process so far.
+pub fn cpu_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Behind the name, which may hold anything: state, 10 fields, then user and system time.
+    let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields);
+    let ticks = fields.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>());
+    // A tick is a hundredth of a second on every Linux of today.
+    ticks.map(|ticks| ticks.unwrap_or(f64::NAN) / 100.0).sum()
+}
+
 /// Has the kernel forget what it cached of all files; says how, or why it could not.
 pub fn drop_caches() -> &'static str {
     // What is dirty cannot be dropped.

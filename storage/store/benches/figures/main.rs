@@ -6,9 +6,12 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod churn;
 mod disk;
+mod fsck;
 mod grow;
 mod machine;
+mod put;
 
 use std::path::PathBuf;
 
@@ -19,12 +22,15 @@ fn main() {
     let count = rest.first().and_then(|text| text.parse().ok());
     let corpus = rest.get(1).map(PathBuf::from);
     match (part.as_str(), corpus) {
+        ("put", corpus) => put::run(count.unwrap_or(20_000), corpus.as_deref()),
+        ("fsck", corpus) => fsck::run(count.unwrap_or(20_000), corpus.as_deref()),
+        ("churn", _) => churn::run(count.unwrap_or(10_000)),
         ("disk", corpus) => disk::run(count.unwrap_or(9322), corpus.as_deref()),
         ("grow", _) => grow::run(count.unwrap_or(10_000)),
         // Steps of the ones above, each in a process of its own.
         ("fill", Some(directory)) => grow::fill(count.unwrap_or(10_000), &directory),
         ("opened", Some(directory)) => grow::opened(count.unwrap_or(10_000), &directory),
         ("rebuild", Some(directory)) => grow::rebuild(count.unwrap_or(10_000), &directory),
-        _ => eprintln!("usage: figures disk [MESSAGES [CORPUS]] | grow [MESSAGES]"),
+        _ => eprintln!("usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn [MESSAGES]"),
     }
 }
