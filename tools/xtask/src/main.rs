@@ -4,6 +4,7 @@
 //! Exit codes: 0 all holds, 1 something does not, 2 usage.
 
 mod bench;
+mod bugs;
 mod finding;
 mod layers;
 mod rust_text;
@@ -13,6 +14,7 @@ mod verify;
 
 use anyhow::{Context, Result};
 use bench::Bench;
+use bugs::Bugs;
 use cargo_metadata::{Metadata, MetadataCommand};
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -34,6 +36,8 @@ enum Task {
     Layers,
     /// File lengths, headers, and what may not stand in a source file
     Tidy,
+    /// Plants known bugs in a copy of the tree and sees that the tests catch each
+    Bugs(Bugs),
     /// Figures of a real cluster, with a rival's beside them when asked for
     #[command(subcommand)]
     Bench(Bench),
@@ -57,6 +61,7 @@ fn perform(task: Task) -> Result<bool> {
         Task::Verify(selection) => verify::run(&workspace, &selection),
         Task::Layers => layers::run(&workspace),
         Task::Tidy => tidy::run(&workspace),
+        Task::Bugs(bugs) => bugs::run(&workspace, &bugs),
         Task::Bench(bench) => bench::run(&workspace, &bench),
     }
 }

@@ -85,7 +85,8 @@ impl RustFile {
     }
 }
 
-fn listed_by_git(root: &Path) -> Result<BTreeSet<String>> {
+/// Files that git tracks under `root`, and would track if they were added.
+pub(crate) fn listed_by_git(root: &Path) -> Result<BTreeSet<String>> {
     let output = Command::new("git")
         .current_dir(root)
         .args(["ls-files", "-co", "--exclude-standard", "-z"])

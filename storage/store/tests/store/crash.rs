@@ -2,9 +2,9 @@
 //! Never waits for luck: each sync of a run is one that fails.
 
 use crate::spy::SpyDisk;
-use crate::support::{mail, open_memory, put, used_bytes};
+use crate::support::{mail, open_memory, open_with, put, used_bytes};
 use quar_index::MemoryIndex;
-use quar_store::{MemoryDisk, Outcome, Refusal, Store};
+use quar_store::{Disk, MemoryDisk, Outcome, Refusal, Store};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -101,5 +101,34 @@ fn a_block_that_never_left_the_page_cache_is_not_built_upon() {
     for index in [Arc::new(index.crash()), Arc::new(MemoryIndex::new())] {
         let (store, _) = open_memory(inner.crash(), index, crate::support::NOW);
         assert_eq!(store.body(id).unwrap(), b"second");
+    }
+}
+
+#[test]
+fn a_watermark_never_outlives_what_it_counts() {
+    let (disk, index) = (MemoryDisk::new(), Arc::new(MemoryIndex::new()));
+    let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+    let id = put(&store, mail(b"one body", 1));
+    drop(store);
+    // Written again in a second segment, which is what the index names from here on.
+    let index = Arc::new(index.crash());
+    let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+    store.checkpoint().unwrap();
+    drop(store);
+    let second = disk.paths().into_iter().find(|path| path.ends_with("00000002.seg")).unwrap();
+    disk.remove(&second).unwrap();
+    disk.sync_dir(second.parent().unwrap()).unwrap();
+    let spy = SpyDisk::new(disk.crash(), Arc::new(index.crash()), seed(1));
+    let home = &mut spy.clone();
+    let settings = crate::support::settings(1);
+    open_with(settings, Arc::new(spy.clone()), home, crate::support::NOW).unwrap();
+    let images = spy.take_images();
+    assert!(!images.is_empty());
+    for image in images {
+        let index = Arc::new(image.index.crash());
+        let (store, _) = open_memory(image.disk.crash(), index, crate::support::NOW);
+        let body =
+            store.body(id).unwrap_or_else(|error| panic!("before {}: {error}", image.before));
+        assert_eq!(body, b"one body");
     }
 }
