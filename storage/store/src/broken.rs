@@ -4,6 +4,7 @@
 //! ```text
 //! damaged body    ──► wanted again: peers are asked, and the copy that comes is written anew
 //! damaged record  ──► leaves the set: the next comparison with a peer brings it
+//! wrong trie      ──► the set is made again from the index
 //! ```
 
 use crate::check::Finding;
@@ -46,10 +47,22 @@ impl Store {
                         marked += u64::from(self.want_again(*message)?);
                     }
                 }
+                Finding::Trie { bucket } => {
+                    self.count_again(*bucket)?;
+                    marked += 1;
+                }
                 _ => {}
             }
         }
         Ok(marked)
+    }
+
+    /// The set must not claim what the index has not: peers bring what is missing then.
+    fn count_again(&self, bucket: Bucket) -> Result<(), ReadError> {
+        let _committer = self.committer();
+        let keys = self.indexed_keys(bucket)?;
+        self.state_mut().set.reset(bucket, &keys);
+        Ok(())
     }
 
     /// Records that are damaged on disk, by name.

@@ -166,6 +166,10 @@ impl Store {
                     continue;
                 }
                 Err(error) => {
+                    // Nothing of it is whole: what the index has there is lost.
+                    if error.is_damage() {
+                        contents.segments.insert(number);
+                    }
                     let path = name.path();
                     contents.findings.push(Finding::Segment { path, why: error.to_string() });
                     continue;
@@ -319,27 +323,37 @@ impl Store {
     fn check_trie(&self, bucket: Bucket, contents: &mut Contents) -> Result<(), ReadError> {
         // No commit comes in between.
         let _committer = self.committer();
-        let mut keys = Vec::new();
-        {
-            let state = self.state();
-            let Some(held) = state.buckets.get(&bucket) else { return Ok(()) };
-            self.index.scan(Tree::Bucket(bucket), &[layout::RECORD], &mut |key, value| {
-                let Some(key) = layout::parse_record_key(key) else {
-                    return ControlFlow::Break(());
-                };
-                let kind = RecordPlace::decode(value).map(|place| place.kind);
-                let is_covered = kind == Some(Kind::ARRIVAL) && held.is_covered(&key);
-                if !is_covered && !held.broken.records.contains(&key) {
-                    keys.push(key);
-                }
-                ControlFlow::Continue(())
-            })?;
-        }
-        let root = Trie::from_sorted(keys.into_iter()).root();
-        if root != self.state().set.live_trie(bucket).root() {
+        let keys = self.indexed_keys(bucket)?;
+        let left = keys.into_iter().filter(|(_, covered)| covered.is_none()).map(|(key, _)| key);
+        let root = Trie::from_sorted(left).root();
+        let state = self.state();
+        if state.buckets.contains_key(&bucket) && root != state.set.live_trie(bucket).root() {
             contents.findings.push(Finding::Trie { bucket });
         }
         Ok(())
+    }
+
+    /// Records of a bucket that the index has and that are not marked damaged, in order, with the
+    /// second from which a delete covers each.
+    pub(crate) fn indexed_keys(
+        &self,
+        bucket: Bucket,
+    ) -> Result<Vec<(RecordKey, Option<u32>)>, ReadError> {
+        let mut keys = Vec::new();
+        let state = self.state();
+        let Some(held) = state.buckets.get(&bucket) else { return Ok(keys) };
+        self.index.scan(Tree::Bucket(bucket), &[layout::RECORD], &mut |key, value| {
+            let Some(key) = layout::parse_record_key(key) else {
+                return ControlFlow::Break(());
+            };
+            let kind = RecordPlace::decode(value).map(|place| place.kind);
+            let is_arrival = kind == Some(Kind::ARRIVAL);
+            if !held.broken.records.contains(&key) {
+                keys.push((key, held.covered_from(&key).filter(|_| is_arrival)));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(keys)
     }
 }
 

@@ -238,6 +238,17 @@ impl ReplicaSet {
         self.waiting.remove(&(key.instant(bucket.day), bucket, key));
     }
 
+    /// Takes a bucket's records anew, each with the second at which it leaves, if it does.
+    pub(crate) fn reset(&mut self, bucket: Bucket, keys: &[(RecordKey, Option<u32>)]) {
+        self.retain(|known| known != bucket);
+        for (key, leaves_at) in keys {
+            self.insert(bucket, *key);
+            if let Some(second) = leaves_at {
+                self.remove(bucket, *key, *second);
+            }
+        }
+    }
+
     /// The root over everything known, as if the cutoff lay behind all of it.
     pub(crate) fn live_root(&self) -> Hash {
         let mut view = self.current.clone();

@@ -12,6 +12,7 @@ use quar_base::key::{Bucket, RecordKey};
 use quar_merkle::{KeySource, Trie};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Table blocks that are kept as they were read, the last used longest.
@@ -108,38 +109,44 @@ impl Pack {
     }
 
     pub(crate) fn get(&self, key: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        if self.recovered.get().is_none() {
-            let Some(at) = self.table_for(key) else {
-                return Ok(None);
-            };
-            if let Some(block) = self.block(at)? {
-                return Ok(block.get(key).map(<[u8]>::to_vec));
-            }
+        let Some(at) = self.table_for(key) else {
+            return Ok(None);
+        };
+        match self.block(at)? {
+            Some(block) => Ok(block.get(key).map(<[u8]>::to_vec)),
+            None => Ok(self.recovered()?.get(key).cloned()),
         }
-        Ok(self.recovered()?.get(key).cloned())
     }
 
     /// The entries from `start` on to the end of their block; `None` when nothing follows.
     pub(crate) fn page(&self, start: &[u8]) -> io::Result<Option<TablePage>> {
-        if self.recovered.get().is_none() {
-            let tables = &self.footer.tables;
-            let at = self.table_for(start).unwrap_or(0);
-            if at >= tables.len() {
-                return Ok(None);
-            }
-            if let Some(block) = self.block(at)? {
-                let next = block.position(start);
-                let behind = tables.get(at + 1).map(|next| next.first.clone());
-                return Ok(Some(TablePage { block, next, behind }));
-            }
+        let tables = &self.footer.tables;
+        let at = self.table_for(start).unwrap_or(0);
+        if at >= tables.len() {
+            return Ok(None);
         }
-        let mut rest = self.recovered()?.range(start.to_vec()..);
+        let next_table = tables.get(at + 1).map(|next| next.first.clone());
+        if let Some(block) = self.block(at)? {
+            let next = block.position(start);
+            return Ok(Some(TablePage { block, next, behind: next_table }));
+        }
+        // A block that is whole says more than what can be computed again: only this one's place is
+        // filled.
+        let is_here = |key: &[u8]| next_table.as_deref().is_none_or(|next| key < next);
+        let rest = self.recovered()?.range(start.to_vec()..);
         let mut payload = Vec::new();
-        for (key, value) in rest.by_ref().take(TABLE_ENTRIES_MAX) {
+        let within = rest.take_while(|(key, _)| is_here(key));
+        let mut last = None;
+        for (key, value) in within.take(TABLE_ENTRIES_MAX) {
             push_entry(&mut payload, key, value);
+            last = Some(key);
         }
+        let more = last.and_then(|last| {
+            let behind = (Bound::Excluded(last.clone()), Bound::Unbounded);
+            self.recovered.get()?.range::<Vec<u8>, _>(behind).next().map(|(key, _)| key.clone())
+        });
+        let behind = more.filter(|key| is_here(key)).or(next_table);
         let block = TableBlock::decode(payload).map(Arc::new);
-        let behind = rest.next().map(|(key, _)| key.clone());
         Ok(block.map(|block| TablePage { block, next: 0, behind }))
     }
 

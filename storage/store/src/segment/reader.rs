@@ -20,6 +20,8 @@ use std::sync::Arc;
 
 /// How much is read at once while looking for the next valid header.
 const SEARCH_BYTES: usize = 1 << 20;
+/// Blocks that a dictionary takes: two copies, and what lies between.
+const DICTIONARY_BLOCKS: usize = 3;
 
 pub(crate) struct Segment {
     name: SegmentName,
@@ -42,6 +44,17 @@ pub(crate) enum OpenSegmentError {
     Cluster(ClusterId),
     #[error("segment header names another place than where the file lies")]
     Misplaced,
+}
+
+impl OpenSegmentError {
+    /// Whether the file itself is damaged or gone, and not this node the wrong one to open it.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::Header(HeaderError::Damaged | HeaderError::Unfinished) | Self::Misplaced => true,
+            Self::Header(HeaderError::Version(_)) | Self::Key(_) | Self::Cluster(_) => false,
+        }
+    }
 }
 
 /// Why a block cannot be read.
@@ -186,14 +199,15 @@ impl Segment {
         if let Some(loaded) = self.dictionaries.at(place) {
             return Ok(loaded);
         }
-        let bytes = match self.dictionary_at(offset.into(), offset) {
-            Err(BlockError::Damaged) => {
-                let second = self.next_valid(u64::from(offset) + BLOCK_ALIGNMENT)?;
-                self.dictionary_at(second.ok_or(BlockError::Damaged)?, offset)
-            }
-            first => first,
-        }?;
-        Ok(self.dictionaries.keep_at(place, bytes))
+        let mut at = u64::from(offset);
+        let mut copy = self.dictionary_at(at, offset);
+        // The second copy is among the next few blocks.
+        for _ in 0..DICTIONARY_BLOCKS {
+            let Err(BlockError::Damaged) = copy else { break };
+            at = self.next_valid(at + BLOCK_ALIGNMENT)?.ok_or(BlockError::Damaged)?;
+            copy = self.dictionary_at(at, offset);
+        }
+        Ok(self.dictionaries.keep_at(place, copy?))
     }
 
     /// The copy at `at` of the dictionary whose first copy was written at `of`.

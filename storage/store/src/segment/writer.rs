@@ -29,6 +29,8 @@ const RECORDS_BLOCK_BYTES: usize = 1 << 20;
 pub(crate) const DICTIONARY_AFTER_BYTES: usize = 256 << 10;
 /// Plain bytes of the first records blocks, against which a segment's later ones are coded.
 const SHARED_RECORDS_BYTES: usize = 32 << 10;
+/// What a disk loses at once, at most, when it loses a page.
+const PAGE_BYTES: usize = 4096;
 
 /// Most zeros that a log segment has written ahead of its end.
 const AHEAD_BYTES_MAX: u64 = 512 << 10;
@@ -281,13 +283,18 @@ impl Draft<'_> {
         Some(offset)
     }
 
-    /// Writes a dictionary, twice: all that is coded with it hangs on it.
+    /// Writes a dictionary, twice: all that is coded with it hangs on it. Between the copies lies
+    /// noise, so that no one page of the disk takes both.
     fn push_dictionary(&mut self, bytes: &[u8]) -> u32 {
         let offset = offset_in_file(self.next_offset());
-        for _ in 0..2 {
-            let payload = [&offset.to_le_bytes()[..], bytes].concat();
-            self.push_block(BlockKind::Dictionary, 1, payload);
-        }
+        let payload = [&offset.to_le_bytes()[..], bytes].concat();
+        self.push_block(BlockKind::Dictionary, 1, payload.clone());
+        let between = offset_in_file(self.next_offset());
+        let mut noise = vec![0; PAGE_BYTES];
+        blake3::Hasher::new().update(&payload).finalize_xof().fill(&mut noise);
+        // As a dictionary of which there is one copy, and with which nothing is coded.
+        self.push_block(BlockKind::Dictionary, 1, [&between.to_le_bytes(), &noise[..]].concat());
+        self.push_block(BlockKind::Dictionary, 1, payload);
         offset
     }
 

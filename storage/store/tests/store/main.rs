@@ -11,6 +11,7 @@ mod keys;
 mod power;
 mod reading;
 mod real_disk;
+mod rot;
 mod spy;
 mod support;
 mod world;

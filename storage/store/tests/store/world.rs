@@ -356,7 +356,13 @@ impl Item {
     fn new(number: usize) -> Self {
         let body = number / 2 % BODIES;
         let bytes = format!("Subject: body {body}\r\n\r\n").repeat(body * 9);
-        let bytes = bytes.into_bytes();
+        let mut bytes = bytes.into_bytes();
+        if body == BODIES - 1 {
+            // A write of many sectors.
+            let mut noise = vec![0; 3000];
+            blake3::Hasher::new().finalize_xof().fill(&mut noise);
+            bytes.extend(noise);
+        }
         let recipients = 1 + number % 3;
         let mut mail = mail(&bytes, recipients);
         mail.received = UnixMillis(NOW.0 - 20_000 + 7_000 * number as u64);
