@@ -187,6 +187,10 @@ impl Store {
         let is_own = source == Source::Own;
         let resend = if is_own { resend_digest(&self.settings, &record, arrival) } else { None };
         if let Some(earlier) = self.find_resend(plan, &record, resend)? {
+            // A power cut may have left the record alone: what is sent again has the body.
+            if let Some(body) = body {
+                self.plan_body(plan, earlier.bucket, body)?;
+            }
             return Ok(Outcome::AlreadyHere(Some(earlier)));
         }
         let is_known = self.knows_record(plan, bucket, &key)?;

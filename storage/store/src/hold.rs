@@ -64,10 +64,14 @@ impl Store {
     /// [`HoldError`]; [`ReadError::NotFound`] for a message that was deleted or is no longer kept,
     /// [`ReadError::BodyMissing`] while its body is not here.
     pub fn hold(&self, id: MessageId) -> Result<Holding, HoldError> {
-        if let Some(held) = self.holds_of(id)?.first() {
-            return Ok(Holding::Here(*held));
-        }
+        let holds = self.holds_of(id)?;
         let mut records = Records::new(self);
+        for held in holds {
+            // One without its body, which a power cut may leave, holds nothing: it is made again.
+            if held == id || self.is_whole(&mut records, held)? {
+                return Ok(Holding::Here(held));
+            }
+        }
         let original = self.arrival_record(&mut records, id)?;
         let arrival = self.decode_arrival(id, &original)?;
         let actions = self.actions_among(&mut records, id)?;
@@ -113,6 +117,13 @@ impl Store {
             }
         }
         Ok(held)
+    }
+
+    /// Whether a held message has its body.
+    fn is_whole(&self, records: &mut Records<'_>, held: MessageId) -> Result<bool, ReadError> {
+        let record = self.arrival_record(records, held)?;
+        let arrival = self.decode_arrival(held, &record)?;
+        self.is_body_here(held.bucket, &arrival.body())
     }
 
     /// A record that was deleted before is refused wherever it is offered: each time that a message

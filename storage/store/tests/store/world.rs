@@ -373,6 +373,7 @@ impl Item {
         }
         // The same bodies and envelopes, told apart by the second and this.
         mail.envelope.helo = format!("mx{number}.example.org");
+        mail.envelope.queue_id = format!("4bQ{number}");
         let is_own = number.is_multiple_of(2);
         let member = if is_own { 1 } else { 2 };
         let record = record_of(&mail, member);

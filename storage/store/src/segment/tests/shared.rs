@@ -42,6 +42,13 @@ fn fill(writer: &mut SegmentWriter, rng: &mut Rng) {
     append(writer, &filler);
 }
 
+/// Where the second copy of a dictionary begins: what lies between is a block too.
+fn second_copy(disk: &MemoryDisk, first: usize) -> usize {
+    let bytes = disk.read(&NAME.path()).unwrap().unwrap();
+    let mut places = (first + 8..bytes.len()).step_by(8);
+    places.by_ref().filter(|at| bytes[*at..].starts_with(b"QBLK")).nth(1).unwrap()
+}
+
 #[test]
 fn a_small_segment_takes_no_dictionary_and_codes_without() {
     let (disk, rng) = (MemoryDisk::new(), &mut Rng::from_seed([1; 32]));
@@ -70,8 +77,8 @@ fn a_larger_segment_takes_each_dictionary_once_and_spaced_out() {
     for (place, (body, _)) in places.iter().zip(bodies.iter().chain([&bodies[1]])) {
         assert_eq!(segment.body(place).unwrap().decode(&id_key()).as_ref(), Ok(body));
     }
-    let copies = scan(&segment).into_iter().filter(|one| matches!(one, Seen::Dictionary(_)));
-    assert_eq!(copies.count(), 4);
+    let blocks = scan(&segment).into_iter().filter(|one| matches!(one, Seen::Dictionary(_)));
+    assert_eq!(blocks.count(), 6, "two copies of each, and what lies between them");
 }
 
 #[test]
@@ -90,7 +97,7 @@ fn a_damaged_copy_is_replaced_by_the_other_and_two_are_damage() {
         let read = open(&disk).body(&place).unwrap();
         assert_eq!(read.decode(&id_key()).as_ref(), Ok(&body));
         assert!(scan(&open(&disk)).contains(&Seen::Dictionary(place.dictionary)));
-        let second = first + (place.block as usize - first) / 2;
+        let second = second_copy(&disk, first);
         flip(second + 60);
         let read = open(&disk).body(&place);
         assert!(matches!(read, Err(BlockError::Damaged)));
@@ -113,8 +120,9 @@ fn later_records_are_coded_with_what_the_first_ones_held() {
         _ => None,
     });
     let copies: Vec<usize> = copies.collect();
-    let [first, same] = copies[..] else { panic!("{copies:?}") };
+    let [first, between, same] = copies[..] else { panic!("{copies:?}") };
     assert_eq!(first, same);
+    assert!(second_copy(&disk, first) - between > 4096, "no page of a disk holds parts of both");
     let path = NAME.path();
     disk.damage(&path, |bytes| bytes[first + 60] ^= 1);
     assert_eq!(entries_of(&scan(&open(&disk))), blocks_of(&written));
@@ -122,9 +130,7 @@ fn later_records_are_coded_with_what_the_first_ones_held() {
     assert_eq!(open(&disk).entries(last).unwrap(), written[399].blocks[0].1);
 
     // Without either copy what hangs on them is damage, and what came before is not.
-    let bytes = disk.read(&path).unwrap().unwrap();
-    let mut places = (first + 8..bytes.len()).step_by(8);
-    let second = places.find(|at| bytes[*at..].starts_with(b"QBLK")).unwrap();
+    let second = second_copy(&disk, first);
     disk.damage(&path, |bytes| bytes[second + 60] ^= 1);
     assert!(matches!(open(&disk).entries(last), Err(BlockError::Damaged)));
     let seen = scan(&open(&disk));
