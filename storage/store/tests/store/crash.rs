@@ -2,10 +2,15 @@
 //! Never waits for luck: each sync of a run is one that fails.
 
 use crate::spy::SpyDisk;
-use crate::support::{mail, open_memory, open_with, put, used_bytes};
-use quar_index::MemoryIndex;
-use quar_store::{Disk, MemoryDisk, Outcome, Refusal, Store};
+use crate::support::{assert_same, mail, open_memory, open_with, put, see, used_bytes};
+use crate::world::record_of;
+use quar_base::action::Action;
+use quar_base::coverage::RecipientSet;
+use quar_base::time::UnixMillis;
+use quar_index::{Index, MemoryIndex, Tree, Write};
+use quar_store::{Disk, MemoryDisk, Outcome, ReadError, Refusal, Store};
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 fn seed(number: u64) -> [u8; 32] {
@@ -131,4 +136,55 @@ fn a_watermark_never_outlives_what_it_counts() {
             store.body(id).unwrap_or_else(|error| panic!("before {}: {error}", image.before));
         assert_eq!(body, b"one body");
     }
+}
+
+#[test]
+fn an_index_that_lost_any_one_entry_shows_all_the_same() {
+    let (disk, index) = (MemoryDisk::new(), Arc::new(MemoryIndex::new()));
+    let (store, _) = open_memory(disk.clone(), index.clone(), crate::support::NOW);
+    let ids: Vec<_> = (0..4u8).map(|n| put(&store, mail(&[n; 300], 1))).collect();
+    let action = Action::Deleted(RecipientSet::all(1).unwrap());
+    store.admit_action(ids[0], &action, crate::support::NOW).unwrap();
+    store.commit();
+    store.checkpoint().unwrap();
+    let seen = see(&store);
+    drop(store);
+    let tree = Tree::Bucket(ids[0].bucket);
+    let mut keys = Vec::new();
+    index
+        .scan(tree, &[], &mut |key, _| {
+            keys.push(key.to_vec());
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert!(keys.len() >= 9, "four mails and a delete: {} keys", keys.len());
+    for key in keys {
+        let index = Arc::new(index.crash());
+        index.write(vec![Write::Delete { tree, key: key.clone() }]).unwrap();
+        index.flush().unwrap();
+        let (store, report) = open_memory(disk.crash(), index, crate::support::NOW);
+        assert_same(&see(&store), &seen, &format!("without {key:?}; {report:?}"));
+    }
+}
+
+#[test]
+fn what_is_sent_again_brings_the_body_that_was_lost() {
+    let (disk, index) = (MemoryDisk::new(), Arc::new(MemoryIndex::new()));
+    let (store, _) = open_memory(disk, index, crate::support::NOW);
+    let mut sent = mail(b"one body", 1);
+    sent.envelope.queue_id = "4bQ1".into();
+    // A power cut, or a peer, may leave the record alone.
+    let record = record_of(&sent, 1);
+    store.admit_record(record.clone(), None, crate::support::NOW).unwrap();
+    store.commit();
+    let id = record.message();
+    assert!(matches!(store.body(id), Err(ReadError::BodyMissing(_))));
+    sent.received = UnixMillis(sent.received.0 + 90_000);
+    let ticket = store.admit_mail(sent).unwrap().ticket;
+    let outcomes = store.commit();
+    let is_same =
+        |outcome: &Outcome| matches!(outcome, Outcome::AlreadyHere(Some(known)) if *known == id);
+    assert!(outcomes[0].0 == ticket && is_same(&outcomes[0].1), "{outcomes:?}");
+    assert_eq!(store.body(id).unwrap(), b"one body");
+    assert_eq!(store.wanted(9), []);
 }

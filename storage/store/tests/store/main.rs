@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod erasure;
 mod expiry;
 mod failures;
 mod history;

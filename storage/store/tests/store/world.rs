@@ -357,9 +357,9 @@ impl Item {
         let body = number / 2 % BODIES;
         let bytes = format!("Subject: body {body}\r\n\r\n").repeat(body * 9);
         let mut bytes = bytes.into_bytes();
-        if body == BODIES - 1 {
+        if body > 1 {
             // A write of many sectors.
-            let mut noise = vec![0; 3000];
+            let mut noise = vec![0; 700 * body];
             blake3::Hasher::new().finalize_xof().fill(&mut noise);
             bytes.extend(noise);
         }

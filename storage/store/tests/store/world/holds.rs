@@ -20,9 +20,9 @@ impl World {
         let id = self.items[at].id;
         match store.hold(id) {
             Ok(Holding::New(new)) => {
-                // After a power cut more may be here than was acknowledged.
-                let is_here = self.is_visible(at) && self.is_body_here(at);
-                assert!(is_here || !self.uncertain.is_empty(), "{at} is held from nowhere");
+                // After a power cut more may be here than was acknowledged, bodies above all.
+                let is_known = self.is_visible(at) || !self.uncertain.is_empty();
+                assert!(is_known, "{at} is held from nowhere");
                 let held = new.id();
                 let admitted = store.admit_hold(*new).unwrap();
                 self.known.holds_in_flight.insert(held, at);
