@@ -11,6 +11,7 @@
 mod figures;
 mod machine;
 mod outcome;
+mod storage;
 mod table;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -32,6 +33,8 @@ const WRITERS: u32 = 8;
 pub(crate) enum Bench {
     /// Three nodes on this machine: writes, heal, expiry, disk, bytes on the wire
     Cluster(ClusterBench),
+    /// One store: puts, disk, checks, an index that lived, and all of it as the store grows
+    Storage(storage::StorageBench),
 }
 
 /// How to measure a cluster.
@@ -68,7 +71,13 @@ pub(crate) struct ClusterBench {
 
 /// Measures what was asked for and prints it. True: what went wrong is an error.
 pub(crate) fn run(workspace: &Metadata, bench: &Bench) -> Result<bool> {
-    let Bench::Cluster(cluster) = bench;
+    let cluster = match bench {
+        Bench::Cluster(cluster) => cluster,
+        Bench::Storage(bench) => {
+            let root = workspace.workspace_root.as_std_path();
+            return storage::run(root, bench).map(|()| true);
+        }
+    };
     let figures = measure(workspace, cluster)?;
     if cluster.json {
         println!("{}", serde_json::to_string(&figures.as_json())?);

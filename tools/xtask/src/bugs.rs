@@ -212,10 +212,11 @@ mod tests {
     #[test]
     fn every_planted_bug_still_applies() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let bugs = read(&root).unwrap();
+        let bugs = read(&root).expect("the patch files can be read");
         assert!(bugs.len() >= 15, "{} bugs", bugs.len());
         for bug in bugs {
-            let output = apply(&root, &bug.path).arg("--check").output().unwrap();
+            let output = apply(&root, &bug.path).arg("--check").output();
+            let output = output.expect("git can be started");
             let why = String::from_utf8_lossy(&output.stderr);
             assert!(output.status.success(), "{}: {why}", bug.name);
         }

@@ -12,6 +12,7 @@ mod keys;
 mod power;
 mod reading;
 mod real_disk;
+mod rewrites;
 mod rot;
 mod spy;
 mod support;
