@@ -262,6 +262,10 @@ pub struct DiskStatus {
     pub full: bool,
     /// Whether the reserve was given up and is not back yet.
     pub reserve_given_up: bool,
+    /// In how many days there will be no room for mail, when that is within a week.
+    pub full_in_days: Option<u32>,
+    /// Classes of which days went before their time, for want of room, with the oldest day left.
+    pub expired_early: Vec<String>,
 }
 
 /// What a node does for its store by and by, and what it found.

@@ -12,6 +12,7 @@ use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::roster::Member;
 use quar_base::time::Millis;
 use quar_store::Retention;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
@@ -36,6 +37,8 @@ pub struct Config {
     pub release: Release,
     /// `[retention]`: names every class that this version knows, and those the file names.
     pub retention: Retention,
+    /// `[pressure]`: classes whose oldest day goes when the disk is full; mail is refused for the others.
+    pub expire_oldest: BTreeSet<Class>,
     /// `[disk]`
     pub disk: Disk,
     /// `[upkeep]`
@@ -266,6 +269,7 @@ impl Default for Config {
             http: Http::default(),
             release: Release::default(),
             retention: Retention(Class::known().map(days).collect()),
+            expire_oldest: BTreeSet::new(),
             disk: Disk::default(),
             upkeep: Upkeep::default(),
             log: Log::default(),

@@ -14,7 +14,7 @@ use crate::config::written::{self, Days, Written};
 use quar_base::class::Class;
 use quar_base::limits::{FRAME_BYTES_MAX, MESSAGE_BYTES_MAX};
 use quar_store::Retention;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::ops::Range;
@@ -49,6 +49,7 @@ pub(crate) fn check(
         http: checker.http(written.http),
         release: checker.release(written.release),
         retention: checker.retention(written.retention),
+        expire_oldest: checker.pressure(written.pressure),
         disk: checker.disk(&written.disk),
         upkeep: checker.upkeep(&written.upkeep),
         log: checker.log(written.log),
@@ -222,6 +223,21 @@ impl Checker<'_> {
             retention.0.insert(class, days);
         }
         retention
+    }
+
+    fn pressure(&mut self, written: BTreeMap<String, Spanned<String>>) -> BTreeSet<Class> {
+        let mut classes = BTreeSet::new();
+        for (name, policy) in written {
+            let class: Class = name.parse().expect("keys were checked to be class names");
+            let key = format!("pressure.{name}");
+            let expires = self.take(&key, Some(policy), false, |policy| match policy.as_str() {
+                "refuse" => Ok(false),
+                "expire-oldest" => Ok(true),
+                _ => Err("\"refuse\" or \"expire-oldest\"".to_owned()),
+            });
+            classes.extend(expires.then_some(class));
+        }
+        classes
     }
 
     fn disk(&mut self, written: &written::Disk) -> Disk {

@@ -58,6 +58,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
         ]),
     ),
     ("retention", Shape::Named(&CLASSES)),
+    ("pressure", Shape::Named(&PRESSURES)),
     ("disk", Shape::Table(&[("min_free_mb", Shape::Number), ("reserve_mb", Shape::Number)])),
     (
         "upkeep",
@@ -78,6 +79,8 @@ const CLASSES: Naming = Naming {
     value: Shape::NumberOrWord,
 };
 
+const PRESSURES: Naming = Naming { value: Shape::Text, ..CLASSES };
+
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Written {
@@ -87,6 +90,7 @@ pub(crate) struct Written {
     pub(crate) http: Http,
     pub(crate) release: Release,
     pub(crate) retention: BTreeMap<String, Spanned<Days>>,
+    pub(crate) pressure: BTreeMap<String, Spanned<String>>,
     pub(crate) disk: Disk,
     pub(crate) upkeep: Upkeep,
     pub(crate) log: Log,

@@ -8,10 +8,11 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
-use crate::api::{DiskStatus, MemberStatus, NodeStatus};
+use crate::api::{MemberStatus, NodeStatus};
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
+use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
@@ -106,6 +107,7 @@ pub struct Driver {
     offences: BTreeMap<String, u64>,
     save_roster: SaveRoster,
     upkeep: Upkeep,
+    room: Room,
     last_checkpoint: Duration,
 }
 
@@ -123,12 +125,14 @@ pub struct Parts {
     pub save_roster: SaveRoster,
     /// Asked for the status.
     pub upkeep: Upkeep,
+    /// How much room there is.
+    pub room: Room,
 }
 
 impl Driver {
     /// Starts the commit thread.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
-        let Parts { node, store, links, clock, save_roster, upkeep } = parts;
+        let Parts { node, store, links, clock, save_roster, upkeep, room } = parts;
         let (commits, wakes) = std::sync::mpsc::channel();
         let committing = store.clone();
         std::thread::Builder::new().name("commit".into()).spawn(move || {
@@ -152,6 +156,7 @@ impl Driver {
             offences: BTreeMap::new(),
             save_roster,
             upkeep,
+            room,
             last_checkpoint: Duration::ZERO,
         })
     }
@@ -388,7 +393,7 @@ impl Driver {
             sent_bytes,
             received_bytes,
             upkeep: self.upkeep.status(),
-            disk: disk_status(&self.store),
+            disk: self.room.status(),
             failed: self.store.has_failed(),
             warnings: Vec::new(),
             members,
@@ -416,15 +421,6 @@ impl Driver {
             queued_bytes: known.queued_bytes,
             refuses: known.refuses.to_owned(),
         }
-    }
-}
-
-fn disk_status(store: &Store) -> DiskStatus {
-    let room = store.room().unwrap_or_default();
-    DiskStatus {
-        free_bytes: room.free_bytes,
-        full: !room.takes_mail,
-        reserve_given_up: room.reserve_given_up,
     }
 }
 

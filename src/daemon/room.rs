@@ -1,26 +1,108 @@
-//! Keeps room on the disk: the reserve is made when there is room for it, and given up when there is little.
-//! Never waits for other upkeep, which may take hours.
+//! Keeps room on the disk: tends the reserve, and lets the oldest days go where that is asked for.
+//! Never waits for other upkeep, which may take hours; and never lets more than one day go at a time.
 
+use crate::api::DiskStatus;
 use crate::daemon::clock::Clock;
+use quar_base::class::Class;
 use quar_store::Store;
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
 /// How often it is looked how much room there is.
 const EVERY: Duration = Duration::from_secs(5);
+/// How often it is reckoned how long the room will last: every bucket's files are listed.
+const FORECAST_EVERY: Duration = Duration::from_secs(600);
 
-/// Looks after it from the start until the daemon stops.
-pub async fn keep(store: Arc<Store>, clock: Clock, mut stopping: watch::Receiver<bool>) {
-    let every = clock.upkeep_every(EVERY);
-    loop {
-        let tended = store.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || tended.tend_reserve()).await {
-            tracing::error!(%error, "looking after the disk's room ended badly; it goes on");
+/// The room that a node has, and how it is kept.
+#[derive(Clone)]
+pub struct Room {
+    store: Arc<Store>,
+    clock: Clock,
+    /// Classes whose oldest day goes when there is no room for mail.
+    expire_oldest: Arc<BTreeSet<Class>>,
+    forecast: Arc<Mutex<Forecast>>,
+}
+
+/// What was reckoned, and when.
+#[derive(Default)]
+struct Forecast {
+    at: Option<Duration>,
+    full_in_days: Option<u32>,
+}
+
+impl Room {
+    /// Nothing looked at yet.
+    #[must_use]
+    pub fn new(store: Arc<Store>, clock: Clock, expire_oldest: BTreeSet<Class>) -> Self {
+        let expire_oldest = Arc::new(expire_oldest);
+        Self { store, clock, expire_oldest, forecast: Arc::default() }
+    }
+
+    /// How much room there is now, and what became of it.
+    #[must_use]
+    pub fn status(&self) -> DiskStatus {
+        let room = self.store.room().unwrap_or_default();
+        let early = self.store.expired_early().into_iter();
+        let forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+        DiskStatus {
+            free_bytes: room.free_bytes,
+            full: !room.takes_mail,
+            reserve_given_up: room.reserve_given_up,
+            full_in_days: forecast.full_in_days,
+            expired_early: early.map(|(class, day)| format!("{class} before {day}")).collect(),
         }
-        tokio::select! {
-            _ = stopping.changed() => return,
-            () = tokio::time::sleep(every) => {}
+    }
+
+    /// Looks after it from the start until the daemon stops.
+    pub async fn keep(self, mut stopping: watch::Receiver<bool>) {
+        let every = self.clock.upkeep_every(EVERY);
+        loop {
+            let room = self.clone();
+            if let Err(error) = tokio::task::spawn_blocking(move || room.look()).await {
+                tracing::error!(%error, "looking after the disk's room ended badly; it goes on");
+            }
+            tokio::select! {
+                _ = stopping.changed() => return,
+                () = tokio::time::sleep(every) => {}
+            }
+        }
+    }
+
+    fn look(&self) {
+        self.store.tend_reserve();
+        if !self.store.room().is_ok_and(|room| !room.takes_mail) {
+            return self.reckon();
+        }
+        // One day a look: the system may take a while to give the room back.
+        match self.store.expire_oldest(&self.expire_oldest) {
+            Ok(expired) => {
+                for bucket in &expired.buckets {
+                    let records = expired.records;
+                    tracing::warn!(%bucket, records, "the disk is full: this day went early");
+                }
+                if let Err(error) = self.store.forget_expired(&expired) {
+                    tracing::warn!(%error, "index keys of expired days could not be removed");
+                }
+            }
+            Err(error) => tracing::error!(%error, "the oldest day could not be let go"),
+        }
+    }
+
+    fn reckon(&self) {
+        let now = self.clock.since_start();
+        let is_due = |at: Duration| now - at >= self.clock.upkeep_every(FORECAST_EVERY);
+        let at = self.forecast.lock().unwrap_or_else(PoisonError::into_inner).at;
+        if !at.is_none_or(is_due) {
+            return;
+        }
+        match self.store.forecast(self.clock.now().day()) {
+            Ok(full_in_days) => {
+                let mut forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
+                *forecast = Forecast { at: Some(now), full_in_days };
+            }
+            Err(error) => tracing::warn!(%error, "how long the disk will last cannot be told"),
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
 use crate::daemon::opening::open_store;
 use crate::daemon::release;
-use crate::daemon::room;
+use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use crate::delivery::Timeouts;
 use crate::intake::lmtp::{self, Listener};
@@ -81,8 +81,10 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     );
     let roster_paths = paths.clone();
     let upkeep = Upkeep::new(store.clone(), clock.clone(), config.upkeep);
+    let room = Room::new(store.clone(), clock.clone(), config.expire_oldest.clone());
     let parts = Parts {
         upkeep: upkeep.clone(),
+        room: room.clone(),
         node,
         store: store.clone(),
         links: links.clone(),
@@ -100,7 +102,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     );
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
-    let room = tokio::spawn(room::keep(store, clock, stopping.clone()));
+    let room = tokio::spawn(room.keep(stopping.clone()));
     let upkeep = tokio::spawn(upkeep.run(stopping));
     tracing::info!(member = %identity.member, "running");
 

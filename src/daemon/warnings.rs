@@ -13,6 +13,7 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         warnings.push("a write to the data directory failed: nothing is taken until the daemon is restarted; check the disk first".to_owned());
     }
     warnings.extend(room(&status.disk));
+    warnings.extend(early(&status.disk));
     for member in status.members.iter().filter(|member| !member.is_self) {
         let name = &member.name;
         if member.state == "down" {
@@ -75,8 +76,22 @@ fn room(disk: &DiskStatus) -> Option<String> {
         (false, true) => {
             Some(format!("the reserve was given up and waits for room ({free} MiB free)"))
         }
-        (false, false) => None,
+        (false, false) => disk.full_in_days.map(|days| {
+            let days = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+            format!(
+                "at the rate of the last days the disk is full in {days} ({free} MiB free): make \
+                 room, or shorten a retention"
+            )
+        }),
     }
+}
+
+/// That days went before their time.
+fn early(disk: &DiskStatus) -> Option<String> {
+    let early = disk.expired_early.join(", ");
+    (!early.is_empty()).then(|| {
+        format!("days went before their time, for want of room: {early}; other members have them")
+    })
 }
 
 /// What checks of the disk found.

@@ -6,6 +6,7 @@
 mod coverage;
 mod expected;
 mod fail_stop;
+mod full_disk;
 mod kills;
 mod order;
 mod shim;

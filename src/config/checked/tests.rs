@@ -86,6 +86,9 @@ fn every_setting_is_read() {
         spam = 7
         virus = "keep"
         class-9 = 3
+        [pressure]
+        spam = "expire-oldest"
+        virus = "refuse"
         [disk]
         min_free_mb = 1
         reserve_mb = 0
@@ -116,6 +119,7 @@ fn every_setting_is_read() {
     let days = |class| config.retention.days(class);
     assert_eq!((days(Class::SPAM), days(Class::VIRUS)), (Some(7), None));
     assert_eq!((days(Class(9)), days(Class::ARCHIVE)), (Some(3), Some(365)));
+    assert_eq!(config.expire_oldest, [Class::SPAM].into());
     assert_eq!((config.disk.min_free, config.disk.reserve), (ByteCount(1 << 20), ByteCount(0)));
     assert_eq!((config.log.format, config.log.level), (LogFormat::Json, LogLevel::Trace));
     assert_eq!(config.runtime.worker_threads.map(usize::from), Some(3));
@@ -207,6 +211,7 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[release]\nreply_timeout_ms = 0", "from 1 to 3600000"),
         ("[retention]\nspam = 0", "retention.spam = 0 is not allowed: it must be a number of days"),
         ("[retention]\nspam = \"never\"", "or \"keep\""),
+        ("[pressure]\nspam = \"drop\"", "\"refuse\" or \"expire-oldest\""),
         ("[disk]\nmin_free_mb = 0", "from 1 to 1048576"),
         ("[disk]\nreserve_mb = -1", "from 0 to 1048576"),
         ("[log]\nlevel = \"all\"", "\"error\", \"warn\""),

@@ -89,6 +89,23 @@ impl Floors {
         moved
     }
 
+    /// Raises a class's kept floor, whatever the clock says.
+    pub(crate) fn keep(&mut self, class: Class, floor: Day) {
+        let kept = self.kept.entry(class).or_insert(Day(0));
+        *kept = floor.max(*kept);
+    }
+
+    /// Kept floors that are higher than what the clock says: those days went early.
+    pub(crate) fn early(&self) -> Vec<(Class, Day)> {
+        let is_early = |(class, day): &(&Class, &Day)| **day > self.clock_floor(**class);
+        let early = self.kept.iter().filter(is_early);
+        early.map(|(class, day)| (*class, *day)).collect()
+    }
+
+    pub(crate) fn today(&self) -> Option<Day> {
+        self.today
+    }
+
     /// Floors of all classes that have one, for comparing with a peer's.
     pub(crate) fn list(&self, classes: impl Iterator<Item = Class>) -> Vec<(Class, Day)> {
         let all = classes.map(|class| (class, self.floor(class)));

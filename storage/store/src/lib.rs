@@ -22,6 +22,7 @@ mod error;
 mod expiry;
 mod floors;
 mod fold;
+mod forecast;
 mod hold;
 mod index_home;
 mod inspect;

@@ -43,12 +43,16 @@ impl Store {
         self.room().map_or(true, |room| room.takes_mail)
     }
 
+    /// Bytes that mail may still take.
+    pub(crate) fn spare_bytes(&self) -> io::Result<u64> {
+        let kept = self.settings.min_free_bytes.saturating_add(self.reserve.missing_bytes());
+        Ok(self.disk.free_bytes()?.saturating_sub(kept))
+    }
+
     /// Whether a bucket can be written anew beside what is there, and mail still be taken.
     pub(crate) fn has_room_to_pack(&self, bucket: Bucket) -> bool {
         let needed = self.disk.used_bytes(&bucket_directory(bucket));
-        let spare = self.disk.free_bytes().map(|free| {
-            free.saturating_sub(self.settings.min_free_bytes + self.reserve.missing_bytes())
-        });
+        let spare = self.spare_bytes();
         matches!((needed, spare), (Ok(needed), Ok(spare)) if needed <= spare)
     }
 

@@ -51,6 +51,9 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
     for (name, text) in lines {
         output.line(plain(&format!("{name:<16}{text}")))?;
     }
+    for early in &status.disk.expired_early {
+        output.line(plain(&format!("{:<16}{early}", "gone early")))?;
+    }
     for finding in &status.upkeep.finding_texts {
         output.line(plain(&format!("{:<16}{finding}", "damaged")))?;
     }
@@ -66,7 +69,12 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
 fn room(disk: &DiskStatus) -> String {
     let full = if disk.full { "; full: takes no mail" } else { "" };
     let reserve = if disk.reserve_given_up { "; the reserve is given up" } else { "" };
-    format!("{}{full}{reserve}", size(disk.free_bytes))
+    let soon = match disk.full_in_days {
+        Some(1) => "; full in a day".to_owned(),
+        Some(days) => format!("; full in {days} days"),
+        None => String::new(),
+    };
+    format!("{}{full}{reserve}{soon}", size(disk.free_bytes))
 }
 
 fn packed(upkeep: &UpkeepStatus) -> String {
@@ -152,7 +160,13 @@ mod tests {
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
             received_bytes: 2000,
-            disk: DiskStatus { free_bytes: 5_000_000_000, full: false, reserve_given_up: true },
+            disk: DiskStatus {
+                free_bytes: 5_000_000_000,
+                reserve_given_up: true,
+                full_in_days: Some(3),
+                expired_early: vec!["spam before 2026-11-20".into()],
+                ..DiskStatus::default()
+            },
             failed: false,
             warnings: warnings.iter().map(|text| (*text).to_owned()).collect(),
             members: vec![member, peer],
