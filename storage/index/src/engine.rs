@@ -11,9 +11,9 @@
 //! sled stores of the process share and that a stalled thread would keep.
 
 use crate::Tree;
-use crate::filter::Filter;
+use crate::filter::{Filter, hash_of};
 use crate::front::{Front, TreeChanges, Values};
-use crate::guard::Pulse;
+use crate::guard::{Pulse, caught};
 use crate::home;
 use crate::leaf::{self, Entries};
 use quar_base::class::Class;
@@ -24,7 +24,8 @@ use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
 
 /// The unit in which sled takes and frees room in its file. Fixed for the life of an index.
 const SEGMENT_BYTES: usize = 128 << 10;
@@ -58,6 +59,26 @@ impl From<io::Error> for Fault {
     }
 }
 
+/// A leaf as sled has it.
+pub(crate) struct Leaf {
+    bytes: sled::IVec,
+    end: Option<sled::IVec>,
+}
+
+impl Leaf {
+    /// Its entries from a key on.
+    pub(crate) fn entries<'a>(
+        &'a self,
+        start: &'a [u8],
+    ) -> impl Iterator<Item = Result<(&'a [u8], &'a [u8]), Fault>> {
+        let end = self.end.as_deref();
+        let is_here = move |key: &[u8]| key >= start && end.is_none_or(|end| key < end);
+        leaf::entries(&self.bytes)
+            .filter(move |entry| entry.is_none_or(|(key, _)| is_here(key)))
+            .map(|entry| entry.ok_or(STRANGE_LEAF))
+    }
+}
+
 const STRANGE_LEAF: Fault = Fault::Strange("a leaf that is none");
 
 /// sled and the trees that it holds.
@@ -80,23 +101,26 @@ impl Engine {
             .open()?;
         pulse.beat();
         let (mut trees, mut filters) = (BTreeMap::new(), Filters::new());
-        for name in db.tree_names() {
-            let tree = db.open_tree(&name)?;
-            let mut filter = Filter::default();
-            for (entry, number) in tree.iter().zip(1u64..) {
-                let leaf = entry?.1;
-                let entries = leaf::decode(&leaf).ok_or(STRANGE_LEAF)?;
-                entries.iter().for_each(|(key, _)| filter.add(key));
-                beat_at(number, pulse);
-            }
-            match tree_of(&name) {
-                Some(known) => {
-                    trees.insert(known, tree);
-                    filters.insert(known, filter);
+        let names = Mutex::new(db.tree_names().into_iter());
+        let read = || -> Result<Vec<(Tree, sled::Tree, Filter)>, Fault> {
+            let mut read = Vec::new();
+            loop {
+                let name = names.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(name) = name else { return Ok(read) };
+                let tree = db.open_tree(&name)?;
+                match tree_of(&name) {
+                    Some(known) => {
+                        let filter = read_through(&tree, pulse)?;
+                        read.push((known, tree, filter));
+                    }
+                    None if name == SLED_OWN_TREE => {}
+                    None => return Err(Fault::Strange("a tree that is none of ours")),
                 }
-                None if name == SLED_OWN_TREE => {}
-                None => return Err(Fault::Strange("a tree that is none of ours")),
             }
+        };
+        for (known, tree, filter) in on_all_processors(&read)?.into_iter().flatten() {
+            trees.insert(known, tree);
+            filters.insert(known, filter);
         }
         Ok((Self { db, trees: Arc::new(RwLock::new(trees)) }, filters))
     }
@@ -141,6 +165,35 @@ impl Engine {
             take(&held, start, None, &mut entries)?;
         }
         Ok((entries, None))
+    }
+
+    /// Leaves with entries from `start` on, at most `count`, and where the next ones start. Of each
+    /// leaf what lies at its end or behind belongs to the next.
+    pub(crate) fn leaves(
+        &self,
+        tree: Tree,
+        start: &[u8],
+        count: usize,
+    ) -> Result<(Vec<Leaf>, Option<Vec<u8>>), Fault> {
+        let Some(tree) = self.tree(tree) else {
+            return Ok((Vec::new(), None));
+        };
+        let mut leaves = Vec::new();
+        let mut held = leaf_for(&tree, start)?.map(|(_, leaf)| leaf);
+        let behind = (Bound::Excluded(start), Bound::Unbounded);
+        for next in tree.range::<&[u8], _>(behind) {
+            let Some((first, leaf)) = none_if_dropped(next.map(Some))? else {
+                break;
+            };
+            if let Some(bytes) = held.replace(leaf) {
+                leaves.push(Leaf { bytes, end: Some(first.clone()) });
+                if leaves.len() >= count {
+                    return Ok((leaves, Some(first.to_vec())));
+                }
+            }
+        }
+        leaves.extend(held.map(|bytes| Leaf { bytes, end: None }));
+        Ok((leaves, None))
     }
 
     /// The buckets that have a tree, in order.
@@ -205,6 +258,35 @@ impl Engine {
         self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(tree, new.clone());
         Ok(Some(new))
     }
+}
+
+/// The keys of a tree, every leaf of which is read.
+fn read_through(tree: &sled::Tree, pulse: &Pulse) -> Result<Filter, Fault> {
+    let mut hashes = Vec::new();
+    for (entry, number) in tree.iter().zip(1u64..) {
+        for entry in leaf::entries(&entry?.1) {
+            hashes.push(hash_of(entry.ok_or(STRANGE_LEAF)?.0));
+        }
+        beat_at(number, pulse);
+    }
+    Ok(Filter::of(&hashes))
+}
+
+/// What the work returns on each processor.
+fn on_all_processors<T: Send>(
+    work: &(dyn Fn() -> Result<T, Fault> + Sync),
+) -> Result<Vec<T>, Fault> {
+    let count = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..count).map(|_| scope.spawn(|| caught(work))).collect();
+        let ended = running.into_iter().map(|thread| match thread.join() {
+            Ok(Ok(result)) => result,
+            // On to whoever guards this one.
+            Ok(Err(trouble)) => std::panic::resume_unwind(Box::new(trouble.to_string())),
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        ended.collect()
+    })
 }
 
 /// Closes sled and waits until its threads have let go of its file and the lock on it.

@@ -28,6 +28,8 @@ pub(crate) struct Filter {
 #[derive(Debug)]
 struct Part {
     blocks: Vec<Block>,
+    /// Keys that it is made for.
+    keys: usize,
     keys_left: usize,
 }
 
@@ -35,8 +37,15 @@ impl Part {
     fn new(keys: usize) -> Self {
         Self {
             blocks: vec![[0; WORDS]; (keys * BITS_PER_KEY).div_ceil(BLOCK_BITS)],
+            keys,
             keys_left: keys,
         }
+    }
+
+    fn add(&mut self, hash: u64) {
+        let place = self.place(hash);
+        bits(hash).for_each(|(word, bit)| self.blocks[place][word] |= bit);
+        self.keys_left -= 1;
     }
 
     /// The block of a hash: its upper half, scaled to the number of blocks.
@@ -51,6 +60,13 @@ impl Part {
 }
 
 impl Filter {
+    /// A filter of one part that holds all keys with these hashes, and has room for as many again.
+    pub(crate) fn of(hashes: &[u64]) -> Self {
+        let mut part = Part::new((hashes.len() * 2).max(KEYS_MIN));
+        hashes.iter().for_each(|hash| part.add(*hash));
+        Self { parts: vec![part] }
+    }
+
     /// Adds a key, known or not.
     pub(crate) fn add(&mut self, key: &[u8]) {
         let hash = hash_of(key);
@@ -58,12 +74,11 @@ impl Filter {
             return;
         }
         if self.parts.last().is_none_or(|part| part.keys_left == 0) {
-            self.parts.push(Part::new(KEYS_MIN << self.parts.len()));
+            let keys = self.parts.last().map_or(KEYS_MIN, |part| part.keys * 2);
+            self.parts.push(Part::new(keys));
         }
         if let Some(part) = self.parts.last_mut() {
-            let place = part.place(hash);
-            bits(hash).for_each(|(word, bit)| part.blocks[place][word] |= bit);
-            part.keys_left -= 1;
+            part.add(hash);
         }
     }
 
@@ -74,7 +89,8 @@ impl Filter {
     }
 }
 
-fn hash_of(key: &[u8]) -> u64 {
+/// What a filter keeps of a key.
+pub(crate) fn hash_of(key: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(key);
     hasher.finish()

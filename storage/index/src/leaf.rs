@@ -26,14 +26,25 @@ pub(crate) fn find<'a>(leaf: &'a [u8], key: &[u8]) -> Option<Option<&'a [u8]>> {
     Some(None)
 }
 
+/// The entries of a leaf, in order; the last is `None` when the bytes are no leaf.
+pub(crate) fn entries(leaf: &[u8]) -> impl Iterator<Item = Option<(&[u8], &[u8])>> {
+    let mut rest = leaf;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let key = take_bytes(&mut rest);
+        let entry = key.and_then(|key| Some((key, take_bytes(&mut rest)?)));
+        if entry.is_none() {
+            rest = &[];
+        }
+        Some(entry)
+    })
+}
+
 /// All entries of a leaf; `None` when the bytes are no leaf.
 pub(crate) fn decode(leaf: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
-    let mut rest = leaf;
-    let mut entries = Vec::new();
-    while !rest.is_empty() {
-        entries.push((take_bytes(&mut rest)?, take_bytes(&mut rest)?));
-    }
-    Some(entries)
+    entries(leaf).collect()
 }
 
 /// Cuts entries into leaves of about one size: each with its first key.

@@ -20,6 +20,7 @@
 //! up when it stalls. sled's panics become errors everywhere.
 
 mod fill;
+mod scan;
 
 use crate::codec::encode_write;
 use crate::engine::{self, Engine, Fault, Filters};
@@ -30,7 +31,6 @@ use crate::journal::{self, Journal};
 use crate::room::has_room_to_settle;
 use crate::{Index, IndexError, Tree, Visit, Write};
 use quar_base::key::Bucket;
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -41,11 +41,6 @@ const GATHER: Gather =
     Gather { entries_max: 65_536, logged_bytes_max: 16 << 20, has_room: has_room_to_settle };
 /// How long an opening, a settling or a close may go without a sign of life.
 const STALL_LIMIT: Duration = Duration::from_secs(120);
-/// Entries that a scan takes from each layer at first: many scans want one or two.
-const ENTRIES_AT_FIRST: usize = 16;
-/// Entries that a scan takes from each layer later on.
-const ENTRIES_PER_LOOK: usize = 256;
-
 /// The index on disk.
 #[derive(Debug)]
 pub struct SledIndex {
@@ -178,53 +173,6 @@ impl SledIndex {
         Ok(())
     }
 
-    /// The next entries of a tree from `start` on, and where those behind them start.
-    fn look(
-        &self,
-        tree: Tree,
-        start: &[u8],
-        count: usize,
-    ) -> Result<(Entries, Option<Vec<u8>>), IndexError> {
-        // The layers before sled: what moves, moves from them to sled, and is met at least once.
-        let (front, hides) = self.read_layers(|layers| layers.from(tree, start, count));
-        let (mut entries, behind_sled) = if hides {
-            (Entries::new(), None)
-        } else {
-            let page = || self.engine().page(tree, start, count);
-            let (page, behind) = self.checked("scan", caught(page))?;
-            self.admit(tree, &page);
-            (Entries::from_iter(page), behind)
-        };
-        let behind_front = (front.len() >= count)
-            .then(|| front.last_key_value().map(|(last, _)| [last, &[0][..]].concat()))
-            .flatten();
-        let behind = behind_sled.into_iter().chain(behind_front).min();
-        for (key, value) in front {
-            match value {
-                Some(value) => drop(entries.insert(key, value)),
-                None => drop(entries.remove(&key)),
-            }
-        }
-        if let Some(behind) = &behind {
-            drop(entries.split_off(behind));
-        }
-        Ok((entries, behind))
-    }
-
-    /// What a scan shows, a get finds: damaged files may have kept it from the reading at opening.
-    fn admit(&self, tree: Tree, page: &[(Vec<u8>, Vec<u8>)]) {
-        let is_known = |layers: &Layers| {
-            let filter = layers.filters.get(&tree);
-            filter.is_some_and(|filter| page.iter().all(|(key, _)| filter.may_hold(key)))
-        };
-        if !page.is_empty() && !self.read_layers(is_known) {
-            self.change_layers(|layers| {
-                let filter = layers.filters.entry(tree).or_default();
-                page.iter().for_each(|(key, _)| filter.add(key));
-            });
-        }
-    }
-
     /// Turns what a guarded call answered into an error that stops the index, or its value.
     fn checked<T>(
         &self,
@@ -269,8 +217,6 @@ impl SledIndex {
         }
     }
 }
-
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl Layers {
     fn take(&mut self, write: Write) {
@@ -322,20 +268,7 @@ impl Index for SledIndex {
     }
 
     fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
-        let mut next = Some(start.to_vec());
-        let mut count = ENTRIES_AT_FIRST;
-        while let Some(start) = next {
-            self.check_readable()?;
-            let (entries, behind) = self.look(tree, &start, count)?;
-            count = ENTRIES_PER_LOOK;
-            for (key, value) in &entries {
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
-            }
-            next = behind;
-        }
-        Ok(())
+        self.scan_from(tree, start, visit)
     }
 
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError> {

@@ -15,6 +15,7 @@ mod files;
 mod rebuild;
 mod replay;
 
+use self::bucket::LoadedBucket;
 use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::{InPlace, Ready};
 use crate::catalog::Catalog;
@@ -36,12 +37,13 @@ use quar_base::rng::Rng;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
 use quar_index::{Index, IndexError, Tree};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::thread;
 
 /// How far opening has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -302,14 +304,32 @@ impl Loader<'_> {
         let packed = self.files.packs.iter().map(|pack| pack.bucket());
         let present: BTreeSet<Bucket> = logs.chain(packed).collect();
         let known: BTreeSet<Bucket> = index.buckets()?.into_iter().collect();
-        for &bucket in &known {
-            if present.contains(&bucket) {
-                let records = bucket::load(index, bucket, &names, state)?;
-                gone.extend(records.into_iter().map(|key| (bucket, key)));
-            } else {
-                index.drop_tree(bucket)?;
-            }
+        for &bucket in known.difference(&present) {
+            index.drop_tree(bucket)?;
         }
+        let at_once = thread::available_parallelism().map_or(1, usize::from);
+        let names = &names;
+        thread::scope(|scope| -> Result<(), Doubt> {
+            let (mut next, mut running) = (known.intersection(&present), VecDeque::new());
+            loop {
+                while running.len() < at_once
+                    && let Some(&bucket) = next.next()
+                {
+                    let mut apart = state.take_bucket(bucket);
+                    let load = move || -> Result<(State, LoadedBucket), Doubt> {
+                        let loaded = bucket::load(index, bucket, names, &mut apart)?;
+                        Ok((apart, loaded))
+                    };
+                    running.push_back((bucket, scope.spawn(load)));
+                }
+                let Some((bucket, first)) = running.pop_front() else { return Ok(()) };
+                let joined = first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+                let (apart, loaded) = joined?;
+                state.put_back(apart);
+                let loaded = loaded.put_in_force(index, state)?;
+                gone.extend(loaded.gone.into_iter().map(|key| (bucket, key)));
+            }
+        })?;
         // A segment that the index should know and whose bucket has no tree at all.
         let lost = state.buckets.iter().find(|(bucket, held)| {
             held.segments.values().any(|counted| counted.mark.keys > 0) && !known.contains(bucket)

@@ -2,7 +2,7 @@
 //! Never where something of the tree is known already: what is newer must hide what is older.
 
 use super::{STALL_LIMIT, SledIndex};
-use crate::filter::Filter;
+use crate::filter::{Filter, hash_of};
 use crate::guard::{Pulse, watched};
 use crate::{Index, IndexError, Tree, Write};
 use std::sync::atomic::Ordering;
@@ -30,9 +30,8 @@ impl SledIndex {
         let (engine, beats) = (self.engine().clone(), pulse.clone());
         let filled = watched(STALL_LIMIT, &pulse, move || {
             engine.fill(tree, &entries, &beats)?;
-            let mut filter = Filter::default();
-            entries.iter().for_each(|(key, _)| filter.add(key));
-            Ok(filter)
+            let hashes: Vec<u64> = entries.iter().map(|(key, _)| hash_of(key)).collect();
+            Ok(Filter::of(&hashes))
         });
         let filter = self.checked("fill", filled)?;
         self.change_layers(|layers| {

@@ -4,7 +4,7 @@
 //! ```text
 //! record, body    vouched for when its place lies before its segment's watermark
 //! action, want    when the record that brought it is
-//! anything else   was never flushed: removed here, and written again by the replay if a segment
+//! anything else   was never flushed: to be removed, and written again by the replay if a segment
 //!                 still bears it out
 //! ```
 //! An entry of a segment that is gone may have copies in others, which the index no longer names:
@@ -25,14 +25,47 @@ use quar_index::{Index, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 
-/// Reads the tree and holds it against the watermarks; what a pack has stands behind it. Returns the
-/// records that the index knows from segments that are gone.
+/// What is to be done in the index, and what it knows that is nowhere.
+pub(super) struct LoadedBucket {
+    bucket: Bucket,
+    /// Records that the index knows from segments that are gone.
+    pub(super) gone: Vec<RecordKey>,
+    /// Whether the whole tree goes, and all its watermarks.
+    is_forgotten: bool,
+    removals: Vec<Write>,
+}
+
+impl LoadedBucket {
+    /// Changes the index.
+    pub(super) fn put_in_force(self, index: &Catalog, state: &State) -> Result<Self, Doubt> {
+        let Self { bucket, is_forgotten, ref removals, .. } = self;
+        if is_forgotten {
+            // The watermarks first, and durably: one that outlived the tree would vouch for nothing.
+            let held = state.buckets.get(&bucket);
+            let numbers = held.into_iter().flat_map(|held| held.segments.keys().copied());
+            let forget = numbers.map(|number| Write::Delete {
+                tree: Tree::Meta,
+                key: layout::watermark_key(&SegmentName { bucket, number }),
+            });
+            index.write(forget.collect())?;
+            index.flush()?;
+            index.changes().drop_tree(bucket)?;
+        }
+        if !removals.is_empty() {
+            index.write(removals.clone())?;
+        }
+        Ok(self)
+    }
+}
+
+/// Reads the tree and holds it against the watermarks; what a pack has stands behind it. Changes
+/// nothing but the bucket's state.
 pub(super) fn load(
     index: &Catalog,
     bucket: Bucket,
     logs: &BTreeSet<SegmentName>,
     state: &mut State,
-) -> Result<Vec<RecordKey>, Doubt> {
+) -> Result<LoadedBucket, Doubt> {
     let mut scan = Scan::default();
     let pack = index.pack(bucket);
     let held = state.buckets.entry(bucket).or_default();
@@ -48,22 +81,15 @@ pub(super) fn load(
         return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
     }
     let gone = std::mem::take(&mut scan.gone_records);
-    if scan.has_gone {
+    let is_forgotten = scan.has_gone;
+    if is_forgotten {
         scan = Scan::default();
-        // The watermarks first, and durably: one that outlived the tree would vouch for nothing.
-        let forget = held.segments.keys().map(|&number| Write::Delete {
-            tree: Tree::Meta,
-            key: layout::watermark_key(&SegmentName { bucket, number }),
-        });
-        index.write(forget.collect())?;
-        index.flush()?;
-        index.changes().drop_tree(bucket)?;
         held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
     let packed = Packed { pack: pack.as_deref(), bucket };
     packed.load(held)?;
-    let keys = scan.settle(index, &packed, held)?;
+    let (keys, removals) = scan.settle(&packed, held)?;
     for (_, arrival) in held.wanted.pairs() {
         if held.is_covered(&arrival) {
             held.wanted.take_arrival(&arrival);
@@ -85,7 +111,7 @@ pub(super) fn load(
     for (message, second) in covered {
         state.set.remove(bucket, message, second);
     }
-    Ok(gone)
+    Ok(LoadedBucket { bucket, gone, is_forgotten, removals })
 }
 
 /// What a bucket's pack says, or nothing.
@@ -236,14 +262,13 @@ impl Scan {
         Ok(())
     }
 
-    /// Takes actions and wants whose records are vouched for, removes all that is not, and returns
-    /// the records.
+    /// Takes actions and wants whose records are vouched for; returns the records, and the removal of
+    /// all that is not.
     fn settle(
         mut self,
-        index: &Catalog,
         packed: &Packed<'_>,
         held: &mut BucketState,
-    ) -> Result<Vec<RecordKey>, Doubt> {
+    ) -> Result<(Vec<RecordKey>, Vec<Write>), Doubt> {
         let bucket = packed.bucket;
         let mut actions = 0;
         for (message, action, recipients) in self.actions {
@@ -271,10 +296,6 @@ impl Scan {
         }
         let tree = Tree::Bucket(bucket);
         let removals = self.unvouched.into_iter();
-        let removals: Vec<Write> = removals.map(|key| Write::Delete { tree, key }).collect();
-        if !removals.is_empty() {
-            index.write(removals)?;
-        }
-        Ok(self.keys)
+        Ok((self.keys, removals.map(|key| Write::Delete { tree, key }).collect()))
     }
 }
