@@ -1,20 +1,24 @@
 //! What is damaged on disk: marked, so that it counts as missing and is taken again from whoever has it.
-//! Never removes anything: the index goes on naming it until a whole copy is here.
+//! Never forgets a name: a record that is damaged is listed until it is here again or its day leaves.
 //!
 //! ```text
 //! damaged body    ──► wanted again: peers are asked, and the copy that comes is written anew
-//! damaged record  ──► leaves the set: the next comparison with a peer brings it
+//! damaged record  ──► leaves the set: the next comparison with a peer brings it; its name is saved
 //! wrong trie      ──► the set is made again from the index
 //! ```
+//! The index goes on naming what is damaged until its segment is written anew without it.
+
+mod saved;
 
 use crate::check::Finding;
 use crate::error::ReadError;
 use crate::layout;
-use crate::store::Store;
+use crate::store::{Committer, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
-use quar_base::key::{Bucket, MessageId};
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_index::{Index, Tree, Write};
+use std::io;
 
 impl Store {
     /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.
@@ -54,7 +58,29 @@ impl Store {
                 _ => {}
             }
         }
+        self.save_broken(&self.committer())?;
         Ok(marked)
+    }
+
+    /// Damaged records lose their place in the index, as their segment is about to go.
+    ///
+    /// *Durable when* this returns: their names.
+    pub(crate) fn leave_out(
+        &self,
+        bucket: Bucket,
+        records: &[RecordKey],
+        turn: &Committer,
+    ) -> io::Result<()> {
+        {
+            let mut state = self.state_mut();
+            for key in records {
+                state.set.forget(bucket, *key);
+                let held = state.buckets.entry(bucket).or_default();
+                held.broken.records.insert(*key);
+                held.records = held.records.saturating_sub(1);
+            }
+        }
+        self.save_broken(turn)
     }
 
     /// The set must not claim what the index has not: peers bring what is missing then.

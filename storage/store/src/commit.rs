@@ -314,8 +314,13 @@ impl Store {
                 let age = record.key().instant(head.bucket.day) - id.key.instant(id.bucket.day);
                 age.0 <= 24 * 3600 * 1000
             };
-            let is_visible = |id: &MessageId| self.state().is_visible(*id);
-            if let Some(id) = earlier.filter(is_recent).filter(is_visible) {
+            let is_whole = |id: &MessageId| {
+                let state = self.state();
+                let held = state.buckets.get(&id.bucket);
+                state.is_visible(*id)
+                    && held.is_some_and(|held| !held.broken.records.contains(&id.key))
+            };
+            if let Some(id) = earlier.filter(is_recent).filter(is_whole) {
                 return Ok(Some(id));
             }
         }

@@ -8,13 +8,19 @@
 //! ```
 //! A crash before the closing block is durable leaves the old segments in force, after it the
 //! rewrite: opening unlinks the others.
+//!
+//! What is damaged is left out: a body is wanted from then on, a record is named among the broken.
+//! Where a packing has left something, and only then, erasing is packing.
 
 mod rewrite;
 
 use self::rewrite::Rewrite;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{BlockError, Entry, Found, Segment, SegmentName, bucket_directory};
+use crate::recent::Records;
+use crate::segment::{
+    BlockError, Entry, Found, Segment, SegmentName, SegmentRole, bucket_directory,
+};
 use crate::state::Block;
 use crate::store::Store;
 use quar_base::arrival::Arrival;
@@ -22,7 +28,7 @@ use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_index::{Index, Tree, Write};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -77,7 +83,7 @@ impl Store {
             Some(begun) if !begun.records.is_empty() => begun,
             _ => return Ok(Erased::default()),
         };
-        if self.index.pack(bucket).is_some() {
+        if self.has_packed(bucket, &begun.segments)? {
             let segments = begun.segments.len() as u64;
             self.reserve.make_room_for(self.disk.used_bytes(&bucket_directory(bucket))?)?;
             let packed = self.pack_alone(bucket, &mut |_| ControlFlow::Continue(()))?;
@@ -89,20 +95,36 @@ impl Store {
         result
     }
 
+    /// Whether a bucket has a pack, or segments of one that counts as logs: cut short, or with a
+    /// damaged footer. Only a packing knows what lies in those.
+    fn has_packed(&self, bucket: Bucket, numbers: &[u32]) -> Result<bool, ReadError> {
+        if self.index.pack(bucket).is_some() {
+            return Ok(true);
+        }
+        let segments = self.segments_of(bucket, numbers)?;
+        Ok(segments.iter().any(|(_, segment)| segment.role() == SegmentRole::Pack))
+    }
+
     /// Marks what goes: from here on nothing is deduplicated onto it, nor added to its segments.
     /// `None` when the bucket is not here.
     pub(crate) fn begin_rewriting(&self, bucket: Bucket) -> Result<Option<Begun>, ReadError> {
-        let mut committer = self.committer();
-        let records = match self.state().buckets.get(&bucket) {
-            Some(held) => held.erasable.clone(),
-            None => return Ok(None),
-        };
-        let mut leaving = BTreeSet::new();
-        for key in &records {
-            if let Some(arrival) = self.arrival_of(bucket, key)? {
-                leaving.insert(arrival.body());
-            }
+        let erasable = || self.state().buckets.get(&bucket).map(|held| held.erasable.clone());
+        let mut bodies = BTreeMap::new();
+        let mut records = Records::new(self);
+        // Most are read before commits have to wait.
+        for key in erasable().unwrap_or_default() {
+            bodies.insert(key, body_of(&mut records, bucket, &key)?);
         }
+        let mut committer = self.committer();
+        let Some(erasable) = erasable() else { return Ok(None) };
+        let mut leaving = BTreeSet::new();
+        for key in &erasable {
+            leaving.extend(match bodies.get(key) {
+                Some(body) => *body,
+                None => body_of(&mut records, bucket, key)?,
+            });
+        }
+        let records = erasable;
         committer.writers.remove(&bucket);
         let mut state = self.state_mut();
         let held = state.buckets.entry(bucket).or_default();
@@ -119,16 +141,6 @@ impl Store {
         }
     }
 
-    /// `None` also for a record that is damaged: which body it named is then not known, and that
-    /// body goes with its day.
-    fn arrival_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Arrival>, ReadError> {
-        let record = match self.record(bucket, key) {
-            Err(ReadError::Damaged { .. }) => None,
-            read => read?,
-        };
-        Ok(record.and_then(|record| Arrival::decode(record.payload()).ok()))
-    }
-
     pub(crate) fn rewrite_without(
         &self,
         bucket: Bucket,
@@ -137,12 +149,14 @@ impl Store {
         let segments = self.segments_of(bucket, &begun.segments)?;
         let doomed = self.doom(bucket, &segments, begun.records)?;
         let rewrites = self.rewrite_all(&segments, &doomed)?;
-        let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost.iter().copied()).collect();
-        let bereft = self.arrivals_naming(&segments, &doomed, &lost)?;
-        let _committer = self.committer();
+        let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost_bodies.iter().cloned());
+        let bereft = self.arrivals_naming(&segments, &doomed, &lost.collect())?;
+        let records = rewrites.iter().flat_map(|rewrite| rewrite.lost_records.iter().copied());
+        let committer = self.committer();
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.bereft.extend(bereft);
         }
+        self.leave_out(bucket, &records.collect::<Vec<_>>(), &committer)?;
         let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
         for rewrite in &rewrites {
             self.put_in_force(rewrite, &doomed)?;
@@ -223,7 +237,7 @@ impl Store {
         &self,
         segments: &[(SegmentName, Arc<Segment>)],
         doomed: &Doomed,
-        bodies: &BTreeSet<BodyId>,
+        bodies: &BTreeSet<Vec<u8>>,
     ) -> Result<Vec<(BodyId, RecordKey)>, ReadError> {
         let mut found = Vec::new();
         for (_, segment) in segments.iter().filter(|_| !bodies.is_empty()) {
@@ -232,7 +246,7 @@ impl Store {
                     && record.head().kind == Kind::ARRIVAL
                     && !doomed.records.contains(&record.key())
                     && let Ok(arrival) = Arrival::decode(record.payload())
-                    && bodies.contains(&arrival.body())
+                    && bodies.contains(&layout::body_key(&arrival.body()))
                 {
                     found.push((arrival.body(), record.key()));
                 }
@@ -280,15 +294,15 @@ impl Store {
         }
         let tree = Tree::Bucket(bucket);
         let mut writes = Vec::new();
-        for key in &doomed.records {
+        for key in doomed.records.iter().chain(&rewrite.lost_records) {
             let key = layout::record_key(key);
             let place = self.index.get(tree, &key)?.and_then(|value| RecordPlace::decode(&value));
             if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
                 writes.push(Write::Delete { tree, key });
             }
         }
-        for id in doomed.bodies.iter().chain(&rewrite.lost) {
-            let key = layout::body_key(id);
+        let doomed_bodies = doomed.bodies.iter().map(layout::body_key);
+        for key in doomed_bodies.chain(rewrite.lost_bodies.iter().cloned()) {
             let place = self.index.get(tree, &key)?.and_then(|value| BodyPlace::decode(&value));
             if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
                 writes.push(Write::Delete { tree, key });
@@ -297,8 +311,8 @@ impl Store {
         let mark = layout::watermark_key(&rewrite.old);
         writes.push(Write::Delete { tree: Tree::Meta, key: mark });
         self.index.write(writes)?;
-        self.segments.forget(&rewrite.old);
         self.disk.remove(&rewrite.old.path())?;
+        self.segments.forget(&rewrite.old);
         // Only now: a segment that could not be unlinked must still be there for the next erasure.
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.segments.remove(&rewrite.old.number);
@@ -324,21 +338,43 @@ fn visit_entries(
     visit: &mut dyn FnMut(Entry) -> Result<(), BlockError>,
 ) -> Result<(), ReadError> {
     let each = &mut |_, entries: Vec<Entry>| entries.into_iter().try_for_each(&mut *visit);
-    visit_blocks(segment, each).map_err(|error| io::Error::other(error.to_string()).into())
+    let scanned = visit_blocks(segment, each);
+    scanned.map(drop).map_err(|error| io::Error::other(error.to_string()).into())
 }
 
+/// Whether everything could be read.
 fn visit_blocks(
     segment: &Segment,
     visit: &mut dyn FnMut(u32, Vec<Entry>) -> Result<(), BlockError>,
-) -> Result<(), BlockError> {
+) -> Result<bool, BlockError> {
+    let mut is_whole = true;
     segment.scan(Segment::FIRST_BLOCK, &mut |found| match found {
         Found::Entries { offset, entries, .. } => visit(offset, entries),
+        Found::Damaged { .. } | Found::TornTail => {
+            is_whole = false;
+            Ok(())
+        }
         _ => Ok(()),
     })?;
-    Ok(())
+    Ok(is_whole)
 }
 
-pub(crate) fn block_error(error: BlockError, name: SegmentName) -> ReadError {
+/// The body that an arrival names; `None` also for a record that is damaged: which body it named is
+/// then not known, and that body goes with its day.
+fn body_of(
+    records: &mut Records<'_>,
+    bucket: Bucket,
+    key: &RecordKey,
+) -> Result<Option<BodyId>, ReadError> {
+    let record = match records.get(bucket, key) {
+        Err(ReadError::Damaged { .. }) => None,
+        read => read?,
+    };
+    let arrival = record.and_then(|record| Arrival::decode(record.payload()).ok());
+    Ok(arrival.map(|arrival| arrival.body()))
+}
+
+fn block_error(error: BlockError, name: SegmentName) -> ReadError {
     match error {
         BlockError::Io(error) => error.into(),
         BlockError::Damaged => {

@@ -169,6 +169,7 @@ impl Store {
             settings,
         };
         store.settle_wants().map_err(wants_unreadable)?;
+        store.recall_broken().map_err(wants_unreadable)?;
         store.write_last_commits_again(last)?;
         store.tend_reserve();
         Ok((store, report))
@@ -229,6 +230,7 @@ impl Loader<'_> {
             let value = index.get(Tree::Bucket(bucket), &layout::record_key(&key))?;
             if value.is_none() && state.is_visible(id) {
                 report.damaged.push(format!("{id}: the segment that held this record is gone"));
+                state.buckets.entry(bucket).or_default().broken.records.insert(key);
             }
         }
         Ok((state, last))

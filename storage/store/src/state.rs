@@ -21,6 +21,8 @@ pub(crate) struct State {
     pub(crate) buckets: BTreeMap<Bucket, BucketState>,
     pub(crate) set: ReplicaSet,
     pub(crate) floors: Floors,
+    /// Damaged records whose names are on disk.
+    pub(crate) saved_broken: BTreeSet<MessageId>,
 }
 
 #[derive(Default)]
@@ -171,7 +173,8 @@ impl State {
                     writes.put(key, place.encode());
                     let state = self.buckets.entry(bucket).or_default();
                     if state.broken.records.remove(&record.key()) {
-                        state.records -= 1;
+                        // Its damaged copy counted as long as the index named it.
+                        state.records -= u64::from(old.is_some());
                         self.apply_new(record, &here, index, resend, &mut writes)?;
                     } else if old.is_none() {
                         self.apply_new(record, &here, index, resend, &mut writes)?;
@@ -195,7 +198,8 @@ impl State {
     /// What is known of one bucket, apart from all others.
     pub(crate) fn take_bucket(&mut self, bucket: Bucket) -> Self {
         let buckets = self.buckets.remove(&bucket).map(|held| (bucket, held)).into_iter().collect();
-        Self { buckets, set: self.set.take_bucket(bucket), floors: self.floors.clone() }
+        let (set, floors) = (self.set.take_bucket(bucket), self.floors.clone());
+        Self { buckets, set, floors, ..Self::default() }
     }
 
     /// Takes back what [`Self::take_bucket`] gave.

@@ -131,6 +131,9 @@ impl Store {
             return Ok(());
         }
         committer.writers.values_mut().for_each(SegmentWriter::rest);
+        if let Err(error) = self.save_broken(&committer) {
+            tracing::warn!(%error, "the names of damaged records could not be saved");
+        }
         self.reserve.with_room(|| self.flush_index()).inspect_err(|error| {
             if !matches!(error, IndexError::NoRoom { .. }) {
                 self.fail("flushing the index", error);

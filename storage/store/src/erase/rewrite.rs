@@ -11,9 +11,12 @@ use crate::segment::{
 };
 use crate::store::Store;
 use quar_base::ids::BodyId;
+use quar_base::key::RecordKey;
 use quar_base::record::Record;
 use quar_index::{Index, Tree};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
+use std::ops::ControlFlow;
 
 /// Coded bytes that are gathered before they are appended to a rewrite.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -23,8 +26,10 @@ pub(super) struct Rewrite {
     pub(super) old: SegmentName,
     /// `None` when nothing of the old segment stays.
     pub(super) new: Option<Written>,
-    /// Bodies that should stay and are damaged: they are wanted from now on.
-    pub(super) lost: Vec<BodyId>,
+    /// Index keys of bodies that should stay and are damaged: they are wanted from now on.
+    pub(super) lost_bodies: Vec<Vec<u8>>,
+    /// Records that should stay and are damaged.
+    pub(super) lost_records: Vec<RecordKey>,
 }
 
 pub(super) struct Written {
@@ -41,16 +46,15 @@ impl Store {
         segment: &Segment,
         doomed: &Doomed,
     ) -> Result<Rewrite, ReadError> {
-        let (blocks, lost) = (Vec::new(), Vec::new());
-        let mut kept = Kept { store: self, old, doomed, target: None, blocks, lost };
+        let mut kept = Kept::new(self, old, doomed);
         let result = self.write_kept(&mut kept, segment).and_then(|()| kept.close());
         if let (Err(_), Some(target)) = (&result, &kept.target) {
             self.undo_rewrite(target.name());
         }
         result?;
-        let Kept { target, blocks, lost, .. } = kept;
+        let Kept { target, blocks, lost_bodies, lost_records, .. } = kept;
         let new = target.map(|target| Written { name: target.name(), end: target.end(), blocks });
-        Ok(Rewrite { old, new, lost })
+        Ok(Rewrite { old, new, lost_bodies, lost_records })
     }
 
     /// Unlinks a rewrite that is not in force: the old segment still is.
@@ -68,7 +72,8 @@ impl Store {
         let mut records = Vec::new();
         let mut bodies: Vec<CodedBody> = Vec::new();
         let mut gathered = 0;
-        visit_blocks(segment, &mut |offset, entries| {
+        let is_whole = visit_blocks(segment, &mut |offset, entries| {
+            kept.visited.insert(offset);
             let place = BlockPlace { segment: old.number, offset };
             for entry in entries {
                 match entry {
@@ -80,7 +85,9 @@ impl Store {
                         gathered += body.coded_bytes as usize;
                         match segment.body(&body) {
                             Ok(body) => bodies.push(body),
-                            Err(BlockError::Damaged) => kept.lost.push(body.id),
+                            Err(BlockError::Damaged) => {
+                                kept.lost_bodies.push(layout::body_key(&body.id));
+                            }
                             Err(error) => return Err(error),
                         }
                     }
@@ -99,6 +106,53 @@ impl Store {
         if !records.is_empty() || !bodies.is_empty() {
             kept.append(&records, &bodies)?;
         }
+        if !is_whole {
+            self.write_unnamed(kept)?;
+        }
+        Ok(())
+    }
+
+    /// What the index has in a segment some of whose records blocks are damaged: bodies that only
+    /// those named are kept, and what is lost is named.
+    fn write_unnamed(&self, kept: &mut Kept<'_>) -> Result<(), ReadError> {
+        let (old, bucket) = (kept.old.number, kept.old.bucket);
+        let mut bodies = Vec::new();
+        self.index.scan(Tree::Bucket(bucket), &[layout::BODY], &mut |key, value| {
+            match key.first() {
+                Some(&layout::BODY) => {
+                    let place = BodyPlace::decode(value);
+                    let place = place.filter(|place| place.block.segment == old);
+                    bodies.extend(
+                        place
+                            .filter(|_| !kept.bodies.contains(key) && !kept.dooms(key))
+                            .map(|place| (key.to_vec(), place)),
+                    );
+                }
+                Some(&layout::RECORD) => {
+                    let place = RecordPlace::decode(value).map(|place| place.block);
+                    let is_lost = |place: &BlockPlace| {
+                        place.segment == old && !kept.visited.contains(&place.offset)
+                    };
+                    let key = layout::parse_record_key(key)
+                        .filter(|_| place.as_ref().is_some_and(is_lost));
+                    let key = key.filter(|key| !kept.doomed.records.contains(key));
+                    kept.lost_records.extend(key);
+                }
+                Some(&tag) if tag > layout::RECORD => return ControlFlow::Break(()),
+                _ => {}
+            }
+            ControlFlow::Continue(())
+        })?;
+        for (key, place) in bodies {
+            match self.whole_body(bucket, &key, &place, &mut None)? {
+                Some((coded, plain)) => {
+                    let id = self.settings.id_key.body_id(&plain);
+                    kept.append(&[], &[CodedBody { id, ..coded }])?;
+                }
+                None if kept.lost_bodies.contains(&key) => {}
+                None => kept.lost_bodies.push(key),
+            }
+        }
         Ok(())
     }
 }
@@ -110,11 +164,33 @@ struct Kept<'a> {
     doomed: &'a Doomed,
     target: Option<SegmentWriter>,
     blocks: Vec<RecordsBlock>,
-    /// Bodies that should stay and are damaged.
-    lost: Vec<BodyId>,
+    /// Offsets of the records blocks that could be read.
+    visited: BTreeSet<u32>,
+    /// Index keys of the bodies that were met there.
+    bodies: HashSet<Vec<u8>>,
+    lost_bodies: Vec<Vec<u8>>,
+    lost_records: Vec<RecordKey>,
 }
 
-impl Kept<'_> {
+impl<'a> Kept<'a> {
+    fn new(store: &'a Store, old: SegmentName, doomed: &'a Doomed) -> Self {
+        Self {
+            store,
+            old,
+            doomed,
+            target: None,
+            blocks: Vec::new(),
+            visited: BTreeSet::new(),
+            bodies: HashSet::new(),
+            lost_bodies: Vec::new(),
+            lost_records: Vec::new(),
+        }
+    }
+
+    fn dooms(&self, body: &[u8]) -> bool {
+        self.doomed.bodies.iter().any(|id| layout::body_key(id) == body)
+    }
+
     /// Whether the record stays, and the index names this very place: copies elsewhere do.
     fn keeps_record(&self, record: &Record, place: BlockPlace) -> Result<bool, BlockError> {
         if self.doomed.records.contains(&record.key()) {
@@ -126,13 +202,18 @@ impl Kept<'_> {
         Ok(known.is_some_and(|known| known.block == place))
     }
 
-    fn keeps_body(&self, id: &BodyId, entry: &BodyEntry) -> Result<bool, BlockError> {
+    fn keeps_body(&mut self, id: &BodyId, entry: &BodyEntry) -> Result<bool, BlockError> {
         if self.doomed.bodies.contains(id) {
             return Ok(false);
         }
-        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &layout::body_key(id));
+        let key = layout::body_key(id);
+        let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
         let known = value.map_err(io::Error::other)?.and_then(|value| BodyPlace::decode(&value));
-        Ok(known == Some(BodyPlace::new(self.old.number, entry)))
+        let is_here = known == Some(BodyPlace::new(self.old.number, entry));
+        if is_here {
+            self.bodies.insert(key);
+        }
+        Ok(is_here)
     }
 
     fn append(&mut self, records: &[Record], bodies: &[CodedBody]) -> io::Result<()> {

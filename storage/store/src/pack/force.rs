@@ -21,8 +21,8 @@ impl Store {
         written: &Written,
         begun: &Begun,
     ) -> Result<Packed, ReadError> {
-        let Written { pack, trie, bytes } = written;
-        let _committer = self.committer();
+        let Written { pack, trie, bytes, damaged } = written;
+        let committer = self.committer();
         if !self.state().buckets.contains_key(&bucket) {
             // The day expired meanwhile.
             self.disk.remove_dir(&bucket_directory(bucket))?;
@@ -30,6 +30,7 @@ impl Store {
         }
         self.index.put_in_force(pack.clone());
         self.forget_packed(bucket, pack)?;
+        self.leave_out(bucket, &damaged.records, &committer)?;
         {
             let mut state = self.state_mut();
             let lazy = pack.trie().unwrap_or_else(|| trie.clone());
@@ -37,15 +38,17 @@ impl Store {
             let held = state.buckets.entry(bucket).or_default();
             held.records = held.records.saturating_sub(begun.records.len() as u64);
             held.erasable.retain(|key| !begun.records.contains(key));
+            held.bereft.extend(damaged.arrivals.iter().copied());
+            held.broken.bodies.retain(|key| !damaged.bodies.contains(key));
         }
         self.want_for_the_bereft(bucket)?;
         for &number in &pack.footer().replaced {
             let name = SegmentName { bucket, number };
-            self.segments.forget(&name);
             match self.disk.remove(&name.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
                 _ => {}
             }
+            self.segments.forget(&name);
             // Only now: one that could not be unlinked must still be there for the next packing.
             if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
                 held.segments.remove(&number);

@@ -13,8 +13,9 @@ use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::{BlockKind, BlockPlace, Entry, SegmentName, SegmentRole};
 use crate::store::Store;
 use quar_base::arrival::Arrival;
+use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::Kind;
+use quar_base::record::{Kind, Record};
 use quar_index::{Index, Tree};
 use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -42,11 +43,36 @@ struct Contents {
     bodies: Vec<(Vec<u8>, BodyPlace)>,
 }
 
+/// What should be in a pack and is damaged on disk.
+#[derive(Default)]
+pub(super) struct Damaged {
+    pub(super) records: Vec<RecordKey>,
+    /// Index keys.
+    pub(super) bodies: HashSet<Vec<u8>>,
+    /// Arrivals that need these bodies.
+    pub(super) arrivals: Vec<(BodyId, RecordKey)>,
+}
+
 /// A pack that is durable and not yet in force in memory.
 pub(super) struct Written {
     pub(super) pack: Arc<Pack>,
     pub(super) trie: Trie,
     pub(super) bytes: u64,
+    pub(super) damaged: Damaged,
+}
+
+/// What goes on while a pack is written.
+struct Progress<'a> {
+    so_far: PackProgress,
+    step: &'a mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+}
+
+impl Progress<'_> {
+    fn report(&mut self) -> ControlFlow<()> {
+        let report = self.so_far;
+        self.so_far.bytes = 0;
+        (self.step)(report)
+    }
 }
 
 impl Store {
@@ -124,7 +150,9 @@ impl Store {
             if bodies.is_empty() {
                 break;
             }
-            if let Ok(arrival) = Arrival::decode(blocks.record(key, place)?.payload()) {
+            let record = blocks.record(key, place)?;
+            if let Some(arrival) = record.and_then(|record| Arrival::decode(record.payload()).ok())
+            {
                 bodies.remove(&arrival.body());
             }
         }
@@ -147,24 +175,20 @@ impl Store {
             .cloned()
             .partition(|(_, place)| kept_numbers.contains(&place.block.segment));
         moving.sort_by_key(|(_, place)| (place.block, place.start));
-        let mut progress =
-            PackProgress { bodies_total: moving.len() as u64, ..PackProgress::default() };
+        let so_far = PackProgress { bodies_total: moving.len() as u64, ..PackProgress::default() };
+        let mut progress = Progress { so_far, step };
+        let mut damaged = Damaged::default();
         for batch in batches(&moving) {
-            let flow =
-                self.write_bodies(bucket, batch, writer, &mut places, &mut progress, step)?;
-            if flow.is_break() {
+            let (places, damaged) = (&mut places, &mut damaged);
+            if self.write_bodies(bucket, batch, writer, places, damaged, &mut progress)?.is_break()
+            {
                 return Ok(None);
             }
         }
         places.sort_by(|(one, _), (other, _)| one.cmp(other));
         writer.begin_records()?;
-        let mut written = Vec::with_capacity(contents.records.len());
-        if self
-            .write_records(bucket, contents, writer, &mut written, &mut progress, step)?
-            .is_break()
-        {
-            return Ok(None);
-        }
+        let written = self.write_records(bucket, contents, writer, &mut damaged, &mut progress)?;
+        let Some(written) = written else { return Ok(None) };
         let trie = Trie::from_sorted(written.iter().map(|(key, _)| *key));
         let tables = self.write_tables(bucket, &places, &written, &trie, writer)?;
         let actions =
@@ -180,7 +204,7 @@ impl Store {
         let (name, footer, bytes) = writer.finish(counts, trie.root(), tables, replaced)?;
         let pack = Pack::new(name, footer, self.segments.clone(), self.settings.id_key.clone());
         let pack = pack.ok_or_else(|| io::Error::other("the pack's parts do not give its root"))?;
-        Ok(Some(Written { pack, trie, bytes }))
+        Ok(Some(Written { pack, trie, bytes, damaged }))
     }
 
     /// Segments of earlier packings whose bodies are nearly all still in use, and none doomed.
@@ -209,61 +233,72 @@ impl Store {
         Ok(kept)
     }
 
-    /// Writes a batch of bodies, similar ones together.
+    /// Writes a batch of bodies, similar ones together; those that are damaged are named.
     fn write_bodies(
         &self,
         bucket: Bucket,
         batch: &[(Vec<u8>, BodyPlace)],
         writer: &mut PackWriter<'_>,
         places: &mut Vec<(Vec<u8>, BodyPlace)>,
-        progress: &mut PackProgress,
-        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+        damaged: &mut Damaged,
+        progress: &mut Progress<'_>,
     ) -> Result<ControlFlow<()>, ReadError> {
         let mut sketches = Sketches::default();
         let mut bodies = Vec::with_capacity(batch.len());
         let mut block = None;
         for (key, place) in batch {
-            let coded = self.body_at(bucket, place, &mut block)?;
-            let plain = self.checked(bucket, key, &coded)?;
-            sketches.add(&plain);
-            progress.bytes += coded.bytes.len() as u64;
-            bodies.push(Some(coded));
+            match self.whole_body(bucket, key, place, &mut block)? {
+                Some((coded, plain)) => {
+                    sketches.add(&plain);
+                    progress.so_far.bytes += coded.bytes.len() as u64;
+                    bodies.push((key, coded));
+                }
+                None => drop(damaged.bodies.insert(key.clone())),
+            }
         }
         for at in sketches.into_order() {
-            let coded = bodies[at].take().ok_or_else(|| io::Error::other("a body came twice"))?;
-            let plain = self.checked(bucket, &batch[at].0, &coded)?;
-            places.extend(writer.push_body(batch[at].0.clone(), &plain)?);
-            progress.bodies_done += 1;
-            progress.bytes += writer.take_written();
-            if progress.bytes >= super::write::GROUP_BYTES as u64 {
-                let report = std::mem::replace(progress, PackProgress { bytes: 0, ..*progress });
-                if step(report).is_break() {
-                    return Ok(ControlFlow::Break(()));
-                }
+            let (key, coded) = &bodies[at];
+            // It was whole a moment ago, and lies in memory.
+            let plain = self.plain_of(key, coded);
+            let plain = plain.ok_or_else(|| io::Error::other("a body in memory changed"))?;
+            places.extend(writer.push_body((*key).clone(), &plain)?);
+            progress.so_far.bodies_done += 1;
+            progress.so_far.bytes += writer.take_written();
+            if progress.so_far.bytes >= super::write::GROUP_BYTES as u64
+                && progress.report().is_break()
+            {
+                return Ok(ControlFlow::Break(()));
             }
         }
         places.extend(writer.end_group()?);
         Ok(ControlFlow::Continue(()))
     }
 
+    /// Writes the records in order, those that are damaged left out; `None` when it is not to go on.
     fn write_records(
         &self,
         bucket: Bucket,
         contents: &Contents,
         writer: &mut PackWriter<'_>,
-        written: &mut Vec<(RecordKey, RecordPlace)>,
-        progress: &mut PackProgress,
-        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
-    ) -> Result<ControlFlow<()>, ReadError> {
+        damaged: &mut Damaged,
+        progress: &mut Progress<'_>,
+    ) -> Result<Option<Vec<(RecordKey, RecordPlace)>>, ReadError> {
+        let mut written = Vec::with_capacity(contents.records.len());
         let mut blocks = Blocks::new(self, bucket);
         let mut payload = Vec::new();
         let mut items: Vec<(RecordKey, Kind)> = Vec::new();
         for (at, (key, place)) in contents.records.iter().enumerate() {
-            let record = blocks.record(key, place)?.clone();
-            Entry::Record(record).encode(&mut payload);
-            items.push((*key, place.kind));
+            match blocks.record(key, place)? {
+                Some(record) => {
+                    damaged.note(record);
+                    Entry::Record(record.clone()).encode(&mut payload);
+                    items.push((*key, place.kind));
+                }
+                None => damaged.records.push(*key),
+            }
             let is_last = at + 1 == contents.records.len();
-            if payload.len() < RECORDS_BYTES && items.len() < usize::from(u16::MAX) && !is_last {
+            let is_full = payload.len() >= RECORDS_BYTES || items.len() >= usize::from(u16::MAX);
+            if items.is_empty() || !is_full && !is_last {
                 continue;
             }
             let bytes = std::mem::take(&mut payload);
@@ -272,13 +307,12 @@ impl Store {
             for (number, (key, kind)) in (0..).zip(items.drain(..)) {
                 written.push((key, RecordPlace { block, number, kind }));
             }
-            progress.bytes += writer.take_written();
-            let report = std::mem::replace(progress, PackProgress { bytes: 0, ..*progress });
-            if step(report).is_break() {
-                return Ok(ControlFlow::Break(()));
+            progress.so_far.bytes += writer.take_written();
+            if progress.report().is_break() {
+                return Ok(None);
             }
         }
-        Ok(ControlFlow::Continue(()))
+        Ok(Some(written))
     }
 
     fn write_tables(
@@ -321,6 +355,19 @@ impl Store {
         }
         tables.end_block(writer, None)?;
         Ok(tables)
+    }
+}
+
+impl Damaged {
+    /// Remembers an arrival that needs a damaged body.
+    fn note(&mut self, record: &Record) {
+        if !self.bodies.is_empty()
+            && record.head().kind == Kind::ARRIVAL
+            && let Ok(arrival) = Arrival::decode(record.payload())
+            && self.bodies.contains(&layout::body_key(&arrival.body())[..])
+        {
+            self.arrivals.push((arrival.body(), record.key()));
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! Reads what is to be packed from the segments that hold it, each block once for neighbours.
-//! Never hands on a record or body that is not what the index says.
+//! Never hands on a record or body that is not what the index says, nor takes a disk that cannot be read for damage.
 
 use crate::codec::CodedBody;
 use crate::error::ReadError;
@@ -7,44 +7,53 @@ use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::{BlockError, BlockPlace, Entry, SegmentName};
 use crate::store::Store;
 use quar_base::ids::BodyId;
-use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Record;
 use std::io;
 use std::sync::Arc;
 
 impl Store {
-    pub(crate) fn body_at(
+    /// The body under an index key, coded and plain; `None` when it is damaged. `block` is the block
+    /// that was read last, if any, and is this one's afterwards.
+    pub(crate) fn whole_body(
+        &self,
+        bucket: Bucket,
+        key: &[u8],
+        place: &BodyPlace,
+        block: &mut Option<(BlockPlace, Arc<Vec<u8>>)>,
+    ) -> io::Result<Option<(CodedBody, Vec<u8>)>> {
+        let coded = match self.body_at(bucket, place, block) {
+            Ok(coded) => coded,
+            Err(BlockError::Damaged) => return Ok(None),
+            Err(BlockError::Io(error)) => return Err(error),
+        };
+        let plain = self.plain_of(key, &coded);
+        Ok(plain.map(|plain| (coded, plain)))
+    }
+
+    /// The plain bytes of a body if they give the index key that it was found under.
+    pub(super) fn plain_of(&self, key: &[u8], coded: &CodedBody) -> Option<Vec<u8>> {
+        let plain = coded.plain_bytes().ok()?;
+        (layout::body_key(&self.settings.id_key.body_id(&plain)) == key).then_some(plain)
+    }
+
+    fn body_at(
         &self,
         bucket: Bucket,
         place: &BodyPlace,
         block: &mut Option<(BlockPlace, Arc<Vec<u8>>)>,
-    ) -> Result<CodedBody, ReadError> {
+    ) -> Result<CodedBody, BlockError> {
         let name = SegmentName { bucket, number: place.block.segment };
-        let damaged = || damaged_segment(name);
-        let segment = self.segment(name)?.ok_or_else(damaged)?;
+        let segment = self.segment(name)?.ok_or(BlockError::Damaged)?;
         // The index keeps half of a body's id; the whole is computed from the bytes.
         let entry = place.entry(BodyId::default());
         let known = block.take().filter(|(known, _)| *known == place.block);
         let payload = match known {
             Some((_, payload)) => payload,
-            None => Arc::new(segment.bodies_block(entry.block).map_err(|e| read_error(e, name))?),
+            None => Arc::new(segment.bodies_block(entry.block)?),
         };
         *block = Some((place.block, payload.clone()));
-        segment.body_in(&payload, &entry).map_err(|error| read_error(error, name))
-    }
-
-    /// The plain bytes of a body, which must give the index key it was found under.
-    pub(crate) fn checked(
-        &self,
-        bucket: Bucket,
-        key: &[u8],
-        coded: &CodedBody,
-    ) -> Result<Vec<u8>, ReadError> {
-        let plain = coded.plain_bytes().ok();
-        let is_right =
-            |plain: &Vec<u8>| layout::body_key(&self.settings.id_key.body_id(plain)) == key;
-        let found = plain.filter(is_right);
-        found.ok_or_else(|| io::Error::other(format!("{bucket} holds a damaged body")).into())
+        segment.body_in(&payload, &entry)
     }
 }
 
@@ -64,18 +73,24 @@ impl<'a> Blocks<'a> {
         Self { store, bucket, kept: Vec::new() }
     }
 
+    /// The record at a place; `None` when it is damaged.
     pub(super) fn record(
         &mut self,
         key: &RecordKey,
         place: &RecordPlace,
-    ) -> Result<&Record, ReadError> {
+    ) -> Result<Option<&Record>, ReadError> {
         let at = match self.kept.iter().position(|(known, _)| *known == place.block) {
             Some(at) => at,
             None => {
                 let name = SegmentName { bucket: self.bucket, number: place.block.segment };
-                let segment = self.store.segment(name)?.ok_or_else(|| damaged_segment(name))?;
-                let entries = segment.entries(place.block.offset);
-                let entries = entries.map_err(|error| read_error(error, name))?;
+                let segment = self.store.segment(name)?;
+                let entries = segment.map(|segment| segment.entries(place.block.offset));
+                let entries = match entries {
+                    Some(Ok(entries)) => entries,
+                    Some(Err(BlockError::Io(error))) => return Err(error.into()),
+                    // Read again for each of its records, of which there are few.
+                    None | Some(Err(BlockError::Damaged)) => return Ok(None),
+                };
                 if self.kept.len() >= BLOCKS_KEPT {
                     self.kept.remove(0);
                 }
@@ -85,16 +100,6 @@ impl<'a> Blocks<'a> {
             }
         };
         let record = self.kept[at].1.get(usize::from(place.number));
-        let message = MessageId { bucket: self.bucket, key: *key };
-        let damaged = ReadError::Damaged { what: "a record", message };
-        record.filter(|record| record.key() == *key).ok_or(damaged)
+        Ok(record.filter(|record| record.key() == *key))
     }
-}
-
-fn damaged_segment(name: SegmentName) -> ReadError {
-    read_error(BlockError::Damaged, name)
-}
-
-fn read_error(error: BlockError, name: SegmentName) -> ReadError {
-    crate::erase::block_error(error, name)
 }

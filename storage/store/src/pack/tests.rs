@@ -1,6 +1,7 @@
 //! Packs: what goes in comes out, and what happens meanwhile or afterwards is not lost.
 
 mod damage;
+mod rotten;
 
 use super::PackProgress;
 use crate::segment::{SegmentName, bucket_directory};

@@ -1,0 +1,76 @@
+//! The names of damaged records, kept across restarts: when their segment is gone nothing else says them.
+//! Never believed of a record that can be read after all.
+
+use crate::error::ReadError;
+use crate::store::{Committer, Store};
+use quar_base::key::MessageId;
+use std::collections::BTreeSet;
+use std::io;
+use std::path::Path;
+
+const FILE: &str = "broken";
+const HEADER: &str = "quard broken 1\n";
+
+impl Store {
+    /// Makes the names durable, if they are others than those in the file. Callers take turns.
+    pub(crate) fn save_broken(&self, _turn: &Committer) -> io::Result<()> {
+        let names: BTreeSet<MessageId> = self.broken_records().into_iter().collect();
+        if self.state().saved_broken == names {
+            return Ok(());
+        }
+        let text = encode(&names);
+        self.reserve.with_room(|| self.disk.replace(Path::new(FILE), text.as_bytes()))?;
+        self.state_mut().saved_broken = names;
+        Ok(())
+    }
+
+    /// Marks what was damaged before this start, and still is.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the disk or the index cannot be read.
+    pub(crate) fn recall_broken(&self) -> Result<(), ReadError> {
+        let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(()) };
+        let Some(names) = decode(&bytes) else {
+            tracing::warn!(
+                "the list of damaged records is damaged; a check names those that are left"
+            );
+            return Ok(());
+        };
+        for id in &names {
+            match self.record(id.bucket, &id.key) {
+                Ok(Some(_)) => continue,
+                Ok(None) | Err(ReadError::Damaged { .. }) => {}
+                Err(error) => return Err(error),
+            }
+            let mut state = self.state_mut();
+            if state.is_visible(*id) {
+                state.set.forget(id.bucket, id.key);
+                let held = state.buckets.entry(id.bucket).or_default();
+                held.broken.records.insert(id.key);
+            }
+        }
+        self.state_mut().saved_broken = names;
+        Ok(())
+    }
+}
+
+fn encode(names: &BTreeSet<MessageId>) -> String {
+    let mut text = HEADER.to_owned();
+    names.iter().for_each(|id| text.push_str(&format!("{id}\n")));
+    let check = check_of(&text);
+    text.push_str(&check);
+    text
+}
+
+fn decode(bytes: &[u8]) -> Option<BTreeSet<MessageId>> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (body, check) = text.split_at(text.rfind("check ")?);
+    if check != check_of(body) {
+        return None;
+    }
+    body.strip_prefix(HEADER)?.lines().map(|line| line.parse().ok()).collect()
+}
+
+fn check_of(text: &str) -> String {
+    format!("check {}\n", &blake3::hash(text.as_bytes()).to_hex().as_str()[..16])
+}
