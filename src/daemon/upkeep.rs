@@ -1,11 +1,11 @@
 //! What a node does for its store by and by: erase what was deleted, pack closed days, check everything on disk.
-//! Never hurries: packing and checking keep to a rate, and stop when the daemon does.
+//! Never hurries: packing and checking keep to a rate, and stop when the daemon does or an erasure is due.
 
 use crate::api::UpkeepStatus;
 use crate::config::Upkeep as Settings;
 use crate::daemon::clock::Clock;
 use quar_base::key::Bucket;
-use quar_store::{Finding, PackProgress, ReadError, Store};
+use quar_store::{Finding, PackProgress, Store};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,7 +31,7 @@ pub struct Upkeep {
     clock: Clock,
     settings: Settings,
     report: Arc<Mutex<UpkeepStatus>>,
-    /// When the deleted messages of a packed day were first seen.
+    /// When a day's deleted messages were first seen.
     seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
     checked: Arc<Mutex<HashMap<Bucket, LastCheck>>>,
 }
@@ -69,8 +69,10 @@ impl Upkeep {
             let (upkeep, stop) = (self.clone(), stopping.clone());
             let round = tokio::task::spawn_blocking(move || {
                 upkeep.erase();
-                upkeep.pack(&stop);
-                upkeep.check(&stop);
+                if upkeep.pack(&stop).is_continue() {
+                    // Broken off or through: there is another round.
+                    let _ = upkeep.check(&stop);
+                }
             });
             if let Err(error) = round.await {
                 tracing::error!(%error, "upkeep ended badly; it goes on");
@@ -81,21 +83,13 @@ impl Upkeep {
     /// Of open days at once, since little has to be written anew; of packed days together, in time.
     fn erase(&self) {
         let packed: Vec<Bucket> = self.store.packed().iter().map(|(bucket, ..)| *bucket).collect();
-        let now = self.clock.since_start();
-        let mut seen = locked(&self.seen);
-        let due = self.store.erasable().into_iter().filter(|bucket| {
-            let first = *seen.entry(*bucket).or_insert(now);
+        for (bucket, first) in self.erasable() {
             // What was deleted before the start may have waited long.
-            let is_old = first < 2 * EVERY
-                || now - first >= Duration::from_millis(self.settings.erase_after.0) / 2;
-            is_old || !packed.contains(bucket)
-        });
-        let due: Vec<Bucket> = due.collect();
-        for bucket in &due {
-            seen.remove(bucket);
-        }
-        drop(seen);
-        for bucket in due {
+            let is_old = first < 2 * EVERY || self.is_overdue(first);
+            if !is_old && packed.contains(&bucket) {
+                continue;
+            }
+            locked(&self.seen).remove(&bucket);
             match self.store.erase(bucket) {
                 Ok(erased) => {
                     locked(&self.report).erased_messages += erased.messages;
@@ -108,16 +102,40 @@ impl Upkeep {
         }
     }
 
-    fn pack(&self, stop: &watch::Receiver<bool>) {
+    /// Days that hold something deleted, and when that was first seen.
+    fn erasable(&self) -> Vec<(Bucket, Duration)> {
+        let now = self.clock.since_start();
+        let mut seen = locked(&self.seen);
+        let erasable = self.store.erasable().into_iter();
+        erasable.map(|bucket| (bucket, *seen.entry(bucket).or_insert(now))).collect()
+    }
+
+    /// Half of the time in which it has to be erased is over.
+    fn is_overdue(&self, first: Duration) -> bool {
+        let waited = self.clock.since_start().saturating_sub(first);
+        waited >= Duration::from_millis(self.settings.erase_after.0) / 2
+    }
+
+    /// Waits for the rate; whether to go on.
+    fn nap(&self, bytes: u64, rate: u64, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
+        nap(bytes, rate, stop)?;
+        match self.erasable().iter().any(|(_, first)| self.is_overdue(*first)) {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+
+    /// Breaks when it was broken off.
+    fn pack(&self, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
         if !self.settings.pack {
-            return;
+            return ControlFlow::Continue(());
         }
         for bucket in self.store.packable(self.clock.now().day()) {
             let mut step = |progress: PackProgress| {
                 let PackProgress { bodies_done, bodies_total, bytes } = progress;
                 locked(&self.report).packing =
                     Some(format!("{bucket}: {bodies_done} of {bodies_total} bodies"));
-                nap(bytes, self.settings.pack_bytes_per_s, stop)
+                self.nap(bytes, self.settings.pack_bytes_per_s, stop)
             };
             let packed = self.store.pack(bucket, &mut step);
             let mut report = locked(&self.report);
@@ -126,23 +144,20 @@ impl Upkeep {
                 Ok(Some(packed)) => {
                     tracing::info!(%bucket, bodies = packed.bodies, bytes = packed.bytes, "packed");
                 }
-                Ok(None) => return,
+                Ok(None) => return ControlFlow::Break(()),
+                // One that cannot be packed is no reason to leave the others.
                 Err(error) => {
-                    drop(report);
-                    self.pack_failed(bucket, &error);
-                    // One that cannot be packed is no reason to leave the others.
+                    tracing::warn!(%bucket, %error, "packing failed; it is tried again");
                 }
             }
+            drop(report);
+            self.erase();
         }
+        ControlFlow::Continue(())
     }
 
-    /// A day with damage is checked at once: what is damaged is fetched, and the day packed later.
-    fn pack_failed(&self, bucket: Bucket, error: &ReadError) {
-        tracing::warn!(%bucket, %error, "packing failed; it is tried again");
-        locked(&self.checked).remove(&bucket);
-    }
-
-    fn check(&self, stop: &watch::Receiver<bool>) {
+    /// Breaks when it was broken off.
+    fn check(&self, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
         let now = self.clock.since_start();
         let buckets = self.store.buckets();
         let mut checked = locked(&self.checked);
@@ -155,16 +170,18 @@ impl Upkeep {
         for bucket in due {
             locked(&self.report).checking = Some(bucket.to_string());
             let rate = self.settings.check_bytes_per_s;
-            let result = self.store.check(bucket, &|bytes| nap(bytes, rate, stop));
+            let result = self.store.check(bucket, &|bytes| self.nap(bytes, rate, stop));
             locked(&self.report).checking = None;
             match result {
                 Ok(Some((what, findings))) => self.found(bucket, what.bytes, &findings),
-                Ok(None) => return,
+                Ok(None) => return ControlFlow::Break(()),
                 Err(error) => {
                     tracing::warn!(%bucket, %error, "the check failed; it is tried again")
                 }
             }
+            self.erase();
         }
+        ControlFlow::Continue(())
     }
 
     fn found(&self, bucket: Bucket, bytes: u64, findings: &[Finding]) {

@@ -152,6 +152,7 @@ impl Store {
         let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost_bodies.iter().cloned());
         let bereft = self.arrivals_naming(&segments, &doomed, &lost.collect())?;
         let records = rewrites.iter().flat_map(|rewrite| rewrite.lost_records.iter().copied());
+        let _whole = self.between_checkpoints();
         let committer = self.committer();
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.bereft.extend(bereft);
@@ -214,6 +215,7 @@ impl Store {
                 writes.push(Write::Put { tree, key, value });
             }
         }
+        drop(state);
         Ok(self.index.write(writes)?)
     }
 

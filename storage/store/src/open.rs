@@ -163,6 +163,7 @@ impl Store {
             state: RwLock::new(state),
             segments,
             rewriter: Mutex::default(),
+            checkpoints: Mutex::default(),
             dictionaries,
             failure: OnceLock::new(),
             tickets: AtomicU64::new(1),

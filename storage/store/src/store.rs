@@ -6,7 +6,7 @@ use crate::catalog::Catalog;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
-use crate::layout;
+use crate::layout::{self, Watermark};
 use crate::reserve::Reserve;
 use crate::seal::{EncryptionKey, IdKey};
 use crate::segment::{SegmentName, SegmentWriter};
@@ -58,6 +58,8 @@ pub struct Store {
     pub(crate) index: Arc<Catalog>,
     pub(crate) roster: RwLock<Arc<Roster>>,
     pub(crate) pending: Mutex<Vec<Submission>>,
+    /// Held by a checkpoint.
+    pub(crate) checkpoints: Mutex<()>,
     pub(crate) committer: Mutex<Committer>,
     pub(crate) state: RwLock<State>,
     pub(crate) segments: Arc<Segments>,
@@ -126,6 +128,7 @@ impl Store {
     /// room, the store takes nothing more: an index that failed takes no changes until it is opened
     /// again.
     pub fn checkpoint(&self) -> Result<(), IndexError> {
+        let _turn = self.between_checkpoints();
         let mut committer = self.committer();
         if self.has_failed() {
             return Ok(());
@@ -134,6 +137,7 @@ impl Store {
         if let Err(error) = self.save_broken(&committer) {
             tracing::warn!(%error, "the names of damaged records could not be saved");
         }
+        drop(committer);
         self.reserve.with_room(|| self.flush_index()).inspect_err(|error| {
             if !matches!(error, IndexError::NoRoom { .. }) {
                 self.fail("flushing the index", error);
@@ -141,26 +145,61 @@ impl Store {
         })
     }
 
+    /// Commits go on while the index is flushed, which may take long.
     fn flush_index(&self) -> Result<(), IndexError> {
+        // What these vouch for is in the index, if not yet on disk.
+        let marks = {
+            let _committer = self.committer();
+            self.dirty_marks()
+        };
         self.index.flush()?;
-        let mut writes = Vec::new();
         {
-            let mut state = self.state_mut();
-            for (bucket, held) in &mut state.buckets {
-                for (number, counted) in held.segments.iter_mut().filter(|(_, c)| c.is_dirty) {
-                    let name = SegmentName { bucket: *bucket, number: *number };
-                    let key = layout::watermark_key(&name);
-                    let value = counted.mark.encode();
-                    writes.push(Write::Put { tree: Tree::Meta, key, value });
-                    counted.is_dirty = false;
-                }
+            // What was written anew or expired meanwhile took its watermarks along.
+            let _committer = self.committer();
+            let writes = self.still_valid(&marks);
+            if writes.is_empty() {
+                return Ok(());
+            }
+            self.index.write(writes)?;
+        }
+        self.index.flush()?;
+        let mut state = self.state_mut();
+        for (name, mark) in marks {
+            let held = state.buckets.get_mut(&name.bucket);
+            let counted = held.and_then(|held| held.segments.get_mut(&name.number));
+            if let Some(counted) = counted.filter(|counted| counted.mark == mark) {
+                counted.is_dirty = false;
             }
         }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.index.write(writes)?;
-        self.index.flush()
+        Ok(())
+    }
+
+    /// Watermarks that the index does not have yet.
+    fn dirty_marks(&self) -> Vec<(SegmentName, Watermark)> {
+        let state = self.state();
+        let dirty = state.buckets.iter().flat_map(|(bucket, held)| {
+            let segments = held.segments.iter().filter(|(_, counted)| counted.is_dirty);
+            segments.map(|(number, counted)| {
+                (SegmentName { bucket: *bucket, number: *number }, counted.mark)
+            })
+        });
+        dirty.collect()
+    }
+
+    /// Those whose segment is the same file still, and of which nothing has left it.
+    fn still_valid(&self, marks: &[(SegmentName, Watermark)]) -> Vec<Write> {
+        let state = self.state();
+        let is_valid = |(name, mark): &&(SegmentName, Watermark)| {
+            let held = state.buckets.get(&name.bucket);
+            let counted = held.and_then(|held| held.segments.get(&name.number));
+            counted.is_some_and(|counted| counted.mark.salt == mark.salt)
+        };
+        let write = |(name, mark): &(SegmentName, Watermark)| Write::Put {
+            tree: Tree::Meta,
+            key: layout::watermark_key(name),
+            value: mark.encode(),
+        };
+        marks.iter().filter(is_valid).map(write).collect()
     }
 
     /// Gives back the room that segments have ahead. A commit after this starts new segments.
@@ -231,6 +270,12 @@ impl Store {
 
     pub(crate) fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
         self.state.write().expect(PROOF)
+    }
+
+    /// Until it is dropped, no checkpoint runs: what is done to the index in several steps is on disk
+    /// as a whole or not at all. Taken before the committer.
+    pub(crate) fn between_checkpoints(&self) -> MutexGuard<'_, ()> {
+        self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Until it is dropped, no other segments are written anew.

@@ -22,6 +22,7 @@ impl Store {
         begun: &Begun,
     ) -> Result<Packed, ReadError> {
         let Written { pack, trie, bytes, damaged } = written;
+        let _whole = self.between_checkpoints();
         let committer = self.committer();
         if !self.state().buckets.contains_key(&bucket) {
             // The day expired meanwhile.
