@@ -14,7 +14,8 @@ use std::io;
 
 /// Plain bytes of a group: one read opens no more than this, or one body.
 pub(super) const GROUP_BYTES: usize = 1 << 20;
-const GROUP_BODIES_MAX: usize = 4096;
+/// Bodies of a group.
+pub(super) const GROUP_BODIES_MAX: usize = 4096;
 
 /// The segments of a pack that is being written.
 pub(super) struct PackWriter<'a> {
