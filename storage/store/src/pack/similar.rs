@@ -4,7 +4,7 @@
 //! ```text
 //! body  ─► every run of 16 bytes is hashed; one hash in 32 is kept: its marks
 //! group ─► takes, one after the other, the body that has most marks in common with all that is in
-//!          it, by its own size, as long as one fits; the next group begins with what comes first
+//!          it, by the root of its size, as long as one fits; the next group begins with what comes first
 //! ```
 //! Measured beside other orders in docs/decisions/0004.
 
@@ -17,7 +17,7 @@ const RUN_SHIFT: u32 = 5;
 /// Marks of one body that are kept.
 const MARKS_MAX: usize = 4096;
 /// A mark that more bodies have is in all of them, and tells none from another.
-const SHARERS_MAX: usize = 1000;
+const SHARERS_MAX: usize = 200;
 /// Added to a body's size, lest the shortest always come first.
 const SIZE_BASE: f64 = 200.0;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -164,10 +164,12 @@ impl<'a> Groups<'a> {
         self.near.retain(|other| !self.is_taken[*other]);
     }
 
-    /// The body that shares the most with the open group by its size: of those that fit, if any does.
+    /// The body that shares the most with the open group by the root of its size: of those that fit, if
+    /// any does.
     fn nearest(&self) -> Option<usize> {
-        let share =
-            |body: usize| f64::from(self.common[body]) / (self.sizes[body] as f64 + SIZE_BASE);
+        let share = |body: usize| {
+            f64::from(self.common[body]) / (self.sizes[body] as f64 + SIZE_BASE).sqrt()
+        };
         let order =
             |one: &usize, other: &usize| share(*one).total_cmp(&share(*other)).then(other.cmp(one));
         let fitting = self.near.iter().copied().filter(|body| self.fits(*body)).max_by(order);
