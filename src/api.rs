@@ -294,6 +294,9 @@ pub struct UpkeepStatus {
     pub marked_items: u64,
     /// Damaged records that no peer has sent again yet.
     pub broken_records: u64,
+    /// What failed last of erasing, packing and checking, until it succeeds again.
+    #[serde(default)]
+    pub trouble: Option<String>,
 }
 
 /// Why a request was refused.

@@ -5,7 +5,7 @@ use crate::api::UpkeepStatus;
 use crate::config::Upkeep as Settings;
 use crate::daemon::clock::Clock;
 use quar_base::key::Bucket;
-use quar_store::{Finding, PackProgress, Store};
+use quar_store::{Finding, PackProgress, ReadError, Store};
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -93,11 +93,10 @@ impl Upkeep {
             match self.store.erase(bucket) {
                 Ok(erased) => {
                     locked(&self.report).erased_messages += erased.messages;
+                    self.succeeded("erasing", bucket);
                     tracing::info!(%bucket, messages = erased.messages, "erased");
                 }
-                Err(error) => {
-                    tracing::warn!(%bucket, %error, "erasing failed; it is tried again");
-                }
+                Err(error) => self.failed("erasing", bucket, &error),
             }
         }
     }
@@ -138,19 +137,16 @@ impl Upkeep {
                 self.nap(bytes, self.settings.pack_bytes_per_s, stop)
             };
             let packed = self.store.pack(bucket, &mut step);
-            let mut report = locked(&self.report);
-            report.packing = None;
+            locked(&self.report).packing = None;
             match packed {
                 Ok(Some(packed)) => {
+                    self.succeeded("packing", bucket);
                     tracing::info!(%bucket, bodies = packed.bodies, bytes = packed.bytes, "packed");
                 }
                 Ok(None) => return ControlFlow::Break(()),
                 // One that cannot be packed is no reason to leave the others.
-                Err(error) => {
-                    tracing::warn!(%bucket, %error, "packing failed; it is tried again");
-                }
+                Err(error) => self.failed("packing", bucket, &error),
             }
-            drop(report);
             self.erase();
         }
         ControlFlow::Continue(())
@@ -173,15 +169,27 @@ impl Upkeep {
             let result = self.store.check(bucket, &|bytes| self.nap(bytes, rate, stop));
             locked(&self.report).checking = None;
             match result {
-                Ok(Some((what, findings))) => self.found(bucket, what.bytes, &findings),
-                Ok(None) => return ControlFlow::Break(()),
-                Err(error) => {
-                    tracing::warn!(%bucket, %error, "the check failed; it is tried again")
+                Ok(Some((what, findings))) => {
+                    self.succeeded("checking", bucket);
+                    self.found(bucket, what.bytes, &findings);
                 }
+                Ok(None) => return ControlFlow::Break(()),
+                Err(error) => self.failed("checking", bucket, &error),
             }
             self.erase();
         }
         ControlFlow::Continue(())
+    }
+
+    fn failed(&self, what: &str, bucket: Bucket, error: &ReadError) {
+        tracing::warn!(%bucket, %error, "{what} failed; it is tried again");
+        locked(&self.report).trouble = Some(format!("{what} {bucket} failed: {error}"));
+    }
+
+    fn succeeded(&self, what: &str, bucket: Bucket) {
+        let prefix = format!("{what} {bucket} ");
+        let mut report = locked(&self.report);
+        report.trouble = report.trouble.take().filter(|text| !text.starts_with(&prefix));
     }
 
     fn found(&self, bucket: Bucket, bytes: u64, findings: &[Finding]) {

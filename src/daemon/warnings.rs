@@ -42,6 +42,8 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         ));
     }
     warnings.extend(damage(status));
+    let trouble = status.upkeep.trouble.as_ref();
+    warnings.extend(trouble.map(|trouble| format!("{trouble}; it is tried again: see the log")));
     let count = status.members.len();
     if count == 1 || count.is_multiple_of(2) {
         let members = if count == 1 { "member" } else { "members" };

@@ -14,6 +14,9 @@ pub mod action;
 pub mod arrival;
 pub mod class;
 pub mod coverage;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod hold;
 pub mod ids;
 pub mod key;

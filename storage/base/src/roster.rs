@@ -130,15 +130,17 @@ impl Roster {
             if !numbers.insert(member.node_number) {
                 return fail(format!("node number {} appears twice", member.node_number));
             }
-            let name = &member.name;
+            if !names.insert(&member.name) {
+                return fail(format!("name {:?} appears twice", member.name));
+            }
+        }
+        for Member { name, addresses, .. } in self.members.iter().chain(&self.past_members) {
             let name_is_plain =
                 (1..=64).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_graphic());
-            if !name_is_plain || !names.insert(name.clone()) {
-                return fail(format!(
-                    "name {name:?} is empty, too long, not plain ASCII, or appears twice"
-                ));
+            if !name_is_plain {
+                return fail(format!("name {name:?} is empty, too long or not plain ASCII"));
             }
-            if member.addresses.is_empty() || member.addresses.len() > 8 {
+            if addresses.is_empty() || addresses.len() > 8 {
                 return fail(format!("member {name} needs 1 to 8 addresses"));
             }
         }
@@ -278,6 +280,9 @@ fn parse<T: std::str::FromStr<Err = crate::ids::IdTextError>>(
     text.parse()
         .map_err(|error: crate::ids::IdTextError| RosterError::Inconsistent(error.to_string()))
 }
+
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {

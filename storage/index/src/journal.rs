@@ -129,5 +129,8 @@ fn read_frames(bytes: &[u8]) -> Option<(Vec<Write>, usize)> {
     Some((writes, good))
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests;

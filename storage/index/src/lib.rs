@@ -20,6 +20,9 @@ mod engine;
 mod error;
 mod filter;
 mod front;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod guard;
 mod home;
 mod journal;

@@ -16,6 +16,9 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod day_tree;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hash;
 mod iter;
 mod node;

@@ -198,6 +198,7 @@ impl Store {
         if let Some(pack) = self.index.pack(bucket)
             && !pack.are_tables_whole()?
         {
+            pack.write_tables_again();
             contents.findings.push(Finding::Tables { path: pack.name().path() });
         }
         Ok(())
@@ -250,6 +251,12 @@ impl Store {
                 self.state().buckets.get(&bucket).is_some_and(|held| held.is_covered(&key));
             if !is_covered && !self.is_record_whole(bucket, &key, &place)? {
                 findings.push(Finding::LostRecord { record: MessageId { bucket, key } });
+            }
+        }
+        // Of those whose segment is gone only the names are left.
+        for id in self.broken_records().into_iter().filter(|id| id.bucket == bucket) {
+            if !self.knows(bucket, &layout::record_key(&id.key))? {
+                findings.push(Finding::LostRecord { record: id });
             }
         }
         lost_bodies.retain(|key| !self.is_body_whole(bucket, key));

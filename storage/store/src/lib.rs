@@ -23,6 +23,9 @@ mod expiry;
 mod floors;
 mod fold;
 mod forecast;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod hold;
 mod index_home;
 mod inspect;

@@ -13,6 +13,8 @@
 
 mod footer;
 mod force;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod job;
 mod loaded;
 mod recover;
@@ -34,7 +36,7 @@ use std::ops::ControlFlow;
 /// A day is packed when so many whole days lie between it and today: later, mail servers repeat
 /// nothing of it any more.
 const DAYS_BEFORE_PACKING: u32 = 2;
-/// A packed day is packed again when this share of it came later, in percent.
+/// A packed day is packed again when this share of it came later, in percent, or tables are damaged.
 const CHANGED_PERCENT: u64 = 10;
 
 /// How far a packing has come.
@@ -75,7 +77,7 @@ impl Store {
             None => records > 0,
             Some(pack) => {
                 let later = records.saturating_sub(pack.records());
-                later * 100 >= records.max(1) * CHANGED_PERCENT
+                pack.has_damaged_tables() || later * 100 >= records.max(1) * CHANGED_PERCENT
             }
         };
         let due = buckets.filter(|(bucket, held)| is_due(**bucket, held.records));

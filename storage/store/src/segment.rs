@@ -8,6 +8,8 @@
 
 mod entries;
 mod format;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
 mod packed;
 mod reader;
 mod writer;

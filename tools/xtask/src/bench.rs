@@ -11,6 +11,7 @@
 mod figures;
 mod machine;
 mod outcome;
+mod plot;
 mod storage;
 mod table;
 

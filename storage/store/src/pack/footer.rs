@@ -99,7 +99,8 @@ impl Footer {
         bytes
     }
 
-    /// `None` for bytes that are no footer, or one of a later version.
+    /// `None` for bytes that are no footer, or one of a later version; and for tables that do not
+    /// ascend, in which keys would not be found.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut fields = Fields(bytes);
         if u16::from_le_bytes(fields.take()?) != FOOTER_VERSION {
@@ -119,8 +120,9 @@ impl Footer {
         let members = fields.list(20, member)?;
         let replaced = fields.list(4, |fields| fields.u32())?;
         let tables = fields.list(6, Fields::table)?;
+        let is_ascending = tables.is_sorted_by(|a, b| a.first < b.first);
         let footer = Self { counts, root, digest, members, replaced, tables };
-        fields.0.is_empty().then_some(footer)
+        (is_ascending && fields.0.is_empty()).then_some(footer)
     }
 }
 

@@ -13,6 +13,7 @@ use quar_merkle::{KeySource, Trie};
 use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// Table blocks that are kept as they were read, the last used longest.
@@ -28,6 +29,8 @@ pub(crate) struct Pack {
     blocks: Mutex<VecDeque<(u32, Arc<TableBlock>)>>,
     /// What the tables should say, once one of them was found damaged.
     recovered: OnceLock<Entries>,
+    /// Whether tables are damaged.
+    is_due: AtomicBool,
 }
 
 /// Entries from a key on to the end of their block.
@@ -64,8 +67,9 @@ impl Pack {
     ) -> Option<Arc<Self>> {
         let replaced = footer.replaced.iter().copied().collect();
         let (blocks, recovered) = (Mutex::default(), OnceLock::new());
-        let root = footer.root;
-        let pack = Arc::new(Self { name, footer, replaced, segments, id_key, blocks, recovered });
+        let (root, is_due) = (footer.root, AtomicBool::new(false));
+        let pack =
+            Arc::new(Self { name, footer, replaced, segments, id_key, blocks, recovered, is_due });
         (pack.trie()?.root() == root).then_some(pack)
     }
 
@@ -82,7 +86,7 @@ impl Pack {
     }
 
     pub(crate) fn records(&self) -> u64 {
-        self.footer.counts.arrivals + self.footer.counts.actions
+        self.footer.counts.arrivals.saturating_add(self.footer.counts.actions)
     }
 
     /// Names of the segments that the pack is made of.
@@ -178,6 +182,16 @@ impl Pack {
         Ok(*digest.finalize().as_bytes() == self.footer.digest)
     }
 
+    /// Has the day packed again, as tables are damaged.
+    pub(crate) fn write_tables_again(&self) {
+        self.is_due.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether tables were found damaged.
+    pub(crate) fn has_damaged_tables(&self) -> bool {
+        self.is_due.load(Ordering::Relaxed)
+    }
+
     /// The number of the table block in which a key would be.
     fn table_for(&self, key: &[u8]) -> Option<usize> {
         let behind = self.footer.tables.partition_point(|table| table.first.as_slice() <= key);
@@ -224,6 +238,7 @@ impl Pack {
             return Ok(entries);
         }
         let path = self.name.path();
+        self.write_tables_again();
         tracing::warn!(path = %path.display(), "tables of a pack are damaged: read anew from its blocks");
         let entries = recover(&self.segments, &self.id_key, self.members())?;
         Ok(self.recovered.get_or_init(|| entries))

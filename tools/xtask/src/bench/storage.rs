@@ -2,11 +2,11 @@
 //! Never measures: the bench `figures` of quar-store does, and this runs its parts, joins and prints.
 //!
 //! ```text
-//! build ─► put ─► disk ─► fsck ─► churn ─► grow, once for each of --sizes ─► table, or one line of JSON
+//! build ─► put ─► disk ─► fsck ─► churn ─► grow, once for each of --sizes ─► table, or one line of JSON; plot
 //! ```
 
 use super::machine::Machine;
-use super::{output_of, say, settle};
+use super::{output_of, plot, say, settle};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -38,6 +38,9 @@ pub(crate) struct StorageBench {
     /// Messages of the stores whose growth is shown
     #[arg(long, value_name = "N", value_delimiter = ',', default_values_t = [10_000, 100_000, 1_000_000])]
     sizes: Vec<u32>,
+    /// Draw how the figures grow to this file, as SVG
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
     /// Print one final JSON object instead of the table
     #[arg(long)]
     json: bool,
@@ -54,6 +57,9 @@ pub(super) fn run(root: &Path, bench: &StorageBench) -> Result<()> {
     parts.extend(figures(root, "churn", CHURN_A_DAY, None)?);
     for size in &bench.sizes {
         parts.extend(figures(root, "grow", &size.to_string(), None)?);
+    }
+    if let Some(path) = &bench.plot {
+        plot::draw(&parts, path)?;
     }
     let mails = match &bench.corpus {
         Some(directory) => directory.display().to_string(),

@@ -1,13 +1,13 @@
-//! Erasing and packing where something is damaged, or a packing was cut short: what can be read stays, what cannot is named.
+//! Erasing and packing where something is damaged or was cut short: what can be read stays, the rest is named.
 
 use super::{LATER, body, fill, only_file, pack, reopen};
 use crate::pack::write::PackWriter;
 use crate::segment::{BlockKind, SegmentName};
 use crate::tests::{NOW, Node, delete, mail, put};
-use crate::{Disk, Mail, Store};
+use crate::{Disk, Finding, Mail, Store};
 use quar_base::key::MessageId;
 use quar_base::rng::Rng;
-use quar_base::time::UnixMillis;
+use quar_base::time::{Day, UnixMillis};
 use std::path::Path;
 
 fn readable(store: &Store, ids: &[MessageId]) -> usize {
@@ -124,7 +124,7 @@ fn erasing_beside_a_damaged_records_block_keeps_the_bodies_that_only_it_named() 
     // The one that is lost is named, also after the next start, until it is here again.
     assert_eq!(store.broken_records(), [first]);
     let found = store.check(bucket, &|_| std::ops::ControlFlow::Continue(())).unwrap().unwrap().1;
-    assert!(found.is_empty(), "{found:?}");
+    assert_eq!(found, [Finding::LostRecord { record: first }]);
     drop(store);
     let store = reopen(&mut node);
     assert_eq!(store.broken_records(), [first]);
@@ -165,4 +165,25 @@ fn a_packed_day_with_damaged_records_is_packed_again_without_them_and_they_are_n
     }
     store.commit();
     assert_eq!((readable(&store, &ids), store.broken_records()), (60, Vec::new()));
+}
+
+#[test]
+fn a_day_whose_tables_are_damaged_is_packed_again_and_whole() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let ids = fill(&store, 60);
+    let bucket = ids[0].bucket;
+    pack(&store, bucket);
+    store.checkpoint().unwrap();
+    let name = store.index.pack(bucket).unwrap().name();
+    damage(&node, &store, name, BlockKind::Table);
+    let today = Day(bucket.day.0 + 9);
+    assert_eq!(store.packable(today), []);
+    let check =
+        || store.check(bucket, &|_| std::ops::ControlFlow::Continue(())).unwrap().unwrap().1;
+    assert!(check().iter().any(|finding| matches!(finding, Finding::Tables { .. })));
+    assert_eq!(store.packable(today), [bucket]);
+    pack(&store, bucket);
+    assert_eq!((check(), store.packable(today)), (Vec::new(), Vec::new()));
+    assert_eq!(readable(&store, &ids), 60);
 }

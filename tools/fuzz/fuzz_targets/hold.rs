@@ -1,0 +1,5 @@
+//! Fuzzes a hold's payload.
+//! Never says what must hold: `quar_base::fuzz` does.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| quar_base::fuzz::hold(input));

@@ -1,0 +1,5 @@
+//! Fuzzes the index's journal.
+//! Never says what must hold: `quar_index::fuzz` does.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| quar_index::fuzz::journal(input));

@@ -1,0 +1,5 @@
+//! Fuzzes any bytes behind a segment's header.
+//! Never says what must hold: `quar_store::fuzz` does.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| quar_store::fuzz::segment_bytes(input));

@@ -1,0 +1,5 @@
+//! Fuzzes a segment that was damaged.
+//! Never says what must hold: `quar_store::fuzz` does.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| quar_store::fuzz::segment_damage(input));
