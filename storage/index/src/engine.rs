@@ -10,12 +10,14 @@
 //! Writes go in one by one: sled's own batches write a block each, and take a lock that all
 //! sled stores of the process share and that a stalled thread would keep.
 
+mod settling;
+
 use crate::Tree;
 use crate::filter::{Filter, hash_of};
-use crate::front::{Front, TreeChanges, Values};
+use crate::front::{Front, TreeChanges};
 use crate::guard::{Pulse, caught};
 use crate::home;
-use crate::leaf::{self, Entries};
+use crate::leaf;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
@@ -24,7 +26,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Bound;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 
 /// The unit in which sled takes and frees room in its file. Fixed for the life of an index.
@@ -34,6 +36,7 @@ const CACHE_BYTES: u64 = 32 << 20;
 const LEAVES_PER_BEAT: u64 = 256;
 
 type Entry = (Vec<u8>, Vec<u8>);
+type Trees = BTreeMap<Tree, sled::Tree>;
 /// The keys of every tree.
 pub(crate) type Filters = BTreeMap<Tree, Filter>;
 
@@ -85,7 +88,8 @@ const STRANGE_LEAF: Fault = Fault::Strange("a leaf that is none");
 #[derive(Debug, Clone)]
 pub(crate) struct Engine {
     db: sled::Db,
-    trees: Arc<RwLock<BTreeMap<Tree, sled::Tree>>>,
+    /// Held for reading by whoever walks over leaves, until it has done so.
+    trees: Arc<RwLock<Trees>>,
 }
 
 impl Engine {
@@ -143,11 +147,12 @@ impl Engine {
         start: &[u8],
         count: usize,
     ) -> Result<(Vec<Entry>, Option<Vec<u8>>), Fault> {
-        let Some(tree) = self.tree(tree) else {
+        let trees = self.trees();
+        let Some(tree) = trees.get(&tree) else {
             return Ok((Vec::new(), None));
         };
         let mut entries = Vec::new();
-        let mut held = leaf_for(&tree, start)?.map(|(_, leaf)| leaf);
+        let mut held = leaf_for(tree, start)?.map(|(_, leaf)| leaf);
         let behind = (Bound::Excluded(start), Bound::Unbounded);
         for next in tree.range::<&[u8], _>(behind) {
             let Some((first, leaf)) = none_if_dropped(next.map(Some))? else {
@@ -175,11 +180,12 @@ impl Engine {
         start: &[u8],
         count: usize,
     ) -> Result<(Vec<Leaf>, Option<Vec<u8>>), Fault> {
-        let Some(tree) = self.tree(tree) else {
+        let trees = self.trees();
+        let Some(tree) = trees.get(&tree) else {
             return Ok((Vec::new(), None));
         };
         let mut leaves = Vec::new();
-        let mut held = leaf_for(&tree, start)?.map(|(_, leaf)| leaf);
+        let mut held = leaf_for(tree, start)?.map(|(_, leaf)| leaf);
         let behind = (Bound::Excluded(start), Bound::Unbounded);
         for next in tree.range::<&[u8], _>(behind) {
             let Some((first, leaf)) = none_if_dropped(next.map(Some))? else {
@@ -198,7 +204,7 @@ impl Engine {
 
     /// The buckets that have a tree, in order.
     pub(crate) fn buckets(&self) -> Vec<Bucket> {
-        let trees = self.trees.read().unwrap_or_else(PoisonError::into_inner);
+        let trees = self.trees();
         let buckets = trees.keys().filter_map(|tree| match tree {
             Tree::Meta => None,
             Tree::Bucket(bucket) => Some(*bucket),
@@ -210,13 +216,14 @@ impl Engine {
     ///
     /// Readers see each key as it was or as it will be, never without it.
     pub(crate) fn settle(&self, front: &Front, dir: &Path, pulse: &Pulse) -> Result<(), Fault> {
+        let outwait_walks = || drop(self.change_trees());
         for (tree, changes) in front.trees() {
             if changes.dropped {
-                self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&tree);
+                self.change_trees().remove(&tree);
                 self.db.drop_tree(name_of(tree))?;
             }
             if let Some(tree) = self.tree_to_settle(tree, changes)? {
-                settle_tree(&tree, &changes.values, pulse)?;
+                settling::settle_tree(&tree, &changes.values, &outwait_walks, pulse)?;
             }
         }
         self.db.flush()?;
@@ -233,7 +240,7 @@ impl Engine {
             new.insert(if number == 0 { &[] } else { first }, leaf)?;
             beat_at(number + 1, pulse);
         }
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(tree, new);
+        self.change_trees().insert(tree, new);
         Ok(())
     }
 
@@ -242,7 +249,15 @@ impl Engine {
     }
 
     fn tree(&self, tree: Tree) -> Option<sled::Tree> {
-        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&tree).cloned()
+        self.trees().get(&tree).cloned()
+    }
+
+    fn trees(&self) -> RwLockReadGuard<'_, Trees> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change_trees(&self) -> RwLockWriteGuard<'_, Trees> {
+        self.trees.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tree_to_settle(
@@ -255,7 +270,7 @@ impl Engine {
             return Ok(known);
         }
         let new = self.db.open_tree(name_of(tree))?;
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(tree, new.clone());
+        self.change_trees().insert(tree, new.clone());
         Ok(Some(new))
     }
 }
@@ -277,15 +292,28 @@ fn on_all_processors<T: Send>(
     work: &(dyn Fn() -> Result<T, Fault> + Sync),
 ) -> Result<Vec<T>, Fault> {
     let count = thread::available_parallelism().map_or(1, usize::from);
+    on_threads(count, &thread::Builder::new, work)
+}
+
+/// What the work returns on each of so many threads; where the system gives fewer, this one works
+/// in the place of all that are missing.
+fn on_threads<T: Send>(
+    count: usize,
+    builder: &dyn Fn() -> thread::Builder,
+    work: &(dyn Fn() -> Result<T, Fault> + Sync),
+) -> Result<Vec<T>, Fault> {
     thread::scope(|scope| {
-        let running: Vec<_> = (0..count).map(|_| scope.spawn(|| caught(work))).collect();
+        // A machine that is short of threads for a moment says nothing against the index.
+        let start = |_| builder().spawn_scoped(scope, || caught(work)).ok();
+        let running: Vec<_> = (0..count).map_while(start).collect();
+        let here = (running.len() < count).then(work);
         let ended = running.into_iter().map(|thread| match thread.join() {
             Ok(Ok(result)) => result,
             // On to whoever guards this one.
             Ok(Err(trouble)) => std::panic::resume_unwind(Box::new(trouble.to_string())),
             Err(panic) => std::panic::resume_unwind(panic),
         });
-        ended.collect()
+        ended.chain(here).collect()
     })
 }
 
@@ -295,52 +323,9 @@ pub(crate) fn close(engine: Engine, dir: &Path) -> io::Result<()> {
     File::open(dir.join("db"))?.lock()
 }
 
-fn settle_tree(tree: &sled::Tree, changes: &Values, pulse: &Pulse) -> Result<(), Fault> {
-    let mut changes = changes.iter().peekable();
-    for number in 1u64.. {
-        let Some((key, _)) = changes.peek() else {
-            break;
-        };
-        let (first, leaf) = leaf_for(tree, key)?.unwrap_or_default();
-        let next = first_behind(tree, key)?;
-        let mut old = Vec::new();
-        take(&leaf, b"", next.as_deref(), &mut old)?;
-        let mut entries = Entries::from_iter(old);
-        let is_here = |key: &[u8]| next.as_deref().is_none_or(|next| key < next);
-        while let Some((key, value)) = changes.next_if(|(key, _)| is_here(key)) {
-            match value {
-                Some(value) => drop(entries.insert(key.clone(), value.clone())),
-                None => drop(entries.remove(key)),
-            }
-        }
-        replace_leaf(tree, &first, &entries)?;
-        beat_at(number, pulse);
-    }
-    Ok(())
-}
-
-/// Puts what `entries` are cut into in the place of one leaf, the last first: until the leaf
-/// itself is shortened, a reader finds every entry in one leaf or in two, and never in none.
-fn replace_leaf(tree: &sled::Tree, first: &[u8], entries: &Entries) -> sled::Result<()> {
-    let mut leaves = leaf::cut(entries.iter());
-    for (key, leaf) in leaves.drain(1.min(leaves.len())..).rev() {
-        tree.insert(key, leaf)?;
-    }
-    match leaves.pop() {
-        Some((_, leaf)) => tree.insert(first, leaf).map(drop),
-        None => tree.remove(first).map(drop),
-    }
-}
-
 /// The leaf in which `key` is, if it is anywhere.
 fn leaf_for(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
     none_if_dropped(tree.range::<&[u8], _>(..=key).next_back().transpose())
-}
-
-fn first_behind(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<sled::IVec>> {
-    let behind = (Bound::Excluded(key), Bound::Unbounded);
-    let next = tree.range::<&[u8], _>(behind).next().transpose()?;
-    Ok(next.map(|(first, _)| first))
 }
 
 /// Takes the entries of a leaf that are in a range.

@@ -47,6 +47,19 @@ pub(crate) fn decode(leaf: &[u8]) -> Option<Vec<(&[u8], &[u8])>> {
     entries(leaf).collect()
 }
 
+/// What a leaf holds of keys below `end`; `None` when the bytes are no leaf.
+pub(crate) fn below<'a>(leaf: &'a [u8], end: &[u8]) -> Option<&'a [u8]> {
+    let mut rest = leaf;
+    while !rest.is_empty() {
+        let before = leaf.len() - rest.len();
+        if take_bytes(&mut rest)? >= end {
+            return Some(&leaf[..before]);
+        }
+        take_bytes(&mut rest)?;
+    }
+    Some(leaf)
+}
+
 /// Cuts entries into leaves of about one size: each with its first key.
 pub(crate) fn cut<'a>(
     entries: impl Iterator<Item = (&'a Vec<u8>, &'a Vec<u8>)> + Clone,
@@ -73,7 +86,7 @@ pub(crate) fn cut<'a>(
 
 #[cfg(test)]
 mod tests {
-    use super::{Entries, LEAF_BYTES_MAX, cut, decode, find};
+    use super::{Entries, LEAF_BYTES_MAX, below, cut, decode, find};
     use proptest::collection::{btree_map, vec};
     use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
@@ -94,6 +107,11 @@ mod tests {
                     seen.insert(key.to_vec(), value.to_vec());
                 }
                 prop_assert_eq!(find(leaf, &[0; 60]), Some(None));
+                let decoded = decode(leaf).unwrap();
+                for (at, (key, _)) in decoded.iter().enumerate() {
+                    prop_assert_eq!(decode(below(leaf, key).unwrap()).unwrap(), &decoded[..at]);
+                }
+                prop_assert_eq!(below(leaf, &[255; 60]), Some(leaf.as_slice()));
             }
             prop_assert_eq!(seen, entries);
         }
@@ -102,6 +120,7 @@ mod tests {
         fn any_bytes_are_a_leaf_or_not(bytes: Vec<u8>) {
             let entries = decode(&bytes);
             prop_assert_eq!(find(&bytes, &[7; 99]).is_some(), entries.is_some());
+            prop_assert_eq!(below(&bytes, &[255; 99]).is_some(), entries.is_some());
         }
     }
 

@@ -41,7 +41,8 @@ impl Store {
     /// *Durable when* this returns: a floor once kept never moves back.
     ///
     /// # Errors
-    /// As the operating system reports; hidden days stay hidden.
+    /// As the operating system reports, of the first day that could not be unlinked; the others are,
+    /// their index keys too, and what is hidden stays hidden.
     pub fn unlink_expired(&self) -> io::Result<Expired> {
         let mut committer = self.committer();
         let expired = self.expired();
@@ -55,34 +56,58 @@ impl Store {
             state.floors.keep_clock_floors(classes.into_iter());
             state.floors.clone()
         };
-        self.unlink(&mut committer, &floors, expired)
+        let (done, failed) = self.unlink(&mut committer, &floors, expired)?;
+        self.told(done, failed)
     }
 
     /// Lets the oldest day of these classes go, before its time: the day after it becomes the kept
     /// floor. Never today. Index keys follow in [`Self::forget_expired`].
     ///
+    /// A day that could not be unlinked before is tried again, and the next one goes only when that
+    /// gives back nothing.
+    ///
     /// *Durable when* this returns: a floor once kept never moves back, and peers offer nothing below.
     ///
     /// # Errors
-    /// As the operating system reports; hidden days stay hidden.
+    /// As the operating system reports, of the first day that could not be unlinked; the others are,
+    /// their index keys too, and what is hidden stays hidden.
     pub fn expire_oldest(&self, classes: &BTreeSet<Class>) -> io::Result<Expired> {
         let mut committer = self.committer();
-        let (floors, expired) = {
-            let mut state = self.state_mut();
-            let today = state.floors.today();
-            let may_go = |bucket: &&Bucket| {
-                let is_past = today.is_some_and(|today| bucket.day < today);
-                classes.contains(&bucket.class) && is_past
+        let (floors, left) = {
+            let state = self.state();
+            let is_left = |bucket: &&Bucket| {
+                classes.contains(&bucket.class) && state.floors.is_below_kept(**bucket)
             };
-            let Some(oldest) = state.buckets.keys().filter(may_go).min_by_key(|b| b.day).copied()
-            else {
-                return Ok(Expired::default());
-            };
-            state.floors.keep(oldest.class, Day(oldest.day.0 + 1));
-            let gone = |bucket: &&Bucket| bucket.class == oldest.class && bucket.day <= oldest.day;
-            (state.floors.clone(), state.buckets.keys().filter(gone).copied().collect())
+            let left: Vec<Bucket> = state.buckets.keys().filter(is_left).copied().collect();
+            (state.floors.clone(), left)
         };
-        self.unlink(&mut committer, &floors, expired)
+        let mut earlier = None;
+        if !left.is_empty() {
+            let (done, failed) = self.unlink(&mut committer, &floors, left)?;
+            if !done.buckets.is_empty() {
+                return self.told(done, failed);
+            }
+            earlier = failed;
+        }
+        let Some((floors, oldest)) = self.keep_above_oldest(classes) else {
+            return self.told(Expired::default(), earlier);
+        };
+        let (done, failed) = self.unlink(&mut committer, &floors, vec![oldest])?;
+        self.told(done, earlier.or(failed))
+    }
+
+    /// Moves the floor of one of these classes above its oldest day that is past and still kept;
+    /// which day that is, and the floors to be made durable.
+    fn keep_above_oldest(&self, classes: &BTreeSet<Class>) -> Option<(Floors, Bucket)> {
+        let mut state = self.state_mut();
+        let today = state.floors.today()?;
+        let may_go = |bucket: &&Bucket| {
+            let is_kept = !state.floors.is_below_kept(**bucket);
+            classes.contains(&bucket.class) && bucket.day < today && is_kept
+        };
+        let oldest = state.buckets.keys().filter(may_go).min_by_key(|b| b.day).copied()?;
+        state.floors.keep(oldest.class, Day(oldest.day.0 + 1));
+        Some((state.floors.clone(), oldest))
     }
 
     /// Classes of which days went before their time, each with the oldest day that is left.
@@ -91,25 +116,44 @@ impl Store {
         self.state().floors.early()
     }
 
+    /// Unlinks these buckets: what was done, and what the first of the others failed with. One that
+    /// fails keeps none of the others.
     fn unlink(
         &self,
         committer: &mut Committer,
         floors: &Floors,
         expired: Vec<Bucket>,
-    ) -> io::Result<Expired> {
+    ) -> io::Result<(Expired, Option<io::Error>)> {
         self.reserve.with_room(|| floors.save(&*self.disk))?;
-        let mut done = Expired::default();
+        let (mut done, mut failed) = (Expired::default(), None);
         for bucket in expired {
             committer.writers.remove(&bucket);
-            self.disk.remove_dir(&bucket_directory(bucket))?;
+            if let Err(error) = self.disk.remove_dir(&bucket_directory(bucket)) {
+                tracing::warn!(%bucket, %error, "an expired day could not be unlinked");
+                failed.get_or_insert(error);
+                continue;
+            }
             self.segments.forget_bucket(bucket);
             let mut state = self.state_mut();
             let held = state.buckets.remove(&bucket);
+            state.set.retain(|known| known != bucket);
             done.records += held.map_or(0, |held| held.records);
             done.buckets.push(bucket);
         }
-        self.state_mut().set.retain(|bucket| !done.buckets.contains(&bucket));
-        Ok(done)
+        Ok((done, failed))
+    }
+
+    /// What the caller is told. With an error it does not learn which days went, so their index keys
+    /// go here.
+    fn told(&self, done: Expired, failed: Option<io::Error>) -> io::Result<Expired> {
+        let Some(error) = failed else { return Ok(done) };
+        for bucket in &done.buckets {
+            tracing::warn!(%bucket, "expired, though another day could not be");
+        }
+        if let Err(error) = self.forget_expired(&done) {
+            tracing::warn!(%error, "index keys of expired days could not be removed");
+        }
+        Err(error)
     }
 
     /// Drops the index keys of unlinked buckets.

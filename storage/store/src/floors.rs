@@ -8,6 +8,7 @@
 //! ```
 
 use crate::disk::Disk;
+use crate::error::OpenError;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
@@ -17,6 +18,9 @@ use std::path::Path;
 
 const FILE: &str = "floors";
 const HEADER: &str = "quard floors 1\n";
+/// What the first line of every version begins with; its number follows.
+const NAME: &[u8] = b"quard floors ";
+const VERSION: u32 = 1;
 
 /// Days that each class keeps; classes not named use their defaults.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -38,9 +42,30 @@ pub(crate) struct Floors {
     today: Option<Day>,
 }
 
-/// The floors file is not what was written.
+/// Why the floors file says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct FloorsDamaged;
+pub(crate) enum FloorsUnreadable {
+    /// It is not what was written.
+    Damaged,
+    /// A later version of this program wrote it.
+    Later { found: u32 },
+}
+
+impl FloorsUnreadable {
+    pub(crate) fn into_open_error(self) -> OpenError {
+        match self {
+            Self::Damaged => OpenError::Floors,
+            Self::Later { found } => OpenError::Segment {
+                path: FILE.into(),
+                reason: format!(
+                    "the file has version {found} and this program knows {VERSION} at most: it was \
+                     written by a later version; run that version or a later one, and leave the \
+                     file as it is"
+                ),
+            },
+        }
+    }
+}
 
 impl Floors {
     pub(crate) fn new(retention: Retention, today: Day) -> Self {
@@ -124,15 +149,34 @@ impl Floors {
     }
 
     /// Reads the kept floors; none when there is no file.
-    pub(crate) fn load(&mut self, disk: &dyn Disk) -> io::Result<Result<(), FloorsDamaged>> {
+    pub(crate) fn load(&mut self, disk: &dyn Disk) -> io::Result<Result<(), FloorsUnreadable>> {
         let Some(bytes) = disk.read(Path::new(FILE))? else {
             return Ok(Ok(()));
         };
-        Ok(parse(&bytes).map(|kept| self.kept = kept).ok_or(FloorsDamaged))
+        Ok(parse(&bytes).map(|kept| self.kept = kept))
     }
 }
 
-fn parse(bytes: &[u8]) -> Option<BTreeMap<Class, Day>> {
+fn parse(bytes: &[u8]) -> Result<BTreeMap<Class, Day>, FloorsUnreadable> {
+    let Some((found, behind)) = version(bytes).filter(|(found, _)| *found > VERSION) else {
+        return parse_ours(bytes).ok_or(FloorsUnreadable::Damaged);
+    };
+    // A flipped bit makes a 3 of our 1. Nothing else is known of what a later version writes.
+    let as_ours = [HEADER.as_bytes(), behind].concat();
+    match parse_ours(&as_ours) {
+        Some(_) => Err(FloorsUnreadable::Damaged),
+        None => Err(FloorsUnreadable::Later { found }),
+    }
+}
+
+/// The number in the first line, and what stands behind that line.
+fn version(bytes: &[u8]) -> Option<(u32, &[u8])> {
+    let rest = bytes.strip_prefix(NAME)?;
+    let (digits, behind) = rest.split_at(rest.iter().position(|byte| *byte == b'\n')?);
+    Some((std::str::from_utf8(digits).ok()?.parse().ok()?, &behind[1..]))
+}
+
+fn parse_ours(bytes: &[u8]) -> Option<BTreeMap<Class, Day>> {
     let text = std::str::from_utf8(bytes).ok()?;
     let (body, check) = text.split_at(text.rfind("check ")?);
     let wanted = blake3::hash(body.as_bytes()).to_hex();
@@ -149,7 +193,7 @@ fn parse(bytes: &[u8]) -> Option<BTreeMap<Class, Day>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Floors, FloorsDamaged, Retention};
+    use super::{Floors, FloorsUnreadable, Retention};
     use crate::disk::{Disk, MemoryDisk};
     use quar_base::class::Class;
     use quar_base::key::Bucket;
@@ -196,6 +240,28 @@ mod tests {
         floors.save(&disk).unwrap();
         disk.damage(Path::new("floors"), |bytes| bytes[20] ^= 1);
         assert!(disk.read(Path::new("floors")).unwrap().is_some());
-        assert_eq!(floors.load(&disk).unwrap(), Err(FloorsDamaged));
+        assert_eq!(floors.load(&disk).unwrap(), Err(FloorsUnreadable::Damaged));
+    }
+
+    #[test]
+    fn a_file_of_a_later_version_is_no_damage_and_one_flipped_bit_is_no_later_version() {
+        let disk = MemoryDisk::new();
+        let mut floors = Floors::new(Retention::default(), Day(1000));
+        floors.keep_clock_floors(Class::known());
+        floors.save(&disk).unwrap();
+        let ours = disk.read(Path::new("floors")).unwrap().unwrap();
+        let mut check = |bytes: &[u8], expected| {
+            disk.replace(Path::new("floors"), bytes).unwrap();
+            assert_eq!(floors.load(&disk).unwrap(), Err(expected), "{}", bytes.escape_ascii());
+        };
+        check(b"quard floors 2\nanything", FloorsUnreadable::Later { found: 2 });
+        check(b"quard floors 10\n\xff", FloorsUnreadable::Later { found: 10 });
+        for text in ["quard floors 0\n", "quard floors 2", "quard floors x\n", "quard floors \n"] {
+            check(text.as_bytes(), FloorsUnreadable::Damaged);
+        }
+        let mut flipped = ours;
+        flipped[13] ^= 2;
+        assert!(flipped.starts_with(b"quard floors 3\n"));
+        check(&flipped, FloorsUnreadable::Damaged);
     }
 }

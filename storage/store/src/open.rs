@@ -10,11 +10,13 @@
 //! ```
 
 mod again;
+mod beside;
 mod bucket;
 mod files;
 mod rebuild;
 mod replay;
 
+use self::beside::Beside;
 use self::bucket::LoadedBucket;
 use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::{InPlace, Ready};
@@ -23,7 +25,7 @@ use crate::codec;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError};
-use crate::floors::{Floors, FloorsDamaged};
+use crate::floors::{Floors, FloorsUnreadable};
 use crate::index_home::IndexHome;
 use crate::layout::{self, Watermark};
 use crate::reserve::Reserve;
@@ -114,10 +116,8 @@ impl Store {
         let Opening { settings, disk, index, roster, now, seed, progress } = opening;
         let mut report = OpenReport::default();
         let mut floors = Floors::new(settings.retention.clone(), now.day());
-        match floors.load(&*disk).map_err(io_at("floors"))? {
-            Ok(()) => {}
-            Err(FloorsDamaged) => return Err(OpenError::Floors),
-        }
+        let loaded = floors.load(&*disk).map_err(io_at("floors"))?;
+        loaded.map_err(FloorsUnreadable::into_open_error)?;
         // Before anything is written: the index, above all, does not bear that there is no room.
         let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
         let names = list_segments(&*disk, &floors)?;
@@ -208,8 +208,10 @@ impl Loader<'_> {
         match self.load(&index, floors, report) {
             Ok((state, last)) => Ok(Ok((index, state, last))),
             Err(Doubt::Mismatch(why)) => Ok(Err(why)),
-            Err(Doubt::Index(error)) => Ok(Err(error.to_string())),
-            Err(Doubt::Fatal(error)) => Err(error),
+            Err(Doubt::Index(error)) if is_doubt(&error) => Ok(Err(error.to_string())),
+            // A full disk, or one that fails, says nothing against the index; and to build it again
+            // takes more of what is missing.
+            Err(error) => Err(fatal(error)),
         }
     }
 
@@ -323,11 +325,10 @@ impl Loader<'_> {
                         let loaded = bucket::load(index, bucket, names, &mut apart)?;
                         Ok((apart, loaded))
                     };
-                    running.push_back((bucket, scope.spawn(load)));
+                    running.push_back((bucket, Beside::start(scope, load)));
                 }
                 let Some((bucket, first)) = running.pop_front() else { return Ok(()) };
-                let joined = first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-                let (apart, loaded) = joined?;
+                let (apart, loaded) = first.end()?;
                 state.put_back(apart);
                 let loaded = loaded.put_in_force(index, state)?;
                 gone.extend(loaded.gone.into_iter().map(|key| (bucket, key)));
@@ -360,6 +361,9 @@ fn is_doubt(error: &IndexError) -> bool {
 fn fatal(doubt: Doubt) -> OpenError {
     match doubt {
         Doubt::Fatal(error) => error,
+        Doubt::Index(IndexError::NoRoom { .. }) => {
+            io_at("index")(io::ErrorKind::StorageFull.into())
+        }
         Doubt::Index(error) => error.into(),
         Doubt::Mismatch(why) => OpenError::Segment {
             path: SEGMENTS.into(),

@@ -113,3 +113,14 @@ fn opening_reads_every_leaf() {
     let fault = Engine::open(dir.path(), &Pulse::default()).expect_err("no leaf");
     assert!(matches!(fault, super::Fault::Strange(_)), "{fault:?}");
 }
+
+#[test]
+fn where_no_thread_can_be_started_the_work_is_done_all_the_same() {
+    let work = || Ok(std::thread::current().id());
+    // No machine has so much address space.
+    let none = || std::thread::Builder::new().stack_size(1 << 60);
+    let here = std::thread::current().id();
+    assert_eq!(super::on_threads(3, &none, &work).unwrap(), [here]);
+    let ids = super::on_threads(3, &std::thread::Builder::new, &work).unwrap();
+    assert!(ids.len() == 3 && !ids.contains(&here));
+}

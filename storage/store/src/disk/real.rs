@@ -131,7 +131,10 @@ impl Disk for RealDisk {
     }
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {
-        fs::remove_dir_all(self.root.join(directory))
+        match fs::remove_dir_all(self.root.join(directory)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            result => result,
+        }
     }
 
     fn sync_dir(&self, directory: &Path) -> io::Result<()> {

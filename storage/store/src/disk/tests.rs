@@ -34,6 +34,9 @@ fn check_contract(disk: &dyn Disk) {
     disk.create(path).unwrap();
     disk.remove_dir(directory).unwrap();
     assert_eq!(names("a").collect::<Vec<_>>(), [("small".into(), false)]);
+    // One that is not there, and one below nothing, are gone already.
+    disk.remove_dir(directory).unwrap();
+    disk.remove_dir(Path::new("none/below")).unwrap();
     assert!(disk.free_bytes().unwrap() > 0);
     let reserve = Path::new("a/reserve");
     assert_eq!(disk.used_bytes(directory).unwrap(), 0);

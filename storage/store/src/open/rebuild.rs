@@ -6,6 +6,7 @@
 //!                              └──► sorted ──► index              (one after the other)
 //! ```
 
+use super::beside::Beside;
 use super::replay::{Read, Ready, Target};
 use super::{Doubt, LastCommits, Loader, OpenReport};
 use crate::catalog::Catalog;
@@ -15,7 +16,7 @@ use crate::store::Settings;
 use quar_base::key::Bucket;
 use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::thread::{self, ScopedJoinHandle};
+use std::thread;
 
 /// The tree of one bucket before it is in the index.
 struct Apart<'a> {
@@ -72,7 +73,7 @@ impl Loader<'_> {
         let mut last = BTreeMap::new();
         let settings = self.settings;
         thread::scope(|scope| {
-            let mut running: VecDeque<ScopedJoinHandle<'_, Result<Built, Doubt>>> = VecDeque::new();
+            let mut running: VecDeque<Beside<'_, Result<Built, Doubt>>> = VecDeque::new();
             let mut buckets = buckets.into_iter();
             loop {
                 while running.len() <= at_once
@@ -83,13 +84,11 @@ impl Loader<'_> {
                     for name in names {
                         ready.extend(Ready::find(self.segments, name, &mut apart, report)?);
                     }
-                    running.push_back(
-                        scope.spawn(move || build(settings, index, bucket, ready, apart)),
-                    );
+                    let build = move || build(settings, index, bucket, ready, apart);
+                    running.push_back(Beside::start(scope, build));
                 }
                 let Some(first) = running.pop_front() else { return Ok::<(), Doubt>(()) };
-                let built =
-                    first.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+                let built = first.end()?;
                 index.fill(built.tree, built.entries)?;
                 state.put_back(built.state);
                 report.replayed_records += built.report.replayed_records;

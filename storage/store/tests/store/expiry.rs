@@ -4,11 +4,15 @@
 use crate::spy::SpyDisk;
 use crate::support::{DAY_MS, NOW, mail, open_memory, put};
 use quar_base::class::Class;
+use quar_base::key::{Bucket, MessageId};
 use quar_base::time::{Day, UnixMillis};
-use quar_index::MemoryIndex;
-use quar_store::{MemoryDisk, ReadError, Refusal, Store};
+use quar_index::{Index, MemoryIndex};
+use quar_store::{MemoryDisk, ReadError, RealDisk, Refusal, Store};
 use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tempfile::TempDir;
 
 const LATER: UnixMillis = UnixMillis(NOW.0 + 20 * DAY_MS);
 
@@ -91,4 +95,119 @@ fn the_oldest_day_of_the_classes_asked_for_goes_early_and_stays_gone() {
     // Once the clock has come there by itself, nothing is early any more.
     store.set_today(Day(NOW.day().0 + 300));
     assert_eq!(store.expired_early(), []);
+}
+
+/// A store on a real disk with one mail on each of the last five days, the oldest first.
+struct FiveDays {
+    directory: TempDir,
+    index: Arc<MemoryIndex>,
+    store: Store,
+    mail: [MessageId; 5],
+}
+
+impl FiveDays {
+    fn new() -> Self {
+        let (directory, index) = (tempfile::tempdir().unwrap(), Arc::new(MemoryIndex::new()));
+        let (store, _) = open_memory(RealDisk::new(directory.path()), index.clone(), NOW);
+        let mail = [4, 3, 2, 1, 0].map(|days| {
+            let received = UnixMillis(NOW.0 - days * DAY_MS);
+            put(&store, quar_store::Mail { received, ..mail(&[days as u8; 300], 1) })
+        });
+        Self { directory, index, store, mail }
+    }
+
+    fn bucket(&self, number: usize) -> Bucket {
+        self.mail[number].bucket
+    }
+
+    /// Directory of one of the days.
+    fn day(&self, number: usize) -> PathBuf {
+        let Bucket { class, day } = self.bucket(number);
+        let path = self.directory.path().join(format!("segments/{class}/{day}"));
+        assert!(path.is_dir(), "{path:?}");
+        path
+    }
+
+    /// Puts what no call for directories can unlink in the place of one; returns what mends it.
+    fn spoil(&self, number: usize) -> impl FnOnce() + use<> {
+        let path = self.day(number);
+        fs::remove_dir_all(&path).unwrap();
+        fs::write(&path, b"no directory").unwrap();
+        move || fs::remove_file(path).unwrap()
+    }
+
+    /// The days of which something is on disk, in the index, in the lists, or counted.
+    fn left(&self) -> Vec<usize> {
+        let is_left =
+            |number: &usize| self.index.buckets().unwrap().contains(&self.bucket(*number));
+        let left: Vec<usize> = (0..5).filter(is_left).collect();
+        assert_eq!(self.store.counts().records, left.len() as u64);
+        left
+    }
+}
+
+fn is_gone(path: &Path) -> bool {
+    !path.exists()
+}
+
+#[test]
+fn a_day_whose_directory_is_gone_is_expired_with_the_others() {
+    let days = FiveDays::new();
+    let paths = [0, 1, 2, 3, 4].map(|number| days.day(number));
+    fs::remove_dir_all(&paths[1]).unwrap();
+    days.store.set_today(Day(NOW.day().0 + 60));
+    let expired = days.store.unlink_expired().unwrap();
+    assert_eq!((expired.buckets.len(), expired.records), (5, 5));
+    days.store.forget_expired(&expired).unwrap();
+    assert_eq!((days.store.expired(), days.left()), (vec![], vec![]));
+    assert!(paths.iter().all(|path| is_gone(path)));
+}
+
+#[test]
+fn a_day_that_cannot_be_unlinked_keeps_no_other_day() {
+    let days = FiveDays::new();
+    let paths = [0, 1, 2, 3, 4].map(|number| days.day(number));
+    let mend = days.spoil(1);
+    days.store.set_today(Day(NOW.day().0 + 60));
+    for _ in 0..2 {
+        days.store.unlink_expired().expect_err("one day is no directory");
+        assert_eq!(days.store.expired(), [days.bucket(1)]);
+        assert_eq!(days.left(), [1]);
+        assert!([0, 2, 3, 4].iter().all(|number| is_gone(&paths[*number])));
+    }
+    mend();
+    let expired = days.store.unlink_expired().unwrap();
+    assert_eq!(expired.buckets, [days.bucket(1)]);
+    assert_eq!(days.store.expired(), []);
+}
+
+#[test]
+fn under_pressure_a_day_whose_directory_is_gone_does_not_hold_up_the_next() {
+    let days = FiveDays::new();
+    fs::remove_dir_all(days.day(0)).unwrap();
+    let classes = BTreeSet::from([Class::SPAM]);
+    for number in 0..4 {
+        let expired = days.store.expire_oldest(&classes).unwrap();
+        assert_eq!(expired.buckets, [days.bucket(number)]);
+        days.store.forget_expired(&expired).unwrap();
+    }
+    assert_eq!(days.left(), [4]);
+}
+
+#[test]
+fn under_pressure_the_next_day_goes_when_the_oldest_cannot_and_only_then() {
+    let days = FiveDays::new();
+    let classes = BTreeSet::from([Class::SPAM]);
+    let mend = days.spoil(0);
+    days.store.expire_oldest(&classes).expect_err("the oldest day is no directory");
+    assert_eq!(days.left(), [0, 1, 2, 3, 4]);
+    for left in [[0, 2, 3, 4].as_slice(), &[0, 3, 4]] {
+        days.store.expire_oldest(&classes).expect_err("it still is none");
+        assert_eq!(days.left(), left);
+    }
+    mend();
+    let expired = days.store.expire_oldest(&classes).unwrap();
+    assert_eq!(expired.buckets, [days.bucket(0)]);
+    days.store.forget_expired(&expired).unwrap();
+    assert_eq!(days.left(), [3, 4]);
 }

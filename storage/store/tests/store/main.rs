@@ -13,6 +13,7 @@ mod keys;
 mod power;
 mod reading;
 mod real_disk;
+mod refusing;
 mod rewrites;
 mod rot;
 mod spy;
