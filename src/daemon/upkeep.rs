@@ -228,3 +228,56 @@ fn nap(bytes: u64, bytes_per_s: u64, stop: &watch::Receiver<bool>) -> ControlFlo
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Settings, Upkeep};
+    use crate::config::Config;
+    use crate::daemon::clock::Clock;
+    use crate::surface::tests::served;
+    use quar_base::action::Action;
+    use quar_base::arrival::{Envelope, Headers};
+    use quar_base::class::Class;
+    use quar_base::coverage::RecipientSet;
+    use quar_base::time::Millis;
+    use quar_store::{Mail, MemoryDisk, Origin};
+    use std::sync::Arc;
+    use tokio::sync::watch;
+
+    #[test]
+    fn an_erasure_that_is_overdue_breaks_off_a_check() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(MemoryDisk::new());
+        let store = Arc::new(served::store(directory.path().join("cluster"), disk));
+        let clock = Clock::start();
+        let mail = Mail {
+            class: Class::SPAM,
+            received: clock.now(),
+            envelope: Envelope {
+                recipients: vec!["user@example.net".into()],
+                ..Envelope::default()
+            },
+            headers: Headers::default(),
+            body: store.encode_body(b"to be deleted").unwrap(),
+            score_milli: 0,
+            reason: String::new(),
+            origin: Origin::Caught,
+        };
+        let id = store.admit_mail(mail).unwrap().message.unwrap();
+        store.commit();
+        let settings = Settings { erase_after: Millis(0), ..Config::default().upkeep };
+        let upkeep = Upkeep::new(store.clone(), clock.clone(), settings);
+        let (_stop, stopping) = watch::channel(false);
+        assert!(upkeep.check(&stopping).is_continue());
+        let everyone = Action::Deleted(RecipientSet::all(1).unwrap());
+        store.admit_action(id, &everyone, clock.now()).unwrap();
+        store.commit();
+        // It was checked a moment ago.
+        super::locked(&upkeep.checked).clear();
+        assert!(upkeep.check(&stopping).is_break());
+        assert_eq!(upkeep.status().erased_messages, 0);
+        upkeep.erase();
+        assert_eq!(upkeep.status().erased_messages, 1);
+        assert!(upkeep.check(&stopping).is_continue());
+    }
+}

@@ -1,7 +1,7 @@
 //! The API over real sockets, on a real store; only replication is left out.
 //! Never what one file of the surface does by itself: that is tested there.
 
-mod served;
+pub(crate) mod served;
 
 use super::imported::imported_id;
 use crate::api::{

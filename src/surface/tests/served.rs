@@ -122,7 +122,8 @@ fn tokens() -> Vec<HttpToken> {
     config.unwrap().http.tokens
 }
 
-fn store(directory: PathBuf, disk: Arc<MemoryDisk>) -> Store {
+/// The store of a cluster of one, made anew below a directory.
+pub(crate) fn store(directory: PathBuf, disk: Arc<MemoryDisk>) -> Store {
     let member = PlannedMember {
         name: "n1".into(),
         node_number: 1,
