@@ -6,7 +6,8 @@
 //! ```
 //! Full blocks are never rebuilt: behind a full part a part of twice the size begins.
 
-use std::hash::{DefaultHasher, Hasher};
+use foldhash::quality::FixedState;
+use std::hash::{BuildHasher, Hasher};
 
 /// Keys that the first part is made for.
 const KEYS_MIN: usize = 1024;
@@ -91,7 +92,7 @@ impl Filter {
 
 /// What a filter keeps of a key.
 pub(crate) fn hash_of(key: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
+    let mut hasher = FixedState::with_seed(0).build_hasher();
     hasher.write(key);
     hasher.finish()
 }

@@ -13,6 +13,7 @@ use crate::catalog::Catalog;
 use crate::segment::SegmentName;
 use crate::state::State;
 use crate::store::Settings;
+use foldhash::fast::FixedState;
 use quar_base::key::Bucket;
 use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, HashMap, VecDeque};
@@ -23,7 +24,8 @@ struct Apart<'a> {
     /// Has what packs have.
     index: &'a Catalog,
     tree: Tree,
-    entries: HashMap<Vec<u8>, Vec<u8>>,
+    /// Keys hold hashes, which nobody can choose: no secret seed is needed.
+    entries: HashMap<Vec<u8>, Vec<u8>, FixedState>,
 }
 
 impl Target for Apart<'_> {
@@ -113,7 +115,7 @@ fn build(
     mut state: State,
 ) -> Result<Built, Doubt> {
     let tree = Tree::Bucket(bucket);
-    let mut target = Apart { index, tree, entries: HashMap::new() };
+    let mut target = Apart { index, tree, entries: HashMap::default() };
     let mut report = OpenReport::default();
     let mut read = Vec::new();
     for segment in segments {

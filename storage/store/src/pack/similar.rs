@@ -18,6 +18,8 @@ const RUN_SHIFT: u32 = 5;
 const MARKS_MAX: usize = 4096;
 /// A mark that more bodies have is in all of them, and tells none from another.
 const SHARERS_MAX: usize = 200;
+/// Bodies near an open group that are compared: of many short ones all are near.
+const NEAR_MAX: usize = 8192;
 /// Added to a body's size, lest the shortest always come first.
 const SIZE_BASE: f64 = 200.0;
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -96,8 +98,12 @@ struct Groups<'a> {
     is_taken: Vec<bool>,
     /// Marks that each body has in common with the open group.
     common: Vec<u32>,
-    /// Bodies that have any, taken ones perhaps among them.
+    /// Bodies that have any, as many as are compared.
     near: Vec<usize>,
+    /// Bodies that have any and are not among those.
+    far: Vec<usize>,
+    /// What each body's marks are worth, by its size.
+    worth: Vec<f64>,
     /// The group that has a mark, the last one if several do.
     group_of: Vec<u32>,
     group: u32,
@@ -109,8 +115,10 @@ impl<'a> Groups<'a> {
     fn new(shared: Shared, sizes: &'a [usize]) -> Self {
         let group_of = vec![u32::MAX; shared.sharers.len()];
         let (is_taken, common) = (vec![false; sizes.len()], vec![0; sizes.len()]);
-        let near = Vec::new();
-        Self { shared, sizes, is_taken, common, near, group_of, group: 0, bytes: 0, count: 0 }
+        let (near, far) = (Vec::new(), Vec::new());
+        let worth = sizes.iter().map(|size| 1.0 / (*size as f64 + SIZE_BASE).sqrt()).collect();
+        let (group, bytes, count) = (0, 0, 0);
+        Self { shared, sizes, is_taken, common, near, far, worth, group_of, group, bytes, count }
     }
 
     fn into_order(mut self) -> Vec<usize> {
@@ -136,7 +144,7 @@ impl<'a> Groups<'a> {
 
     /// Begins another group: what the last one has counts no more.
     fn begin(&mut self) {
-        for body in self.near.drain(..) {
+        for body in self.near.drain(..).chain(self.far.drain(..)) {
             self.common[body] = 0;
         }
         self.group += 1;
@@ -156,20 +164,23 @@ impl<'a> Groups<'a> {
             sharers.retain(|other| !self.is_taken[*other as usize]);
             for other in sharers.iter().map(|other| *other as usize) {
                 if self.common[other] == 0 {
-                    self.near.push(other);
+                    self.far.push(other);
                 }
                 self.common[other] += 1;
             }
         }
         self.near.retain(|other| !self.is_taken[*other]);
+        while self.near.len() < NEAR_MAX
+            && let Some(other) = self.far.pop()
+        {
+            self.near.extend((!self.is_taken[other]).then_some(other));
+        }
     }
 
     /// The body that shares the most with the open group by the root of its size: of those that fit, if
     /// any does.
     fn nearest(&self) -> Option<usize> {
-        let share = |body: usize| {
-            f64::from(self.common[body]) / (self.sizes[body] as f64 + SIZE_BASE).sqrt()
-        };
+        let share = |body: usize| f64::from(self.common[body]) * self.worth[body];
         let order =
             |one: &usize, other: &usize| share(*one).total_cmp(&share(*other)).then(other.cmp(one));
         let fitting = self.near.iter().copied().filter(|body| self.fits(*body)).max_by(order);

@@ -231,10 +231,13 @@ impl Forge {
         for span in spans {
             let entry = &mut payload[span];
             if Entry::is_record(entry) && entry.len() > 5 + 12 {
-                // A record lies in its own bucket's segments.
+                // A record lies in its own bucket's segments, an arrival within its day: nothing else is
+                // admitted.
                 let Bucket { class, day } = self.header.bucket;
                 entry[5 + 1] = class.0;
                 entry[5 + 4..5 + 8].copy_from_slice(&day.0.to_le_bytes());
+                // The second's two upper bytes: below 65,536 is below a day's end.
+                entry[5 + 10..5 + 12].fill(0);
             } else if !Entry::is_record(entry) {
                 for (at, stands_for, place) in [(41, 0, self.bodies), (49, 1, self.dictionary.0)] {
                     if entry[at..at + 4] == u32::to_le_bytes(stands_for) {
