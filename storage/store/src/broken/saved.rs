@@ -1,5 +1,5 @@
 //! The names of damaged records, kept across restarts: when their segment is gone nothing else says them.
-//! Never believed of a record that can be read after all.
+//! Never believed of a record that can be read after all, and never replaced where a later version wrote them.
 
 use crate::error::ReadError;
 use crate::store::{Committer, Store};
@@ -31,6 +31,11 @@ impl Store {
     pub(crate) fn recall_broken(&self) -> Result<(), ReadError> {
         let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(()) };
         let Some(names) = decode(&bytes) else {
+            if is_of_a_later_version(&bytes) {
+                let why =
+                    "broken: the file was written by a later version of this program; run that one";
+                return Err(io::Error::other(why).into());
+            }
             tracing::warn!(
                 "the list of damaged records is damaged; a check names those that are left"
             );
@@ -71,6 +76,44 @@ fn decode(bytes: &[u8]) -> Option<BTreeSet<MessageId>> {
     body.strip_prefix(HEADER)?.lines().map(|line| line.parse().ok()).collect()
 }
 
+/// Whether the check holds for another first line than ours.
+fn is_of_a_later_version(bytes: &[u8]) -> bool {
+    let text = std::str::from_utf8(bytes).unwrap_or_default();
+    let parts = text.rfind("check ").map(|at| text.split_at(at));
+    parts.is_some_and(|(body, check)| {
+        body.starts_with("quard broken ") && !body.starts_with(HEADER) && check == check_of(body)
+    })
+}
+
 fn check_of(text: &str) -> String {
     format!("check {}\n", &blake3::hash(text.as_bytes()).to_hex().as_str()[..16])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_of, decode, encode, is_of_a_later_version};
+    use crate::tests::{Node, put};
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn a_list_is_read_as_it_was_written_and_a_changed_one_is_not() {
+        let mut node = Node::new(1);
+        let store = node.open();
+        let names: BTreeSet<_> = [put(&store, b"one", 1), put(&store, b"two", 1)].into();
+        let text = encode(&names);
+        assert_eq!(decode(text.as_bytes()), Some(names));
+        for at in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[at] ^= 2;
+            assert_eq!(decode(&bytes), None, "byte {at}");
+            assert!(!is_of_a_later_version(&bytes), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_later_versions_list_is_told_from_a_damaged_one() {
+        let body = "quard broken 2\nsomething else\n";
+        assert!(is_of_a_later_version((body.to_owned() + &check_of(body)).as_bytes()));
+        assert!(!is_of_a_later_version(b"quard broken 2\nsomething else\n"));
+    }
 }
