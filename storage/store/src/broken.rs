@@ -91,12 +91,13 @@ impl Store {
         Ok(())
     }
 
-    /// Records that are damaged on disk, by name.
+    /// Records that are damaged on disk, by name; of what was deleted nothing is missed.
     #[must_use]
     pub fn broken_records(&self) -> Vec<MessageId> {
         let state = self.state();
         let named = state.buckets.iter().flat_map(|(bucket, held)| {
-            held.broken.records.iter().map(|key| MessageId { bucket: *bucket, key: *key })
+            let missed = held.broken.records.iter().filter(|key| !held.is_covered(key));
+            missed.map(|key| MessageId { bucket: *bucket, key: *key })
         });
         named.collect()
     }

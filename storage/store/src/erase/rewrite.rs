@@ -116,6 +116,7 @@ impl Store {
     /// those named are kept, and what is lost is named.
     fn write_unnamed(&self, kept: &mut Kept<'_>) -> Result<(), ReadError> {
         let (old, bucket) = (kept.old.number, kept.old.bucket);
+        let doomed: HashSet<Vec<u8>> = kept.doomed.bodies.iter().map(layout::body_key).collect();
         let mut bodies = Vec::new();
         self.index.scan(Tree::Bucket(bucket), &[layout::BODY], &mut |key, value| {
             match key.first() {
@@ -124,7 +125,7 @@ impl Store {
                     let place = place.filter(|place| place.block.segment == old);
                     bodies.extend(
                         place
-                            .filter(|_| !kept.bodies.contains(key) && !kept.dooms(key))
+                            .filter(|_| !kept.bodies.contains(key) && !doomed.contains(key))
                             .map(|place| (key.to_vec(), place)),
                     );
                 }
@@ -185,10 +186,6 @@ impl<'a> Kept<'a> {
             lost_bodies: Vec::new(),
             lost_records: Vec::new(),
         }
-    }
-
-    fn dooms(&self, body: &[u8]) -> bool {
-        self.doomed.bodies.iter().any(|id| layout::body_key(id) == body)
     }
 
     /// Whether the record stays, and the index names this very place: copies elsewhere do.

@@ -109,6 +109,11 @@ fn erasing_beside_a_damaged_records_block_keeps_the_bodies_that_only_it_named() 
     let second = put(&store, b"the body that both need", 2);
     let gone = put(&store, b"to be deleted", 1);
     let bucket = first.bucket;
+    let peer = Node::new(2).open_at(LATER).0;
+    let (record, body) = store.item(bucket, &first.key).unwrap().unwrap();
+    peer.admit_record(record, body, LATER).unwrap();
+    peer.commit();
+    let deleted = delete(&peer, first, 1, &[0]);
     store.checkpoint().unwrap();
     store.close();
     let name = SegmentName { bucket, number: 1 };
@@ -133,6 +138,10 @@ fn erasing_beside_a_damaged_records_block_keeps_the_bodies_that_only_it_named() 
     let again = store.admit_mail(again).unwrap().message.unwrap();
     store.commit();
     assert_eq!(store.body(again).unwrap(), b"the body that both need");
+    // Of what a peer deletes nothing is missed.
+    store.admit_record(deleted, None, LATER).unwrap();
+    store.commit();
+    assert_eq!(store.broken_records(), []);
 }
 
 #[test]
