@@ -5,6 +5,7 @@
 //! cutoff     by the median of all clocks when this one is more than 5 s off it
 //! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
 //!            time at which this node last ran
+//! median     of two middle ones the nearer to this clock, or the farther when this one has jumped
 //! unlinking  when most members heard within the hour agree on the day; with none heard, when this
 //!            clock has not jumped since its last daily tick
 //! ```
@@ -99,11 +100,14 @@ impl Clocks {
             }
         }
         if heard == 0 {
-            // After a jump, a day of steady running makes the clock believable again.
-            let steady = |jumped: UnixMillis| now >= jumped && (now - jumped).0 < JUMP_MS;
-            return self.last_tick.is_some() && !self.jumped_at.is_some_and(steady);
+            return self.last_tick.is_some() && !self.has_jumped(now);
         }
         agreeing * 2 > heard
+    }
+
+    /// Whether this clock jumped, and has not run steadily long enough since to be believed again.
+    fn has_jumped(&self, now: UnixMillis) -> bool {
+        self.jumped_at.is_some_and(|jumped| now >= jumped && (now - jumped).0 < JUMP_MS)
     }
 
     fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
@@ -111,15 +115,16 @@ impl Clocks {
         if median.abs() > tolerance_ms { moved(now, median) } else { now }
     }
 
-    /// The median over this clock (offset 0) and those heard within the hour; of two middle ones
-    /// the one nearer to ours.
+    /// The median over this clock (offset 0) and those heard within the hour. Two middle ones stand
+    /// word against word: the nearer to ours counts, unless ours jumped and theirs need not have.
     fn median_offset(&self, now: UnixMillis) -> i64 {
         let recent = self.peers.values().filter(|heard| is_recent(heard, now));
         let mut offsets: Vec<i64> = recent.map(|heard| heard.offset_ms).collect();
         offsets.push(0);
         offsets.sort_unstable();
         let (low, high) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
-        if low.abs() <= high.abs() { low } else { high }
+        let low_is_nearer = low.abs() <= high.abs();
+        if low_is_nearer != self.has_jumped(now) { low } else { high }
     }
 }
 
@@ -156,6 +161,27 @@ mod tests {
         let healthy = clocks(&[YEAR_MS, 2]);
         assert_eq!(healthy.stamp_time(NOW), NOW);
         assert_eq!(healthy.cutoff_time(NOW), NOW);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_gives_way_to_the_first_peer_heard() {
+        for skew in [YEAR_MS, -YEAR_MS] {
+            let now = UnixMillis(NOW.0.saturating_add_signed(skew));
+            let mut jumped = Clocks::since(Some(NOW));
+            jumped.tick(now);
+            jumped.heard(MemberId([1; 16]), -skew, now);
+            assert_eq!(jumped.stamp_time(now), NOW, "one peer, who contradicts");
+            jumped.heard(MemberId([2; 16]), -skew + 4, now);
+            assert!(jumped.stamp_time(now).0.abs_diff(NOW.0) <= 4);
+            let mut steady = Clocks::since(Some(NOW));
+            steady.tick(NOW);
+            steady.heard(MemberId([3; 16]), skew, NOW);
+            assert_eq!(
+                steady.stamp_time(NOW),
+                NOW,
+                "the peer whose clock is steady follows nobody"
+            );
+        }
     }
 
     #[test]
