@@ -66,6 +66,9 @@ pub enum HoldFormError {
     /// An action that is no record of the original's.
     #[error("hold has an action that is none of the message that it names")]
     Action,
+    /// Actions out of order, or more bytes of them than a hold takes.
+    #[error("hold has actions out of order, or more than {HOLD_ACTIONS_BYTES_MAX} bytes of them")]
+    Actions,
 }
 
 impl Hold {
@@ -86,7 +89,7 @@ impl Hold {
         actions.sort_by_key(Record::key);
         actions.dedup_by_key(|action| action.key());
         let fits = |action: &&Record| {
-            let left = room.checked_sub(action.bytes().len() + ACTION_FIXED_BYTES);
+            let left = room.checked_sub(taken_by(action));
             room = left.unwrap_or(room);
             left.is_some()
         };
@@ -141,10 +144,19 @@ impl Hold {
             let action = action.filter(|action| action.head().action.is_some());
             action.filter(|action| action.message() == original).ok_or(HoldFormError::Action)
         };
-        let actions = form.actions.into_iter().map(parse).collect::<Result<_, _>>()?;
+        let actions = form.actions.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let is_ascending = actions.is_sorted_by(|one, next| one.key() < next.key());
+        if !is_ascending || actions.iter().map(taken_by).sum::<usize>() > HOLD_ACTIONS_BYTES_MAX {
+            return Err(HoldFormError::Actions);
+        }
         let HeldForm { round, actions_left_out, .. } = form;
         Ok(Some(Self { original, round, actions, actions_left_out }))
     }
+}
+
+/// Bytes of a hold that an action takes.
+fn taken_by(action: &Record) -> usize {
+    action.bytes().len() + ACTION_FIXED_BYTES
 }
 
 #[cfg(test)]

@@ -121,7 +121,7 @@ fn check_format(dir: &Path, bytes: &[u8]) -> Result<(), IndexError> {
     // A later version may append to the file, but keeps these bytes.
     let version = bytes.get(8..12).and_then(|field| field.try_into().ok()).map(u32::from_le_bytes);
     match version {
-        Some(found) if bytes.starts_with(&format_file(found)) => {
+        Some(found) if found > 0 && bytes.starts_with(&format_file(found)) => {
             if found > FORMAT {
                 return Err(IndexError::LaterFormat { dir: dir.to_owned(), found, known: FORMAT });
             }

@@ -100,7 +100,8 @@ pub trait Disk: Send + Sync {
     /// As the operating system reports.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Unlinks a directory and all files in it. It may come back after a crash.
+    /// Unlinks a directory and all files in it; one that is not there is no error. It may come back
+    /// after a crash.
     ///
     /// # Errors
     /// As the operating system reports; some files may be gone.

@@ -67,7 +67,8 @@ pub struct OpenReport {
     pub replayed_records: u64,
     /// Segments that end in a write that was never finished.
     pub torn_tails: u64,
-    /// Damaged places that have valid blocks behind them, or segments that cannot be read at all.
+    /// Damaged places that have valid blocks behind them, segments that cannot be read at all, and
+    /// expired days that cannot be unlinked.
     pub damaged: Vec<String>,
 }
 
@@ -120,7 +121,7 @@ impl Store {
         loaded.map_err(FloorsUnreadable::into_open_error)?;
         // Before anything is written: the index, above all, does not bear that there is no room.
         let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
-        let names = list_segments(&*disk, &floors)?;
+        let (names, stuck) = list_segments(&*disk, &floors)?;
         let (key, number) = (settings.id_key.clone(), settings.node_number);
         let dictionaries = Arc::new(Dictionaries::new(key, number, codec::LEVEL));
         let (cluster, keys) = (settings.cluster, settings.keys.clone());
@@ -149,6 +150,7 @@ impl Store {
             }
         };
         report.damaged.extend(files.damaged);
+        report.damaged.extend(stuck);
         let store = Self {
             disk: disk.clone(),
             reserve,

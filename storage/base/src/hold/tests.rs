@@ -121,6 +121,19 @@ fn refuses_actions_of_another_message() {
 }
 
 #[test]
+fn refuses_actions_out_of_order_twice_or_beyond_their_bytes() {
+    let long = |second| action(second, Kind(4711), &[second as u8; 20_000]);
+    let of = |actions| Hold { original: ORIGINAL, round: 0, actions, actions_left_out: 0 };
+    let decoded = |hold: &Hold| Hold::decode(&held(Class::HELD, &hold.encode(&arrival()).unwrap()));
+    let good = of(vec![deleted(1), long(2), long(3)]);
+    assert_eq!(decoded(&good), Ok(Some(good)));
+    let over = (1..=4).map(long).collect();
+    for bad in [vec![deleted(2), deleted(1)], vec![deleted(1), deleted(1)], over] {
+        assert_eq!(decoded(&of(bad)), Err(HoldFormError::Actions));
+    }
+}
+
+#[test]
 fn the_latest_actions_are_taken_along_as_far_as_there_is_room() {
     let long = |second| action(second, Kind(4711), &[second as u8; 20_000]);
     let hold = Hold::new(ORIGINAL, &arrival(), (0..10).map(long).collect()).unwrap();

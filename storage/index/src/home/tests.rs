@@ -43,6 +43,13 @@ fn a_later_format_is_named_and_refused() {
 }
 
 #[test]
+fn format_0_is_damage() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join(FORMAT_FILE), format_file(0)).unwrap();
+    assert!(error_of(root.path()).needs_rebuild());
+}
+
+#[test]
 fn every_flipped_bit_of_the_format_file_is_damage() {
     let root = tempfile::tempdir().unwrap();
     for bit in 0..format_file(1).len() * 8 {

@@ -101,12 +101,13 @@ fn missing_members(
     missing.map(|member| format!("{}: a part of a pack is missing", path(member.number))).collect()
 }
 
-/// All segments above the kept floors; days below them are unlinked on the way.
+/// All segments above the kept floors; days below them are unlinked on the way. Days that cannot be
+/// are passed over and complained of: nothing of them is ever shown.
 pub(super) fn list_segments(
     disk: &dyn Disk,
     floors: &Floors,
-) -> Result<Vec<SegmentName>, OpenError> {
-    let mut names = Vec::new();
+) -> Result<(Vec<SegmentName>, Vec<String>), OpenError> {
+    let (mut names, mut stuck) = (Vec::new(), Vec::new());
     let list = |path: &Path| disk.list(path).map_err(io_at(path));
     let root = Path::new(SEGMENTS);
     disk.create_dir(root).map_err(io_at(root))?;
@@ -121,7 +122,10 @@ pub(super) fn list_segments(
             let bucket = Bucket { class: class_number, day };
             let directory = bucket_directory(bucket);
             if floors.is_below_kept(bucket) {
-                disk.remove_dir(&directory).map_err(io_at(&directory))?;
+                if let Err(error) = disk.remove_dir(&directory) {
+                    let path = directory.display();
+                    stuck.push(format!("{path}: expired, and cannot be unlinked: {error}"));
+                }
                 continue;
             }
             let numbers = list(&directory)?.into_iter().filter(|entry| !entry.is_dir);
@@ -132,5 +136,5 @@ pub(super) fn list_segments(
             );
         }
     }
-    Ok(names)
+    Ok((names, stuck))
 }

@@ -7,7 +7,7 @@ use quar_base::class::Class;
 use quar_base::key::{Bucket, MessageId};
 use quar_base::time::{Day, UnixMillis};
 use quar_index::{Index, MemoryIndex};
-use quar_store::{MemoryDisk, ReadError, RealDisk, Refusal, Store};
+use quar_store::{Disk, MemoryDisk, ReadError, RealDisk, Refusal, Store};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -179,6 +179,31 @@ fn a_day_that_cannot_be_unlinked_keeps_no_other_day() {
     let expired = days.store.unlink_expired().unwrap();
     assert_eq!(expired.buckets, [days.bucket(1)]);
     assert_eq!(days.store.expired(), []);
+}
+
+#[test]
+fn a_day_that_cannot_be_unlinked_stops_no_start() {
+    let index = Arc::new(MemoryIndex::new());
+    let disk = SpyDisk::new(MemoryDisk::new(), index.clone(), [1; 32]);
+    let (store, _) = open_memory(disk.clone(), index.clone(), NOW);
+    let old = put(&store, mail(b"old", 1));
+    let later = UnixMillis(NOW.0 + 60 * DAY_MS);
+    store.set_today(later.day());
+    let new = put(&store, quar_store::Mail { received: later, ..mail(b"new", 2) });
+    disk.keep_directories(true);
+    store.unlink_expired().expect_err("no directory may be unlinked");
+    store.close();
+    for (keeps, complaints) in [(true, 1), (true, 1), (false, 0), (false, 0)] {
+        disk.keep_directories(keeps);
+        let (store, report) = open_memory(disk.clone(), index.clone(), later);
+        assert_eq!(report.rebuilt, None);
+        assert_eq!(report.damaged.len(), complaints, "{:?}", report.damaged);
+        let says = |what: &String| what.contains("expired, and cannot be unlinked");
+        assert!(report.damaged.iter().all(says), "{:?}", report.damaged);
+        assert!(store.message(old).is_err() && store.message(new).is_ok());
+        store.close();
+    }
+    assert!(disk.list(Path::new("segments/spam")).unwrap().len() == 1);
 }
 
 #[test]

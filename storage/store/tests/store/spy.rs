@@ -34,6 +34,8 @@ struct Spy {
     fail_sync: Option<u64>,
     /// Files whose unsynced pages were dropped: later syncs succeed and write nothing.
     forgetful: BTreeSet<PathBuf>,
+    /// Whether directories may not be unlinked.
+    keeps_directories: bool,
 }
 
 struct SpyFile {
@@ -53,6 +55,7 @@ impl SpyDisk {
                 syncs: 0,
                 fail_sync: None,
                 forgetful: BTreeSet::new(),
+                keeps_directories: false,
             })),
         }
     }
@@ -60,6 +63,11 @@ impl SpyDisk {
     /// Lets the sync with this number fail (the first is 0), and what it was to write be forgotten.
     pub fn fail_sync(&self, number: u64) {
         self.spy.lock().unwrap().fail_sync = Some(number);
+    }
+
+    /// Refuses from now on to unlink directories, or no longer.
+    pub fn keep_directories(&self, keeps: bool) {
+        self.spy.lock().unwrap().keeps_directories = keeps;
     }
 
     /// Syncs of files so far.
@@ -194,6 +202,9 @@ impl Disk for SpyDisk {
 
     fn remove_dir(&self, directory: &Path) -> io::Result<()> {
         self.look(format!("removing {}", directory.display()));
+        if self.spy.lock().unwrap().keeps_directories {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
         self.inner.remove_dir(directory)
     }
 
