@@ -22,6 +22,7 @@ fn check(bytes: &[u8]) {
     let result = check_format(Path::new("index"), bytes);
     let is_ours = bytes.len() >= FORMAT_FILE_BYTES
         && bytes[..8] == MAGIC
+        && bytes[8..12] != [0; 4]
         && bytes[12..FORMAT_FILE_BYTES] == fnv_1a(&bytes[..12]).to_le_bytes();
     if !is_ours {
         assert!(matches!(result, Err(IndexError::Damaged { .. })), "{result:?}");

@@ -3,8 +3,11 @@
 //!
 //! ```text
 //! fill ─► 30 days, the oldest with a tenth of all messages; the older half of all is packed
-//! open ─► seconds, memory ─► ls, put, read, cold reads, expiry
+//! opened ─► seconds, memory ─► ls, cold reads, puts
 //! rebuild ─► the index removed, opened again
+//! pack ─► every day that is over for two days, as a node does
+//! kept ─► what `opened` does, of that
+//! expired ─► the oldest day
 //! ```
 
 use crate::machine::{drop_caches, memory_mb, percentile, timed};
@@ -118,8 +121,7 @@ pub fn fill(count: usize, directory: &Path) {
         store.checkpoint().expect("the index can be flushed");
         if is_packed(day, count) {
             let bucket = Bucket { class: Class::SPAM, day };
-            let packed = store.pack(bucket, &mut |_| ControlFlow::Continue(()));
-            packed.expect("the day can be packed").expect("nobody stops it");
+            packed(&store, bucket);
         }
         eprintln!("filled {end} of {count}");
         at = end;
@@ -144,7 +146,7 @@ pub fn run(count: usize) {
          \"segment_bytes\":{segments},\"index_bytes\":{index}}}",
         fill_ms / 1000.0
     );
-    for name in ["opened", "rebuild"] {
+    for name in ["opened", "rebuild", "pack", "kept", "expired"] {
         step(name, count, path);
     }
 }
@@ -156,8 +158,8 @@ fn step(name: &str, count: usize, directory: &Path) {
     assert!(status.expect("this program can be started").success(), "{name} failed");
 }
 
-/// Opens a filled directory and measures what a node does with it.
-pub fn opened(count: usize, directory: &Path) {
+/// Opens a filled directory and measures what a node does with it; `step` is its name.
+pub fn opened(step: &str, count: usize, directory: &Path) {
     let (open_ms, (store, report)) = timed(|| open_with(directory, retention()));
     assert_eq!(report.rebuilt, None, "the index was good");
     let (open_rss, open_peak) = memory_mb();
@@ -172,16 +174,10 @@ pub fn opened(count: usize, directory: &Path) {
     let how = drop_caches();
     let (mut read_recent, mut read_packed) = (reads(recent), reads(packed));
     let (put_rate, empty_rate) = put_rates(&store, count);
-    let oldest = store.counts().records;
-    let later = UnixMillis(NOW.0 + 2 * DAY_SECONDS * 1000);
-    let expiry = timed(|| {
-        store.set_today(later.day());
-        store.unlink_expired().expect("files can be unlinked")
-    });
-    let (keys_ms, ()) = timed(|| store.forget_expired(&expiry.1).expect("keys can be removed"));
+    let records = store.counts().records;
     let (rss, peak) = memory_mb();
     println!(
-        "{{\"part\":\"grow\",\"step\":\"opened\",\"messages\":{count},\"records\":{oldest},\
+        "{{\"part\":\"grow\",\"step\":\"{step}\",\"messages\":{count},\"records\":{records},\
          \"open_s\":{:.3},\"open_rss_mb\":{open_rss:.1},\"open_peak_mb\":{open_peak:.1},\
          \"ls_recent_ms\":{ls_recent_ms:.2},\"ls_packed_ms\":{ls_packed_ms:.2},\
          \"ls_again_ms\":{ls_again_ms:.2},\"ls_recipient_ms\":{rare_ms:.1},\
@@ -189,7 +185,6 @@ pub fn opened(count: usize, directory: &Path) {
          \"read_recent_p50_ms\":{:.3},\"read_recent_p99_ms\":{:.3},\
          \"read_packed_p50_ms\":{:.3},\"read_packed_p99_ms\":{:.3},\
          \"put_rate\":{put_rate:.0},\"put_rate_empty\":{empty_rate:.0},\
-         \"expired\":{},\"expire_ms\":{:.2},\"expire_keys_ms\":{keys_ms:.1},\
          \"rss_mb\":{rss:.1},\"peak_mb\":{peak:.1}}}",
         open_ms / 1000.0,
         found.messages.len(),
@@ -197,8 +192,43 @@ pub fn opened(count: usize, directory: &Path) {
         percentile(&mut read_recent, 99),
         percentile(&mut read_packed, 50),
         percentile(&mut read_packed, 99),
-        expiry.1.records,
-        expiry.0,
+    );
+}
+
+/// Packs every day that a node would have packed by now.
+pub fn pack(count: usize, directory: &Path) {
+    let store = open_with(directory, retention()).0;
+    let days = (last_packed(count).0 + 1..=NOW.day().0 - 2).map(Day);
+    let buckets = days.map(|day| Bucket { class: Class::SPAM, day });
+    let (ms, records) = timed(|| buckets.map(|bucket| packed(&store, bucket)).sum::<u64>());
+    store.checkpoint().expect("the index can be flushed");
+    store.close();
+    println!(
+        "{{\"part\":\"grow\",\"step\":\"pack\",\"messages\":{count},\"pack_s\":{:.1},\
+         \"packed\":{records}}}",
+        ms / 1000.0
+    );
+}
+
+/// Packs a day; how many records it has.
+fn packed(store: &Store, bucket: Bucket) -> u64 {
+    let packed = store.pack(bucket, &mut |_| ControlFlow::Continue(()));
+    packed.expect("the day can be packed").expect("nobody stops it").records
+}
+
+/// Opens a filled directory when its oldest day is over.
+pub fn expired(count: usize, directory: &Path) {
+    let store = open_with(directory, retention()).0;
+    let later = UnixMillis(NOW.0 + 2 * DAY_SECONDS * 1000);
+    let (ms, expired) = timed(|| {
+        store.set_today(later.day());
+        store.unlink_expired().expect("files can be unlinked")
+    });
+    let (keys_ms, ()) = timed(|| store.forget_expired(&expired).expect("keys can be removed"));
+    println!(
+        "{{\"part\":\"grow\",\"step\":\"expired\",\"messages\":{count},\"expired\":{},\
+         \"expire_ms\":{ms:.2},\"expire_keys_ms\":{keys_ms:.1}}}",
+        expired.records
     );
 }
 

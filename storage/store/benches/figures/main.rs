@@ -29,7 +29,11 @@ fn main() {
         ("grow", _) => grow::run(count.unwrap_or(10_000)),
         // Steps of the ones above, each in a process of its own.
         ("fill", Some(directory)) => grow::fill(count.unwrap_or(10_000), &directory),
-        ("opened", Some(directory)) => grow::opened(count.unwrap_or(10_000), &directory),
+        ("opened" | "kept", Some(directory)) => {
+            grow::opened(&part, count.unwrap_or(10_000), &directory);
+        }
+        ("pack", Some(directory)) => grow::pack(count.unwrap_or(10_000), &directory),
+        ("expired", Some(directory)) => grow::expired(count.unwrap_or(10_000), &directory),
         ("rebuild", Some(directory)) => grow::rebuild(count.unwrap_or(10_000), &directory),
         _ => eprintln!("usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn [MESSAGES]"),
     }

@@ -22,7 +22,7 @@ struct Panel {
     limits: &'static [(f64, f64, f64)],
 }
 
-const PANELS: [Panel; 9] = [
+const PANELS: [Panel; 12] = [
     panel("opened", "open_s", "open, s", &[(1e4, 1e6, 2.0), (1e6, 1e7, 5.0)]),
     panel(
         "opened",
@@ -30,10 +30,13 @@ const PANELS: [Panel; 9] = [
         "memory after opening, MB",
         &[(1e4, 1e6, 300.0), (1e6, 1e7, 1000.0)],
     ),
+    panel("kept", "open_s", "open, closed days packed, s", &[(1e6, 1e7, 5.0)]),
+    panel("kept", "open_rss_mb", "memory, closed days packed, MB", &[(1e6, 1e7, 1000.0)]),
+    panel("kept", "put_rate", "put, closed days packed, messages/s", &[]),
     panel("opened", "put_rate", "put, messages/s", &[]),
     panel("opened", "ls_recent_ms", "first page of a day, ms", &[(1e4, 1e7, 20.0)]),
     panel("opened", "ls_recipient_ms", "ls --recipient, 30 days, ms", &[(1e4, 1e6, 1000.0)]),
-    panel("opened", "expire_ms", "a day expired, ms", &[(1e4, 1e7, 100.0)]),
+    panel("expired", "expire_ms", "a day expired, ms", &[(1e4, 1e7, 100.0)]),
     panel("opened", "read_recent_p50_ms", "cold read, recent, p50, ms", &[(1e4, 1e7, 1.0)]),
     panel("opened", "read_packed_p50_ms", "cold read, packed, p50, ms", &[(1e4, 1e7, 4.0)]),
     panel("rebuild", "records_per_s", "index rebuild, records/s", &[(1e4, 1e7, 200_000.0)]),
@@ -119,11 +122,11 @@ mod tests {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("growth.svg");
         let parts = [
-            json!({"part": "grow", "step": "opened", "messages": 10_000, "open_s": 0.1, "expire_ms": 5}),
+            json!({"part": "grow", "step": "opened", "messages": 10_000, "open_s": 0.1, "put_rate": 5}),
             json!({"part": "grow", "step": "opened", "messages": 100_000, "open_s": 0.2}),
         ];
         draw(&parts, &path).expect("it can be drawn");
         let svg = std::fs::read_to_string(path).expect("it was drawn");
-        assert!(svg.contains("open, s") && !svg.contains("a day expired"), "{svg}");
+        assert!(svg.contains("open, s") && !svg.contains("put"), "{svg}");
     }
 }
