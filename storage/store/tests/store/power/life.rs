@@ -74,7 +74,7 @@ pub struct Cut<'a> {
 
 pub struct Life {
     rng: Rng,
-    /// What happens more often in this life.
+    /// What half of this life is; then only cuts in that are shown.
     favourite: Option<Kind>,
     world: World,
     store: Option<Store>,
@@ -91,6 +91,8 @@ struct Witness {
     /// A cut of the last operation from which the life could go on.
     way_on: Option<WayOn>,
     kind: Kind,
+    /// The only kind of operation of which cuts are shown, if there is one.
+    only: Option<Kind>,
 }
 
 struct WayOn {
@@ -125,13 +127,14 @@ impl Life {
             points: 0,
             way_on: None,
             kind: Kind::Open,
+            only: favourite,
         };
         Self { rng, favourite, world: World::new(), store: None, witness }
     }
 
     pub fn live(mut self, judge: Judge<'_>) {
         self.restart(judge);
-        let operations = if self.favourite.is_some() { 10 } else { 30 };
+        let operations = if self.favourite.is_some() { 60 } else { 30 };
         for _ in 0..operations {
             match self.favourite.filter(|_| self.rng.below(2) == 0) {
                 Some(kind) => self.operate(kind, judge),
@@ -272,7 +275,10 @@ impl Witness {
             let older = &self.older[self.rng.below(self.older.len() as u64) as usize];
             let (point, kind) = (self.points, self.kind);
             self.points += 1;
-            judge(&Cut { point, kind, world, known, image: &image, older, epochs: &self.epochs });
+            if self.only.is_none_or(|only| only == kind) {
+                let epochs = &self.epochs;
+                judge(&Cut { point, kind, world, known, image: &image, older, epochs });
+            }
             if number == chosen {
                 let (known, epochs) = (known.clone(), self.epochs.clone());
                 let older = self.older.len();
