@@ -13,6 +13,7 @@
 mod settling;
 
 use crate::Tree;
+use crate::ahead::{self, ReadAhead};
 use crate::filter::{Filter, hash_of};
 use crate::front::{Front, TreeChanges};
 use crate::guard::{Pulse, caught};
@@ -96,6 +97,8 @@ impl Engine {
     /// Opens sled in `dir` and reads every leaf: a damaged page shows now, not in the middle of
     /// work.
     pub(crate) fn open(dir: &Path, pulse: &Pulse) -> Result<(Self, Filters), Fault> {
+        // Leaves lie in the file in no order of theirs, and a cold disk is slow at that.
+        let _ahead = ReadAhead::start(&dir.join("db"), ahead::WORTH_BYTES);
         let db = sled::Config::new()
             .path(dir)
             .segment_size(SEGMENT_BYTES)
@@ -138,38 +141,6 @@ impl Engine {
         };
         let value = leaf::find(&leaf, key).ok_or(STRANGE_LEAF)?;
         Ok(value.map(<[u8]>::to_vec))
-    }
-
-    /// Entries from `start` on, about `count` of them, and where the next ones start.
-    pub(crate) fn page(
-        &self,
-        tree: Tree,
-        start: &[u8],
-        count: usize,
-    ) -> Result<(Vec<Entry>, Option<Vec<u8>>), Fault> {
-        let trees = self.trees();
-        let Some(tree) = trees.get(&tree) else {
-            return Ok((Vec::new(), None));
-        };
-        let mut entries = Vec::new();
-        let mut held = leaf_for(tree, start)?.map(|(_, leaf)| leaf);
-        let behind = (Bound::Excluded(start), Bound::Unbounded);
-        for next in tree.range::<&[u8], _>(behind) {
-            let Some((first, leaf)) = none_if_dropped(next.map(Some))? else {
-                break;
-            };
-            if let Some(held) = held.replace(leaf) {
-                // What a cut left behind in the leaf to the left belongs to the one to the right.
-                take(&held, start, Some(&first), &mut entries)?;
-                if entries.len() >= count {
-                    return Ok((entries, Some(first.to_vec())));
-                }
-            }
-        }
-        if let Some(held) = held {
-            take(&held, start, None, &mut entries)?;
-        }
-        Ok((entries, None))
     }
 
     /// Leaves with entries from `start` on, at most `count`, and where the next ones start. Of each
@@ -326,16 +297,6 @@ pub(crate) fn close(engine: Engine, dir: &Path) -> io::Result<()> {
 /// The leaf in which `key` is, if it is anywhere.
 fn leaf_for(tree: &sled::Tree, key: &[u8]) -> sled::Result<Option<(sled::IVec, sled::IVec)>> {
     none_if_dropped(tree.range::<&[u8], _>(..=key).next_back().transpose())
-}
-
-/// Takes the entries of a leaf that are in a range.
-fn take(leaf: &[u8], start: &[u8], end: Option<&[u8]>, into: &mut Vec<Entry>) -> Result<(), Fault> {
-    for (key, value) in leaf::decode(leaf).ok_or(STRANGE_LEAF)? {
-        if key >= start && end.is_none_or(|end| key < end) {
-            into.push((key.to_vec(), value.to_vec()));
-        }
-    }
-    Ok(())
 }
 
 /// A reader may still hold a tree that was dropped; it is then empty to it.

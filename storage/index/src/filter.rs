@@ -24,6 +24,22 @@ type Block = [u64; WORDS];
 #[derive(Debug, Default)]
 pub(crate) struct Filter {
     parts: Vec<Part>,
+    /// What it was made of, until another key was added.
+    made_of: Option<Census>,
+}
+
+/// A set of keys in short: two that differ agree by an accident in 2^64.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Census {
+    keys: u64,
+    sum: u64,
+}
+
+impl Census {
+    pub(crate) fn count(&mut self, hash: u64) {
+        self.keys += 1;
+        self.sum = self.sum.wrapping_add(hash);
+    }
 }
 
 #[derive(Debug)]
@@ -64,8 +80,17 @@ impl Filter {
     /// A filter of one part that holds all keys with these hashes, and has room for as many again.
     pub(crate) fn of(hashes: &[u64]) -> Self {
         let mut part = Part::new((hashes.len() * 2).max(KEYS_MIN));
-        hashes.iter().for_each(|hash| part.add(*hash));
-        Self { parts: vec![part] }
+        let mut made_of = Census::default();
+        for hash in hashes {
+            part.add(*hash);
+            made_of.count(*hash);
+        }
+        Self { parts: vec![part], made_of: Some(made_of) }
+    }
+
+    /// The keys that it was made of, while it holds no other.
+    pub(crate) fn made_of(&self) -> Option<Census> {
+        self.made_of
     }
 
     /// Adds a key, known or not.
@@ -74,6 +99,7 @@ impl Filter {
         if self.parts.iter().any(|part| part.holds(hash)) {
             return;
         }
+        self.made_of = None;
         if self.parts.last().is_none_or(|part| part.keys_left == 0) {
             let keys = self.parts.last().map_or(KEYS_MIN, |part| part.keys * 2);
             self.parts.push(Part::new(keys));
@@ -107,7 +133,7 @@ fn bits(hash: u64) -> impl Iterator<Item = (usize, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use super::Filter;
+    use super::{Census, Filter, hash_of};
 
     fn key(number: u64) -> Vec<u8> {
         [&b"b"[..], &number.to_be_bytes(), &[7; 20]].concat()
@@ -124,5 +150,20 @@ mod tests {
         assert!(others < 10_000, "{others} of {count} that were not added");
         let bytes: usize = filter.parts.iter().map(|part| part.blocks.len() * 64).sum();
         assert!(bytes < 400_000, "{bytes} bytes");
+    }
+
+    #[test]
+    fn says_what_it_was_made_of_until_it_holds_another_key() {
+        let hashes: Vec<u64> = (0..100).map(|number| hash_of(&key(number))).collect();
+        let mut filter = Filter::of(&hashes);
+        let mut census = Census::default();
+        hashes.iter().rev().for_each(|hash| census.count(*hash));
+        filter.add(&key(7));
+        assert_eq!(filter.made_of(), Some(census));
+        census.count(hash_of(&key(7)));
+        assert_ne!(filter.made_of(), Some(census));
+        (100..200).for_each(|number| filter.add(&key(number)));
+        assert_eq!(filter.made_of(), None);
+        assert_eq!(Filter::default().made_of(), None);
     }
 }

@@ -13,6 +13,7 @@
 //! disaster: [`IndexError::Damaged`], then [`set_aside`], then a rebuild.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod ahead;
 mod codec;
 #[doc(hidden)]
 pub mod contract;

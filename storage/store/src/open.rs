@@ -16,8 +16,6 @@ mod files;
 mod rebuild;
 mod replay;
 
-use self::beside::Beside;
-use self::bucket::LoadedBucket;
 use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::{InPlace, Ready};
 use crate::catalog::Catalog;
@@ -39,13 +37,13 @@ use quar_base::rng::Rng;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
 use quar_index::{Index, IndexError, Tree};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
-use std::thread;
 
 /// How far opening has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,28 +312,21 @@ impl Loader<'_> {
         for &bucket in known.difference(&present) {
             index.drop_tree(bucket)?;
         }
-        let at_once = thread::available_parallelism().map_or(1, usize::from);
-        let names = &names;
-        thread::scope(|scope| -> Result<(), Doubt> {
-            let (mut next, mut running) = (known.intersection(&present), VecDeque::new());
-            loop {
-                while running.len() < at_once
-                    && let Some(&bucket) = next.next()
-                {
-                    let mut apart = state.take_bucket(bucket);
-                    let load = move || -> Result<(State, LoadedBucket), Doubt> {
-                        let loaded = bucket::load(index, bucket, names, &mut apart)?;
-                        Ok((apart, loaded))
-                    };
-                    running.push_back((bucket, Beside::start(scope, load)));
-                }
-                let Some((bucket, first)) = running.pop_front() else { return Ok(()) };
-                let (apart, loaded) = first.end()?;
-                state.put_back(apart);
-                let loaded = loaded.put_in_force(index, state)?;
-                gone.extend(loaded.gone.into_iter().map(|key| (bucket, key)));
-            }
-        })?;
+        let mut buckets: Vec<Bucket> = known.intersection(&present).copied().collect();
+        // The newest first: of those the most is to be read.
+        buckets.sort_by_key(|bucket| Reverse(bucket.day));
+        let apart = buckets.into_iter().map(|bucket| (bucket, state.take_bucket(bucket))).collect();
+        let mut loaded = beside::all(apart, &|(bucket, mut apart): (Bucket, State)| {
+            (bucket, bucket::load(index, bucket, &names, &mut apart).map(|loaded| (apart, loaded)))
+        });
+        // What is on disk changes in the order of the buckets.
+        loaded.sort_by_key(|(bucket, _)| *bucket);
+        for (bucket, loaded) in loaded {
+            let (apart, loaded) = loaded?;
+            state.put_back(apart);
+            let loaded = loaded.put_in_force(index, state)?;
+            gone.extend(loaded.gone.into_iter().map(|key| (bucket, key)));
+        }
         // A segment that the index should know and whose bucket has no tree at all.
         let lost = state.buckets.iter().find(|(bucket, held)| {
             held.segments.values().any(|counted| counted.mark.keys > 0) && !known.contains(bucket)

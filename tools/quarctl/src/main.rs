@@ -24,6 +24,10 @@ use failure::Ending;
 use output::Output;
 use std::process::ExitCode;
 
+// See docs/decisions/0006.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::standard(arguments.json);

@@ -23,7 +23,7 @@
 //!
 //! By induction no number of crashes brings back a key: not one in the middle of mending either.
 
-use super::{Fault, STRANGE_LEAF, beat_at, leaf_for, take};
+use super::{Fault, STRANGE_LEAF, beat_at, leaf_for};
 use crate::front::Values;
 use crate::guard::Pulse;
 use crate::leaf::{self, Entries};
@@ -46,9 +46,12 @@ pub(super) fn settle_tree(
         };
         let (first, leaf) = leaf_for(tree, key)?.unwrap_or_default();
         let next = first_behind(tree, key)?;
-        let mut old = Vec::new();
-        take(&leaf, b"", next.as_deref(), &mut old)?;
-        let mut entries = Entries::from_iter(old);
+        let counting = match &next {
+            Some(next) => leaf::below(&leaf, next),
+            None => Some(&leaf[..]),
+        };
+        let old = counting.and_then(leaf::decode).ok_or(STRANGE_LEAF)?.into_iter();
+        let mut entries: Entries = old.map(|(key, value)| (key.to_vec(), value.to_vec())).collect();
         let is_here = |key: &[u8]| next.as_deref().is_none_or(|next| key < next);
         while let Some((key, value)) = changes.next_if(|(key, _)| is_here(key)) {
             match value {

@@ -2,18 +2,15 @@
 //! Never runs a visitor where its panic would be taken for sled's.
 
 use super::{Layers, SledIndex};
+use crate::engine::Leaf;
+use crate::filter::{Census, Filter, hash_of};
 use crate::guard::caught;
 use crate::{IndexError, Tree, Visit};
-use std::collections::BTreeMap;
 
-/// Entries that a scan takes from each layer at first: many scans want one or two.
-const ENTRIES_AT_FIRST: usize = 16;
-/// Entries that a scan takes from each layer later on.
-const ENTRIES_PER_LOOK: usize = 256;
-/// Leaves that a scan takes at first, and later on, of a tree of which sled has everything.
+/// Leaves that a scan takes from sled at first, since many scans want one or two entries, and later.
 const LEAVES: [usize; 2] = [1, 64];
-
-type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+/// Changes that it takes from the layers before sled: about as many as there are entries in those.
+const CHANGES: [usize; 2] = [16, 4096];
 
 impl SledIndex {
     pub(super) fn scan_from(
@@ -22,90 +19,104 @@ impl SledIndex {
         start: &[u8],
         visit: &mut Visit<'_>,
     ) -> Result<(), IndexError> {
-        let is_settled = |tree| {
-            self.read_layers(|layers| !layers.newer.knows(tree) && !layers.settling.knows(tree))
-        };
+        // Of a whole tree the keys are counted: one by one they would be looked up for nothing.
+        let read = |layers: &Layers| layers.filters.get(&tree).and_then(Filter::made_of);
+        let known = if start.is_empty() { self.read_layers(read) } else { None };
+        let mut seen = known.map(|_| Census::default());
         let mut next = Some(start.to_vec());
         let mut is_first = true;
         while let Some(start) = next {
             self.check_readable()?;
-            let is_first = std::mem::take(&mut is_first);
-            if is_settled(tree) {
-                let (is_over, behind) = self.visit_leaves(tree, &start, is_first, visit)?;
-                next = behind;
-                if is_over {
-                    return Ok(());
-                }
-                continue;
-            }
-            let count = if is_first { ENTRIES_AT_FIRST } else { ENTRIES_PER_LOOK };
-            let (entries, behind) = self.look(tree, &start, count)?;
-            for (key, value) in &entries {
-                if visit(key, value).is_break() {
-                    return Ok(());
-                }
+            let (is_over, behind) =
+                self.visit_next(tree, &start, is_first, seen.as_mut(), visit)?;
+            if is_over {
+                let count = LEAVES[usize::from(!is_first)];
+                return seen.map_or(Ok(()), |_| self.admit_up_to(tree, Some(&start), count));
             }
             next = behind;
+            is_first = false;
+        }
+        if seen == known { Ok(()) } else { self.admit_up_to(tree, None, LEAVES[1]) }
+    }
+
+    /// Admits the keys of a tree up to so many leaves from this start on.
+    fn admit_up_to(&self, tree: Tree, last: Option<&[u8]>, count: usize) -> Result<(), IndexError> {
+        let mut next = Some(Vec::new());
+        while let Some(start) =
+            next.filter(|start| last.is_none_or(|last| start.as_slice() <= last))
+        {
+            next = self.leaves(tree, &start, count, None)?.1;
         }
         Ok(())
     }
 
-    /// Visits the next leaves as they lie in sled: whether the visitor has had enough, and where the
-    /// leaves behind them start.
-    fn visit_leaves(
+    /// Visits the next entries of a tree: whether the visitor has had enough, and where those behind
+    /// them start.
+    fn visit_next(
         &self,
         tree: Tree,
         start: &[u8],
         is_first: bool,
+        seen: Option<&mut Census>,
         visit: &mut Visit<'_>,
     ) -> Result<(bool, Option<Vec<u8>>), IndexError> {
-        let count = LEAVES[usize::from(!is_first)];
-        let leaves = caught(|| self.engine().leaves(tree, start, count));
-        let (leaves, behind) = self.checked("scan", leaves)?;
-        for leaf in &leaves {
-            let keys = || leaf.entries(start).filter_map(Result::ok).map(|(key, _)| key);
-            self.admit(tree, &keys);
-            for entry in leaf.entries(start) {
-                let (key, value) = self.checked("scan", Ok(entry))?;
-                if visit(key, value).is_break() {
+        let turn = usize::from(!is_first);
+        // The layers before sled: what moves, moves from them to sled, and is met at least once.
+        let (front, hides) = self.read_layers(|layers| layers.from(tree, start, CHANGES[turn]));
+        let (leaves, behind_sled) =
+            if hides { (Vec::new(), None) } else { self.leaves(tree, start, LEAVES[turn], seen)? };
+        let behind_front = (front.len() >= CHANGES[turn])
+            .then(|| front.last_key_value().map(|(last, _)| [last, &[0][..]].concat()))
+            .flatten();
+        let behind = behind_sled.into_iter().chain(behind_front).min();
+        let is_here = |key: &[u8]| behind.as_ref().is_none_or(|behind| key < behind.as_slice());
+        let changes = front.iter().map(|(key, value)| (key.as_slice(), value.as_deref()));
+        let mut changes = changes.take_while(|(key, _)| is_here(key)).peekable();
+        for entry in leaves.iter().flat_map(|leaf| leaf.entries(start)) {
+            let (key, value) = self.checked("scan", Ok(entry))?;
+            if !is_here(key) {
+                break;
+            }
+            while let Some((changed, new)) = changes.next_if(|(changed, _)| *changed < key) {
+                if new.is_some_and(|new| visit(changed, new).is_break()) {
                     return Ok((true, None));
                 }
+            }
+            let value = match changes.next_if(|(changed, _)| *changed == key) {
+                Some((_, new)) => new,
+                None => Some(value),
+            };
+            if value.is_some_and(|value| visit(key, value).is_break()) {
+                return Ok((true, None));
+            }
+        }
+        for (key, new) in changes {
+            if new.is_some_and(|new| visit(key, new).is_break()) {
+                return Ok((true, None));
             }
         }
         Ok((false, behind))
     }
 
-    /// The next entries of a tree from `start` on, and where those behind them start.
-    fn look(
+    /// The next leaves of a tree, and where those behind them start. Their keys are counted; or they
+    /// are admitted.
+    fn leaves(
         &self,
         tree: Tree,
         start: &[u8],
         count: usize,
-    ) -> Result<(Entries, Option<Vec<u8>>), IndexError> {
-        // The layers before sled: what moves, moves from them to sled, and is met at least once.
-        let (front, hides) = self.read_layers(|layers| layers.from(tree, start, count));
-        let (mut entries, behind_sled) = if hides {
-            (Entries::new(), None)
-        } else {
-            let page = || self.engine().page(tree, start, count);
-            let (page, behind) = self.checked("scan", caught(page))?;
-            self.admit(tree, &|| page.iter().map(|(key, _)| key.as_slice()));
-            (Entries::from_iter(page), behind)
-        };
-        let behind_front = (front.len() >= count)
-            .then(|| front.last_key_value().map(|(last, _)| [last, &[0][..]].concat()))
-            .flatten();
-        let behind = behind_sled.into_iter().chain(behind_front).min();
-        for (key, value) in front {
-            match value {
-                Some(value) => drop(entries.insert(key, value)),
-                None => drop(entries.remove(&key)),
+        mut seen: Option<&mut Census>,
+    ) -> Result<(Vec<Leaf>, Option<Vec<u8>>), IndexError> {
+        let leaves = caught(|| self.engine().leaves(tree, start, count));
+        let (leaves, behind) = self.checked("scan", leaves)?;
+        for leaf in &leaves {
+            let keys = || leaf.entries(start).filter_map(Result::ok).map(|(key, _)| key);
+            match &mut seen {
+                Some(seen) => keys().for_each(|key| seen.count(hash_of(key))),
+                None => self.admit(tree, &keys),
             }
         }
-        if let Some(behind) = &behind {
-            drop(entries.split_off(behind));
-        }
-        Ok((entries, behind))
+        Ok((leaves, behind))
     }
 
     /// What a scan shows, a get finds: damaged files may have kept it from the reading at opening.

@@ -3,6 +3,7 @@
 
 use super::{GATHER, Gather, SledIndex};
 use crate::contract::{self, History, Step, bucket, put};
+use crate::filter::{Filter, hash_of};
 use crate::{Index, IndexError, Tree, Visit, Write, set_aside};
 use proptest::prelude::{ProptestConfig, proptest};
 use quar_base::key::Bucket;
@@ -334,4 +335,34 @@ fn a_panic_of_the_visitor_stays_the_visitors() {
     let panic = std::panic::catch_unwind(scan).expect_err("passed on");
     assert_eq!(panic.downcast_ref(), Some(&"mine"));
     assert_eq!(index.get(Tree::Meta, b"k").unwrap().as_deref(), Some(&b"v"[..]));
+}
+
+#[test]
+fn what_a_scan_of_a_whole_tree_shows_a_get_finds_whatever_the_reading_at_opening_had_met() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = Tree::Bucket(bucket(1));
+    let key = |number: u32| number.to_be_bytes();
+    let entries = (0..20_000).map(|number| (key(number).to_vec(), vec![0; 40])).collect();
+    let index = SledIndex::open(dir.path()).unwrap();
+    index.fill(tree, entries).unwrap();
+    index.flush().unwrap();
+    drop(index);
+    let index = SledIndex::open(dir.path()).unwrap();
+    let is_found = |number| index.get(tree, &key(number)).unwrap().is_some();
+    let forget = || {
+        let met = [7, 8].map(|number| hash_of(&key(number)));
+        index.change_layers(|layers| layers.filters.insert(tree, Filter::of(&met)));
+        assert!((0..20_000).filter(|number| is_found(*number)).count() < 1000);
+    };
+    // The visitor has enough in the first leaf, later on, and never.
+    for last in [1, 15_000, u32::MAX] {
+        forget();
+        let mut shown = 0;
+        let visit = &mut |found: &[u8], _: &[u8]| {
+            shown += 1;
+            if found == key(last) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        index.scan(tree, &[], visit).unwrap();
+        assert!((0..shown).all(is_found), "{shown} shown");
+    }
 }

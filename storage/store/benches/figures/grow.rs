@@ -218,7 +218,7 @@ fn packed(store: &Store, bucket: Bucket) -> u64 {
 
 /// Opens a filled directory when its oldest day is over.
 pub fn expired(count: usize, directory: &Path) {
-    let store = open_with(directory, retention()).0;
+    let (open_ms, (store, _)) = timed(|| open_with(directory, retention()));
     let later = UnixMillis(NOW.0 + 2 * DAY_SECONDS * 1000);
     let (ms, expired) = timed(|| {
         store.set_today(later.day());
@@ -226,8 +226,9 @@ pub fn expired(count: usize, directory: &Path) {
     });
     let (keys_ms, ()) = timed(|| store.forget_expired(&expired).expect("keys can be removed"));
     println!(
-        "{{\"part\":\"grow\",\"step\":\"expired\",\"messages\":{count},\"expired\":{},\
-         \"expire_ms\":{ms:.2},\"expire_keys_ms\":{keys_ms:.1}}}",
+        "{{\"part\":\"grow\",\"step\":\"expired\",\"messages\":{count},\
+         \"open_s\":{:.3},\"expired\":{},\"expire_ms\":{ms:.2},\"expire_keys_ms\":{keys_ms:.1}}}",
+        open_ms / 1000.0,
         expired.records
     );
 }

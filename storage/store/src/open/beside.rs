@@ -2,7 +2,21 @@
 //! Never fails for want of a thread: that says nothing against what was to be read.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{Builder, Scope, ScopedJoinHandle};
+use std::thread::{self, Builder, Scope, ScopedJoinHandle};
+
+/// What the work makes of each of these, on all processors; begun in their order, ended in any.
+pub(super) fn all<I: Send, T: Send>(items: Vec<I>, work: &(dyn Fn(I) -> T + Sync)) -> Vec<T> {
+    let queue = Mutex::new(items.into_iter());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let drain = || -> Vec<T> { std::iter::from_fn(next).map(work).collect() };
+    let others = thread::available_parallelism().map_or(0, |count| count.get() - 1);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..others).map(|_| Beside::start(scope, drain)).collect();
+        let mut done = drain();
+        running.into_iter().for_each(|thread| done.extend(thread.end()));
+        done
+    })
+}
 
 /// Work that was begun.
 pub(super) enum Beside<'scope, T> {
@@ -49,8 +63,16 @@ impl<'scope, T: Send + 'scope> Beside<'scope, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::Beside;
+    use super::{Beside, all};
     use std::thread::{self, Builder};
+
+    #[test]
+    fn all_of_them_are_worked_on_once() {
+        let mut done = all((0..1000).collect(), &|number: u64| number * 2);
+        done.sort_unstable();
+        assert_eq!(done, (0..1000).map(|number| number * 2).collect::<Vec<_>>());
+        assert!(all(Vec::<u64>::new(), &|number| number).is_empty());
+    }
 
     #[test]
     fn work_is_done_here_when_no_thread_can_be_started() {

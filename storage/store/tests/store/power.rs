@@ -41,7 +41,8 @@ impl Tally {
         let count = |kind: &Kind| self.cuts.get(kind).copied().unwrap_or(0);
         let rarest = Kind::ALL.iter().enumerate().min_by_key(|(_, kind)| count(kind));
         // Every fourth life is of no kind: of those more cuts are shown.
-        let favourite = rarest.filter(|(_, kind)| count(kind) < of_each && self.lives % 4 != 0);
+        let favourite =
+            rarest.filter(|(_, kind)| count(kind) < of_each && !self.lives.is_multiple_of(4));
         let kind = favourite.map_or(15, |(number, _)| number as u64);
         self.lives += 1;
         self.lives * 16 + kind
