@@ -114,8 +114,10 @@ impl Copies {
     pub(crate) fn peers_changed(&mut self, peers: &[Peer]) -> Vec<(Token, Answer)> {
         self.late.retain(|late, _| peers.iter().any(|peer| peer.id == *late));
         let done = self.waiting.iter().filter(|(_, waiting)| self.is_done(waiting, peers));
-        let done = done.map(|(record, _)| *record).collect();
-        self.give_up(done)
+        let mut done: Vec<_> = done.map(|(record, waiting)| (waiting.token, *record)).collect();
+        // Answers come in the order of their requests.
+        done.sort_unstable_by_key(|(token, _)| *token);
+        self.give_up(done.into_iter().map(|(_, record)| record).collect())
     }
 
     /// Answers whose time is up, and those that now wait for nobody.
@@ -232,6 +234,17 @@ mod tests {
         assert!(!stored(&mut three, 1, 2));
         three.confirmed(member(2), record(1), &peers(2));
         assert_eq!(three.peers_changed(&peers(1)).len(), 1);
+    }
+
+    #[test]
+    fn what_is_answered_at_once_is_answered_in_the_order_of_the_requests() {
+        let mut two = copies(2);
+        for number in (1..=30).rev() {
+            assert!(!stored(&mut two, number, 1));
+        }
+        let tokens: Vec<u64> =
+            two.peers_changed(&[]).into_iter().map(|(token, _)| token.0).collect();
+        assert_eq!(tokens, (1..=30).collect::<Vec<_>>());
     }
 
     #[test]
