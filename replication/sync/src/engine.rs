@@ -140,6 +140,7 @@ impl Engine {
         };
         let cutoff = set.cutoff(Which::Current);
         peer.greeted = Some(cutoff);
+        peer.allow_round();
         let (records, wanted) = set.counts();
         let hello = Hello {
             clock_ms: set.now().0,

@@ -22,6 +22,8 @@ pub const ASKED: usize = 20_000;
 pub const HELLOS_AT_ONCE: u64 = 4;
 /// After that, one in so many milliseconds: half a step of the cutoff.
 pub const HELLO_EVERY_MS: u64 = 5_000;
+/// Rounds that a peer may begin at once, for greetings that went unused before.
+pub const ROUNDS_AT_ONCE: u32 = 4;
 /// Flights in one round, both sides together: deeper than any trie.
 pub const FLIGHTS: u32 = 200;
 /// Descriptions in one flight.

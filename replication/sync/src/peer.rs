@@ -52,12 +52,14 @@ pub(crate) struct Peer {
     pub(crate) is_fresh_told: bool,
     /// Whether the peer told what it has that is younger than the cutoff.
     pub(crate) has_told_fresh: bool,
-    pub(crate) connected_at: UnixMillis,
-    pub(crate) hellos: u64,
+    /// From when on greetings are counted, and when the last one came.
+    counted_from: UnixMillis,
+    hello_at: UnixMillis,
+    hellos: u64,
     /// Number of the last round that the peer began.
     pub(crate) their_round: u32,
-    /// Rounds that the peer may still begin before it greets again.
-    pub(crate) rounds_allowed: u32,
+    /// Rounds that the peer may still begin: one for each greeting, its own and those sent to it.
+    rounds_allowed: u32,
     /// Number of the last batch that came in, and batches not acknowledged yet.
     pub(crate) last_sequence: u64,
     undecided: BTreeMap<u64, usize>,
@@ -87,7 +89,8 @@ impl Peer {
             next_round: 1,
             is_fresh_told: false,
             has_told_fresh: false,
-            connected_at: now,
+            counted_from: now,
+            hello_at: now,
             hellos: 0,
             their_round: 0,
             rounds_allowed: 0,
@@ -107,13 +110,23 @@ impl Peer {
 
     /// A greeting: a few at once, then one in a while.
     pub(crate) fn count_hello(&mut self, now: UnixMillis) -> Result<(), Offence> {
+        if now < self.hello_at {
+            // This clock was set back: it does not tell any more how long the others took.
+            (self.counted_from, self.hellos) = (now, 0);
+        }
+        self.hello_at = now;
         self.hellos += 1;
-        self.rounds_allowed = 2;
-        let allowed = limits::HELLOS_AT_ONCE + (now - self.connected_at).0 / limits::HELLO_EVERY_MS;
+        self.allow_round();
+        let allowed = limits::HELLOS_AT_ONCE + (now - self.counted_from).0 / limits::HELLO_EVERY_MS;
         if self.hellos > allowed { Err(Offence::TooMuch) } else { Ok(()) }
     }
 
-    /// A round that the peer begins: numbered in order, at most two for each of its greetings.
+    /// Greetings went either way: upon each the lower member begins a round, should the roots differ.
+    pub(crate) fn allow_round(&mut self) {
+        self.rounds_allowed = (self.rounds_allowed + 1).min(limits::ROUNDS_AT_ONCE);
+    }
+
+    /// A round that the peer begins: numbered in order, one for each greeting.
     pub(crate) fn count_round(&mut self, number: u32) -> Result<(), Offence> {
         if number != self.their_round.wrapping_add(1) {
             return Err(Offence::OutOfTurn);

@@ -3,6 +3,7 @@
 mod dictionaries;
 mod frames;
 mod harness;
+mod honest;
 mod hostile;
 mod long;
 mod refusals;
