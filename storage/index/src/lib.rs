@@ -125,7 +125,8 @@ pub trait Index: Send + Sync {
     /// Applies `batch` in its order. Seen by every reader on return; not yet durable.
     ///
     /// # Errors
-    /// See [`Index`]. Part of the batch may have been applied.
+    /// See [`Index`]. Part of the batch may have been applied, and readers see all of it after
+    /// [`IndexError::Stopped`].
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError>;
 
     /// Puts many entries at once, in the order of their keys, no key twice. Seen by every reader on

@@ -197,7 +197,7 @@ impl SledIndex {
         Err(error)
     }
 
-    /// Changes end with the first failure of any kind.
+    /// Changes end with the first failure of any kind; the last of them are still shown.
     fn check_running(&self) -> Result<(), IndexError> {
         self.check_readable()?;
         match self.failure.get() {
@@ -272,13 +272,15 @@ impl Index for SledIndex {
     }
 
     fn write(&self, batch: Vec<Write>) -> Result<(), IndexError> {
-        self.check_running()?;
+        self.check_readable()?;
         let bytes = batch.iter().map(Write::bytes).sum();
         self.written_bytes.fetch_add(bytes, Ordering::Relaxed);
         let is_full = self.change_layers(|layers| {
             batch.into_iter().for_each(|write| layers.take(write));
             layers.is_full(self.gather)
         });
+        // Only now: readers see what whoever writes has made durable elsewhere and answers for.
+        self.check_running()?;
         if is_full {
             let mut journal = self.journal();
             // Whoever held the journal may have settled it all.

@@ -20,6 +20,8 @@ use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_index::{Index, Tree, Write};
 use std::io;
 
+pub(crate) use saved::FILE;
+
 impl Store {
     /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.
     ///

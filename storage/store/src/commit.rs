@@ -336,7 +336,10 @@ impl Store {
         batch: &Batch,
     ) -> Result<Written, Refusal> {
         let Committer { writers, rng, .. } = committer;
-        if writers.get(&bucket).is_none_or(|writer| writer.end() >= SEGMENT_BYTES_MAX) {
+        let is_over = |writer: &SegmentWriter| {
+            writer.end() >= SEGMENT_BYTES_MAX || self.segments.is_unreadable(&writer.name())
+        };
+        if writers.get(&bucket).is_none_or(is_over) {
             let number = self.next_segment_number(bucket);
             let name = SegmentName { bucket, number };
             let key = self.settings.keys.first().expect("a store is opened with a key");

@@ -18,6 +18,7 @@ mod replay;
 
 use self::files::{Files, finish_rewrites, list_segments};
 use self::replay::{InPlace, Ready};
+use crate::broken;
 use crate::catalog::Catalog;
 use crate::codec;
 use crate::dictionary::Dictionaries;
@@ -169,8 +170,8 @@ impl Store {
             tickets: AtomicU64::new(1),
             settings,
         };
-        store.settle_wants().map_err(wants_unreadable)?;
-        store.recall_broken().map_err(wants_unreadable)?;
+        store.settle_wants().map_err(unreadable(SEGMENTS))?;
+        store.recall_broken().map_err(unreadable(broken::FILE))?;
         store.write_last_commits_again(last)?;
         store.tend_reserve();
         Ok((store, report))
@@ -340,10 +341,12 @@ impl Loader<'_> {
     }
 }
 
-fn wants_unreadable(error: ReadError) -> OpenError {
-    match error {
+fn unreadable(path: &str) -> impl FnOnce(ReadError) -> OpenError {
+    move |error| match error {
         ReadError::Index(error) => error.into(),
-        other => io_at(SEGMENTS)(io::Error::other(other.to_string())),
+        // As it is: what is to be done depends on what the operating system says.
+        ReadError::Io(error) => io_at(path)(error),
+        other => io_at(path)(io::Error::other(other.to_string())),
     }
 }
 

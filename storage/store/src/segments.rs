@@ -7,12 +7,14 @@ use crate::seal::EncryptionKey;
 use crate::segment::{OpenSegmentError, Segment, SegmentName};
 use quar_base::ids::ClusterId;
 use quar_base::key::Bucket;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Files that stay open. Past it all are closed, and opened again as they are read.
 const OPEN_MAX: usize = 256;
+
+const PROOF: &str = "no holder of this lock panics";
 
 /// A node's segments, by name.
 pub(crate) struct Segments {
@@ -21,6 +23,8 @@ pub(crate) struct Segments {
     keys: Vec<EncryptionKey>,
     dictionaries: Arc<Dictionaries>,
     open: Mutex<HashMap<SegmentName, Arc<Segment>>>,
+    /// Those that could not be opened, as they are damaged or gone.
+    unreadable: Mutex<BTreeSet<SegmentName>>,
 }
 
 impl Segments {
@@ -30,12 +34,22 @@ impl Segments {
         keys: Vec<EncryptionKey>,
         dictionaries: Arc<Dictionaries>,
     ) -> Self {
-        Self { disk, cluster, keys, dictionaries, open: Mutex::default() }
+        let (open, unreadable) = Default::default();
+        Self { disk, cluster, keys, dictionaries, open, unreadable }
     }
 
     /// Opens a segment that is not kept open.
     pub(crate) fn open(&self, name: SegmentName) -> Result<Segment, OpenSegmentError> {
-        Segment::open(&*self.disk, name, self.cluster, &self.keys, &self.dictionaries)
+        let opened = Segment::open(&*self.disk, name, self.cluster, &self.keys, &self.dictionaries);
+        if opened.as_ref().is_err_and(OpenSegmentError::is_damage) {
+            self.unreadable.lock().expect(PROOF).insert(name);
+        }
+        opened
+    }
+
+    /// Whether a segment could not be opened once: nothing more belongs into it.
+    pub(crate) fn is_unreadable(&self, name: &SegmentName) -> bool {
+        self.unreadable.lock().expect(PROOF).contains(name)
     }
 
     /// An open segment; `None` when its file is gone or its header is damaged.
@@ -71,6 +85,6 @@ impl Segments {
     }
 
     fn kept(&self) -> MutexGuard<'_, HashMap<SegmentName, Arc<Segment>>> {
-        self.open.lock().expect("no holder of this lock panics")
+        self.open.lock().expect(PROOF)
     }
 }

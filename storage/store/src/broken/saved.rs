@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 
-const FILE: &str = "broken";
+pub(crate) const FILE: &str = "broken";
 const HEADER: &str = "quard broken 1\n";
 
 impl Store {
@@ -32,8 +32,7 @@ impl Store {
         let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(()) };
         let Some(names) = decode(&bytes) else {
             if is_of_a_later_version(&bytes) {
-                let why =
-                    "broken: the file was written by a later version of this program; run that one";
+                let why = "the file was written by a later version of this program; run that one";
                 return Err(io::Error::other(why).into());
             }
             tracing::warn!(

@@ -177,6 +177,28 @@ fn body_id(store: &Store, number: usize) -> quar_base::ids::BodyId {
 }
 
 #[test]
+fn nothing_more_goes_into_a_segment_whose_header_is_damaged() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let early = put(&store, &body(1), 1);
+    let path = &files(&node, early.bucket)[0];
+    node.disk.damage(path, |bytes| bytes[75] ^= 1);
+    let found = findings(&store, early.bucket);
+    assert!(matches!(found[0], Finding::Segment { .. }), "{found:?}");
+    store.mark_broken(&found).unwrap();
+    let late = [2, 1].map(|number| put(&store, &body(number), 1));
+    let are_kept = |store: &Store| {
+        assert_eq!(store.body(late[0]).unwrap(), body(2));
+        assert_eq!(store.body(late[1]).unwrap(), body(1));
+    };
+    are_kept(&store);
+    store.checkpoint().unwrap();
+    store.close();
+    drop(store);
+    are_kept(&node.open_at(LATER).0);
+}
+
+#[test]
 fn entries_that_the_index_lost_are_found() {
     use crate::layout;
     use quar_index::{Index, Tree, Write};

@@ -1,7 +1,7 @@
 //! What keeps a store from opening, and leaves all of it as it is: no damage, but what passes or is later's.
 //! Never damages anything; rot.rs does.
 
-use crate::support::{NOW, mail, open_memory, open_with, put, settings};
+use crate::support::{NOW, mail, open_dir, open_memory, open_with, put, settings, try_open_dir};
 use quar_base::key::Bucket;
 use quar_index::{Index, IndexError, MemoryIndex, Tree, Visit, Write};
 use quar_store::{Disk, IndexHome, MemoryDisk, OpenError, OpenReport, Store};
@@ -133,4 +133,21 @@ fn a_floors_file_of_a_later_version_stops_the_store_from_opening_and_says_so() {
     assert!(error.starts_with("floors: the file has version 2"), "{error}");
     assert!(!error.contains("damaged") && !error.contains("remove"), "{error}");
     assert_eq!(disk.read(Path::new("floors")).unwrap().unwrap(), later);
+}
+
+#[test]
+fn a_list_of_damaged_records_that_cannot_be_read_is_named_with_what_the_system_says() {
+    const IS_A_DIRECTORY: i32 = 21;
+    let directory = tempfile::tempdir().unwrap();
+    open_dir(directory.path()).0.close();
+    std::fs::create_dir(directory.path().join("broken")).unwrap();
+    match try_open_dir(1, directory.path()) {
+        Err(OpenError::Io { path, error }) => {
+            assert_eq!(
+                (path.as_path(), error.raw_os_error()),
+                (Path::new("broken"), Some(IS_A_DIRECTORY))
+            );
+        }
+        other => panic!("{:?}", other.map(|(_, report)| report)),
+    }
 }
