@@ -9,10 +9,6 @@ use quard::demo::{self, cluster::Ports};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-// See docs/decisions/0006.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Replicated quarantine for clusters of mail filters, with no shared filesystem.
 #[derive(Parser)]
 #[command(

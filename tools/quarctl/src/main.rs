@@ -24,10 +24,6 @@ use failure::Ending;
 use output::Output;
 use std::process::ExitCode;
 
-// See docs/decisions/0006.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut output = Output::standard(arguments.json);

@@ -15,10 +15,6 @@ mod put;
 
 use std::path::PathBuf;
 
-// As the daemon does.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() {
     let mut arguments = std::env::args().skip(1).filter(|text| text != "--bench");
     let part = arguments.next().unwrap_or_default();
