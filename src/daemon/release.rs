@@ -100,6 +100,11 @@ fn choose(message: &Message, request: &ReleaseRequest, id_key: &IdKey) -> Result
 
 /// Refuses what an earlier release has delivered, or may have.
 fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError> {
+    if message.state.damaged_releases > 0 {
+        let address = target.addresses.first().cloned().unwrap_or_default();
+        let earlier = "a release whose record is damaged on this node's disk".to_owned();
+        return Err(ActError::ReleasedBefore { address, earlier });
+    }
     for (at, index) in target.indices.iter().enumerate() {
         if let Some(earlier) = message.state.releases_to(*index).next() {
             let position = earlier.recipients.indices().position(|known| known == *index);

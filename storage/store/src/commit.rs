@@ -11,8 +11,10 @@
 //! ```
 
 mod batch;
+mod resend;
 
 use self::batch::{Batch, Part};
+pub(crate) use self::resend::resend_digest;
 use crate::admit::{Item, Source, Submission, Ticket};
 use crate::codec::CodedBody;
 use crate::error::Refusal;
@@ -20,17 +22,15 @@ use crate::layout;
 use crate::reserve::HasNoRoom;
 use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
 use crate::state::{Block, BucketState};
-use crate::store::{Committer, Failure, Settings, Store};
+use crate::store::{Committer, Failure, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::limits::SEGMENT_BYTES_MAX;
 use quar_base::record::Record;
-use quar_base::time::Day;
 use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
-use std::ops::ControlFlow;
 
 /// What became of one admitted item.
 #[derive(Clone, Debug)]
@@ -172,18 +172,25 @@ impl Store {
     ) -> Result<Outcome, IndexError> {
         let bucket = record.head().bucket;
         let key = record.key();
-        let refused = {
+        let is_of_peer = matches!(source, Source::Peer { .. });
+        let mut is_leaving = false;
+        {
             let state = self.state();
-            let covered = state.buckets.get(&bucket).is_some_and(|held| held.is_covered(&key));
-            match (state.floors.is_below(bucket), covered) {
-                (true, _) => Some(Refusal::BelowFloor { class: bucket.class, day: bucket.day }),
-                (false, true) => Some(Refusal::Covered),
-                (false, false) => None,
+            if state.floors.is_below(bucket) {
+                let Bucket { class, day } = bucket;
+                return Ok(Outcome::Refused(Refusal::BelowFloor { class, day }));
             }
-        };
-        if let Some(refusal) = refused {
-            return Ok(Outcome::Refused(refusal));
+            let held = state.buckets.get(&bucket);
+            if let Some(second) = held.and_then(|held| held.covered_from(&key)) {
+                // Where the delete came second, its arrival is in the set until the delete's time.
+                is_leaving = is_of_peer && state.set.leaves_far_ahead(bucket, &key, second);
+                if !is_leaving {
+                    return Ok(Outcome::Refused(Refusal::Covered));
+                }
+            }
         }
+        // Of what is deleted already nothing but the record is needed.
+        let body = body.filter(|_| !is_leaving);
         let is_own = source == Source::Own;
         let resend = if is_own { resend_digest(&self.settings, &record, arrival) } else { None };
         if let Some(earlier) = self.find_resend(plan, &record, resend)? {
@@ -195,7 +202,8 @@ impl Store {
         }
         let is_known = self.knows_record(plan, bucket, &key)?;
         let has_body = self.has_body(plan, bucket, &arrival.body())?;
-        let was_left = source == Source::Peer { has_body: true } && body.is_none() && !has_body;
+        let was_left =
+            source == Source::Peer { has_body: true } && body.is_none() && !has_body && !is_leaving;
         let new_body = body.filter(|_| !has_body);
         if is_known && new_body.is_none() {
             let known = Outcome::AlreadyHere(Some(record.message()));
@@ -281,50 +289,6 @@ impl Store {
             return Ok(false);
         }
         Ok(self.index.get(Tree::Bucket(bucket), &key)?.is_some())
-    }
-
-    /// The message that this one repeats, if it came in here within a day.
-    fn find_resend(
-        &self,
-        plan: &Plan,
-        record: &Record,
-        digest: Option<[u8; layout::RESEND_BYTES]>,
-    ) -> Result<Option<MessageId>, IndexError> {
-        let Some(digest) = digest else {
-            return Ok(None);
-        };
-        let head = record.head();
-        let yesterday = Day(head.bucket.day.0.saturating_sub(1));
-        for bucket in [head.bucket, Bucket { day: yesterday, ..head.bucket }] {
-            if let Some(earlier) = plan.resends.get(&(bucket, digest)) {
-                return Ok(Some(*earlier));
-            }
-            let tree = Tree::Bucket(bucket);
-            let Some(start) = self.index.get(tree, &layout::resend_key(&digest))? else {
-                continue;
-            };
-            let prefix = [&[layout::RECORD][..], &start].concat();
-            let mut found = None;
-            self.index.scan(tree, &prefix, &mut |key, _| {
-                found = layout::parse_record_key(key).filter(|_| key.starts_with(&prefix));
-                ControlFlow::Break(())
-            })?;
-            let earlier = found.map(|key| MessageId { bucket, key });
-            let is_recent = |id: &MessageId| {
-                let age = record.key().instant(head.bucket.day) - id.key.instant(id.bucket.day);
-                age.0 <= 24 * 3600 * 1000
-            };
-            let is_whole = |id: &MessageId| {
-                let state = self.state();
-                let held = state.buckets.get(&id.bucket);
-                state.is_visible(*id)
-                    && held.is_some_and(|held| !held.broken.records.contains(&id.key))
-            };
-            if let Some(id) = earlier.filter(is_recent).filter(is_whole) {
-                return Ok(Some(id));
-            }
-        }
-        Ok(None)
     }
 
     /// Writes one bucket's batch; the bytes are not durable yet.
@@ -418,26 +382,6 @@ impl Store {
         let writes: Vec<Write> = self.state_mut().apply(block, &index, &resend)?;
         self.index.write(writes)
     }
-}
-
-/// What makes two sendings of one message the same: where it was caught, the mail server's id,
-/// envelope, class and body. `None` without a queue id, or when another member caught it.
-pub(crate) fn resend_digest(
-    settings: &Settings,
-    record: &Record,
-    arrival: &Arrival,
-) -> Option<[u8; layout::RESEND_BYTES]> {
-    let envelope = &arrival.envelope;
-    if envelope.queue_id.is_empty() || record.head().author != settings.member {
-        return None;
-    }
-    let mut text = vec![record.head().bucket.class.0];
-    text.extend_from_slice(&arrival.body_id);
-    for part in [&envelope.queue_id, &envelope.sender].into_iter().chain(&envelope.recipients) {
-        text.extend_from_slice(part.as_bytes());
-        text.push(0);
-    }
-    settings.id_key.digest("resend", &text).first_chunk().copied()
 }
 
 /// What one bucket's batch became on disk.

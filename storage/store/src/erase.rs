@@ -61,11 +61,9 @@ impl Store {
     #[must_use]
     pub fn erasable(&self) -> Vec<Bucket> {
         let state = self.state();
-        let waiting = state
-            .buckets
-            .iter()
-            .filter(|(bucket, held)| !held.erasable.is_empty() && !state.floors.is_below(**bucket));
-        waiting.map(|(bucket, _)| *bucket).collect()
+        let waiting = state.buckets.keys().copied();
+        let is_waiting = |bucket: &Bucket| !state.erasable(*bucket).is_empty();
+        waiting.filter(|bucket| !state.floors.is_below(*bucket)).filter(is_waiting).collect()
     }
 
     /// Removes the bytes of a bucket's deleted messages from its files.
@@ -108,7 +106,10 @@ impl Store {
     /// Marks what goes: from here on nothing is deduplicated onto it, nor added to its segments.
     /// `None` when the bucket is not here.
     pub(crate) fn begin_rewriting(&self, bucket: Bucket) -> Result<Option<Begun>, ReadError> {
-        let erasable = || self.state().buckets.get(&bucket).map(|held| held.erasable.clone());
+        let erasable = || {
+            let state = self.state();
+            state.buckets.contains_key(&bucket).then(|| state.erasable(bucket))
+        };
         let mut bodies = BTreeMap::new();
         let mut records = Records::new(self);
         // Most are read before commits have to wait.

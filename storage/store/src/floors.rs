@@ -127,6 +127,11 @@ impl Floors {
         early.map(|(class, day)| (*class, *day)).collect()
     }
 
+    /// Classes of which days were unlinked.
+    pub(crate) fn kept_classes(&self) -> impl Iterator<Item = Class> {
+        self.kept.keys().copied()
+    }
+
     pub(crate) fn today(&self) -> Option<Day> {
         self.today
     }

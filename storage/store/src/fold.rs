@@ -9,7 +9,7 @@ use quar_base::action::{Action, Delivery};
 use quar_base::coverage::{Coverage, RecipientSet};
 use quar_base::ids::{MemberId, RecordId};
 use quar_base::key::{MessageId, RecordKey};
-use quar_base::record::Record;
+use quar_base::record::{Kind, Record};
 use quar_base::time::UnixMillis;
 use quar_index::{Index, Tree};
 use std::ops::ControlFlow;
@@ -40,6 +40,15 @@ pub struct MessageState {
     pub releases: Vec<Release>,
     /// Actions of a kind that this version does not know.
     pub unknown_actions: usize,
+    /// Releases of which nothing can be read here but that there were some.
+    pub damaged_releases: usize,
+}
+
+/// A message's actions: those that can be read, and what the index says of those that cannot.
+#[derive(Default)]
+struct Actions {
+    whole: Vec<Record>,
+    damaged: Vec<(RecordKey, Kind, Option<RecipientSet>)>,
 }
 
 impl MessageState {
@@ -109,33 +118,71 @@ impl Store {
         records: &mut Records<'_>,
         id: MessageId,
     ) -> Result<MessageState, ReadError> {
-        Ok(MessageState::fold(self.actions_among(records, id)?))
+        let Actions { whole, damaged } = self.actions_among(records, id)?;
+        let mut state = MessageState::fold(whole);
+        for (_, kind, deleted) in damaged {
+            state.damaged_releases += usize::from(kind == Kind::RELEASE_INTENT);
+            deleted.iter().for_each(|recipients| state.deleted.add(recipients));
+        }
+        Ok(state)
     }
 
     /// A message's actions that are here, in no order.
-    pub(crate) fn actions_among(
+    ///
+    /// # Errors
+    /// [`ReadError::Damaged`] when one of them cannot be read.
+    pub(crate) fn whole_actions(
         &self,
         records: &mut Records<'_>,
         id: MessageId,
     ) -> Result<Vec<Record>, ReadError> {
-        let keys = self.action_keys(id)?;
-        let mut actions = Vec::with_capacity(keys.len());
-        for key in keys {
-            actions.extend(records.get(id.bucket, &key)?);
+        let Actions { whole, damaged } = self.actions_among(records, id)?;
+        match damaged.first() {
+            Some((key, ..)) => {
+                let message = MessageId { key: *key, ..id };
+                Err(ReadError::Damaged { what: "an action", message })
+            }
+            None => Ok(whole),
+        }
+    }
+
+    /// One that is damaged hides neither the others nor the message: peers bring it again.
+    fn actions_among(
+        &self,
+        records: &mut Records<'_>,
+        id: MessageId,
+    ) -> Result<Actions, ReadError> {
+        let mut actions = Actions::default();
+        for (key, kind, deleted) in self.indexed_actions(id)? {
+            match records.get(id.bucket, &key) {
+                Ok(Some(record)) => actions.whole.push(record),
+                // Its segment was written anew without it.
+                Ok(None) | Err(ReadError::Damaged { .. }) => {
+                    actions.damaged.push((key, kind, deleted));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(actions)
     }
 
-    fn action_keys(&self, id: MessageId) -> Result<Vec<RecordKey>, ReadError> {
+    /// What the index says of a message's actions: key, kind, and whom a delete covers.
+    fn indexed_actions(
+        &self,
+        id: MessageId,
+    ) -> Result<Vec<(RecordKey, Kind, Option<RecipientSet>)>, ReadError> {
         let start = layout::actions_of(&id.key);
-        let mut keys = Vec::new();
-        self.index.scan(Tree::Bucket(id.bucket), &start, &mut |key, _| {
+        let mut actions = Vec::new();
+        self.index.scan(Tree::Bucket(id.bucket), &start, &mut |key, value| {
             if !key.starts_with(&start) {
                 return ControlFlow::Break(());
             }
-            keys.extend(layout::parse_action_key(key).map(|(_, action)| action));
+            if let Some((_, action)) = layout::parse_action_key(key) {
+                let kind = layout::action_kind(value).unwrap_or(Kind::ARRIVAL);
+                actions.push((action, kind, layout::parse_action_value(value).ok().flatten()));
+            }
             ControlFlow::Continue(())
         })?;
-        Ok(keys)
+        Ok(actions)
     }
 }

@@ -74,7 +74,7 @@ impl Store {
         }
         let original = self.arrival_record(&mut records, id)?;
         let arrival = self.decode_arrival(id, &original)?;
-        let actions = self.actions_among(&mut records, id)?;
+        let actions = self.whole_actions(&mut records, id)?;
         let (body, _) = self.verified_body(id, &arrival)?;
         let hold = Hold::new(id, &arrival, actions).map_err(|error| HoldError::Unfit(error.into()));
         let record =

@@ -263,6 +263,11 @@ pub(crate) fn action_value(kind: Kind, deleted: Option<&RecipientSet>) -> Vec<u8
     value
 }
 
+/// The kind in an `'a'` entry; `None` for damage.
+pub(crate) fn action_kind(value: &[u8]) -> Option<Kind> {
+    Numbers(value).take().map(|bytes| Kind(u16::from_le_bytes(bytes)))
+}
+
 /// Whom a delete's `'a'` entry covers; `Ok(None)` for other kinds, `Err` for damage.
 pub(crate) fn parse_action_value(value: &[u8]) -> Result<Option<RecipientSet>, ()> {
     let mut numbers = Numbers(value);

@@ -232,7 +232,7 @@ impl Loader<'_> {
         for (bucket, key) in gone {
             let id = MessageId { bucket, key };
             let value = index.get(Tree::Bucket(bucket), &layout::record_key(&key))?;
-            if value.is_none() && state.is_visible(id) {
+            if value.is_none() && state.is_missed(id) {
                 report.damaged.push(format!("{id}: the segment that held this record is gone"));
                 state.buckets.entry(bucket).or_default().broken.records.insert(key);
             }

@@ -14,6 +14,10 @@ use quar_base::time::{Cutoff, UnixMillis};
 use quar_merkle::{DayTree, Hash, Trie};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// How far behind a cutoff a delete by a clock that is right may be stamped: a cutoff is at most 15 s old,
+/// and another member's may be older.
+const AHEAD_SECONDS: u64 = 60;
+
 /// The set as of one cutoff. Cloning shares the tries.
 #[derive(Clone, Default)]
 pub struct View {
@@ -151,8 +155,7 @@ impl ReplicaSet {
 
     /// An arrival leaves; in effect from `second` of the bucket's day on.
     pub(crate) fn remove(&mut self, bucket: Bucket, key: RecordKey, second: u32) {
-        // A delete by a clock that is behind may be stamped before the arrival it is about.
-        let effect = RecordKey { second: second.max(key.second), id: key.id };
+        let effect = removal(&key, second);
         for view in [&mut self.current, &mut self.previous] {
             if effect.is_settled(bucket.day, view.cutoff) {
                 view.remove(bucket, &key);
@@ -172,7 +175,15 @@ impl ReplicaSet {
         self.leaving.retain(|(_, bucket, _)| keep(*bucket));
     }
 
-    /// Moves the cutoff; returns whether it moved. A clock that was set back moves it back.
+    /// Whether an arrival's removal lies ahead of every clock that is right: until then the other members
+    /// have the arrival, and so must this one.
+    pub(crate) fn leaves_far_ahead(&self, bucket: Bucket, key: &RecordKey, second: u32) -> bool {
+        let Cutoff(seconds) = self.current.cutoff;
+        removal(key, second).instant(bucket.day) > UnixMillis((seconds + AHEAD_SECONDS) * 1000)
+    }
+
+    /// Moves the cutoff; returns whether it moved. A clock that was set back moves it back: arrivals
+    /// that had left by the later one are then for the caller to bring back.
     pub(crate) fn advance(&mut self, cutoff: Cutoff) -> bool {
         if cutoff == self.current.cutoff {
             return false;
@@ -265,6 +276,12 @@ impl ReplicaSet {
     pub(crate) fn count(&self) -> u64 {
         self.current.tries.values().map(Trie::len).sum::<u64>() + self.waiting.len() as u64
     }
+}
+
+/// The removal of an arrival as a key of its own. A delete by a clock that is behind may be stamped before
+/// the arrival it is about.
+pub(crate) fn removal(arrival: &RecordKey, second: u32) -> RecordKey {
+    RecordKey { second: second.max(arrival.second), id: arrival.id }
 }
 
 /// Keys that a cutoff has not reached.

@@ -290,6 +290,24 @@ impl State {
         }
     }
 
+    /// Arrivals of a bucket whose bytes may go: those that are covered, but for what stays in the set until
+    /// the time of a delete that is stamped far ahead.
+    pub(crate) fn erasable(&self, bucket: Bucket) -> BTreeSet<RecordKey> {
+        let Some(held) = self.buckets.get(&bucket) else { return BTreeSet::new() };
+        let stays = |key: &RecordKey| {
+            let second = held.covered_from(key);
+            second.is_some_and(|second| self.set.leaves_far_ahead(bucket, key, second))
+        };
+        held.erasable.iter().filter(|key| !stays(key)).copied().collect()
+    }
+
+    /// Whether a record that is damaged or gone is to be had again: of what was deleted or unlinked nothing
+    /// is missed.
+    pub(crate) fn is_missed(&self, id: MessageId) -> bool {
+        let covered = self.buckets.get(&id.bucket).is_some_and(|b| b.is_covered(&id.key));
+        !covered && !self.floors.is_below_kept(id.bucket)
+    }
+
     /// Whether this message may be shown: its day is kept and its deletes do not cover it.
     pub(crate) fn is_visible(&self, id: MessageId) -> bool {
         let covered = self.buckets.get(&id.bucket).is_some_and(|b| b.is_covered(&id.key));

@@ -11,7 +11,7 @@ use crate::reserve::Reserve;
 use crate::seal::{EncryptionKey, IdKey};
 use crate::segment::{SegmentName, SegmentWriter};
 use crate::segments::Segments;
-use crate::set::{View, Which};
+use crate::set::{View, Which, removal};
 use crate::state::State;
 use quar_base::class::Class;
 use quar_base::ids::{ClusterId, MemberId};
@@ -241,8 +241,44 @@ impl Store {
 
     /// Moves the cutoff; returns whether it moved.
     pub fn advance(&self, cutoff: Cutoff) -> bool {
-        let view = self.state().set.view(Which::Current).cutoff();
-        view != cutoff && self.state_mut().set.advance(cutoff)
+        let before = self.state().set.view(Which::Current).cutoff();
+        if before <= cutoff {
+            return before < cutoff && self.state_mut().set.advance(cutoff);
+        }
+        // No commit in between.
+        let _committer = self.committer();
+        self.state_mut().set.advance(cutoff);
+        if let Err(error) = self.bring_back(before) {
+            self.fail("reading the index", &error);
+        }
+        true
+    }
+
+    /// After the cutoff moved back from `before`: arrivals whose deletes had taken effect by that one,
+    /// and have not by this, are in the set again.
+    fn bring_back(&self, before: Cutoff) -> Result<(), IndexError> {
+        let mut state = self.state_mut();
+        let State { buckets, set, .. } = &mut *state;
+        let now = set.view(Which::Current).cutoff();
+        for (bucket, held) in buckets {
+            for message in held.deletes.keys() {
+                let Some(second) = held.covered_from(message) else { continue };
+                let removal = removal(message, second);
+                let is_back =
+                    removal.is_settled(bucket.day, before) && !removal.is_settled(bucket.day, now);
+                let is_here = is_back
+                    && !held.broken.records.contains(message)
+                    && self
+                        .index
+                        .get(Tree::Bucket(*bucket), &layout::record_key(message))?
+                        .is_some();
+                if is_here {
+                    set.insert(*bucket, *message);
+                    set.remove(*bucket, *message, second);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The oldest day each class shows, offers and accepts; classes that keep everything left out.
@@ -251,6 +287,7 @@ impl Store {
         let state = self.state();
         let mut classes: Vec<Class> = Class::known().collect();
         classes.extend(state.buckets.keys().map(|bucket| bucket.class));
+        classes.extend(state.floors.kept_classes());
         classes.sort();
         classes.dedup();
         state.floors.list(classes.into_iter())

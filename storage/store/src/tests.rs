@@ -1,5 +1,6 @@
 //! The store as a whole: what is acknowledged stays, what is deleted does not come back.
 
+mod damaged;
 mod dictionaries;
 mod erasing;
 

@@ -1,0 +1,205 @@
+//! Bits that rot under a running store: what is hidden by it, and what is not.
+
+use super::{NOW, Node, delete, mail, put};
+use crate::layout::{self, RecordPlace};
+use crate::segment::SegmentName;
+use crate::{Finding, MemoryHome, Outcome, Query, ReadError, Store};
+use quar_base::action::{Action, ReleaseIntent};
+use quar_base::coverage::RecipientSet;
+use quar_base::key::{MessageId, RecordKey};
+use quar_base::time::UnixMillis;
+use quar_index::{Index, MemoryIndex, Tree};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+const LATER: UnixMillis = UnixMillis(NOW.0 + 600_000);
+
+/// Flips a bit in the block that holds a record.
+fn rot(node: &Node, store: &Store, id: MessageId, key: &RecordKey) {
+    let value = store.index.get(Tree::Bucket(id.bucket), &layout::record_key(key)).unwrap();
+    let place = RecordPlace::decode(&value.unwrap()).unwrap().block;
+    let name = SegmentName { bucket: id.bucket, number: place.segment };
+    node.disk.damage(&name.path(), |bytes| bytes[place.offset as usize + 60] ^= 1);
+}
+
+fn check(store: &Store, id: MessageId) -> Vec<Finding> {
+    store.check(id.bucket, &|_| ControlFlow::Continue(())).unwrap().unwrap().1
+}
+
+#[test]
+fn a_damaged_action_hides_neither_its_message_nor_what_the_index_says_of_it() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let id = put(&store, b"mail", 3);
+    let one = delete(&store, id, 3, &[1]);
+    let recipients = RecipientSet::of(3, &[0]).unwrap();
+    let release = Action::ReleaseIntent(ReleaseIntent { recipients, others: Vec::new() });
+    let (_, release) = store.admit_action(id, &release, NOW).unwrap();
+    store.commit();
+    let other = delete(&store, id, 3, &[2]);
+    rot(&node, &store, id, &one.key());
+    rot(&node, &store, id, &release.key());
+    store.checkpoint().unwrap();
+    store.close();
+    drop(store);
+    let store = node.open_at(LATER).0;
+    let look = |store: &Store| {
+        let page = store.list(&Query { limit: 9, ..Query::default() }).unwrap();
+        assert_eq!((page.messages.len(), page.damaged), (1, 0));
+        let state = &page.messages[0].state;
+        assert_eq!([0, 1, 2].map(|at| state.deleted.covers(3, at)), [false, true, true]);
+        assert_eq!((state.releases.len(), state.damaged_releases), (0, 1));
+        assert_eq!(store.body(id).unwrap(), b"mail");
+    };
+    look(&store);
+    // What it was released to is not known: its hold would say that it never was.
+    assert!(store.hold(id).is_err());
+    let found = check(&store, id);
+    assert_eq!(store.mark_broken(&found).unwrap(), 2, "{found:?}");
+    look(&store);
+    // A new segment without them, and the index says so still.
+    let gone = put(&store, b"another", 1);
+    delete(&store, gone, 1, &[0]);
+    store.erase(id.bucket).unwrap();
+    look(&store);
+    for record in [one, release, other] {
+        store.admit_record(record, None, LATER).unwrap();
+    }
+    store.commit();
+    let state = store.message(id).unwrap().state;
+    assert_eq!((state.releases.len(), state.damaged_releases), (1, 0));
+    assert!(store.hold(id).is_ok());
+}
+
+#[test]
+fn damage_in_the_last_blocks_of_the_segment_in_use_is_found_at_once() {
+    let node = &mut Node::new(1);
+    let store = node.open_at(LATER).0;
+    for number in 0..3u8 {
+        store.admit_mail(mail(&[number; 900], 1)).unwrap();
+    }
+    store.commit();
+    let ids: Vec<_> = store.find("", 9).unwrap();
+    assert_eq!(ids.len(), 3);
+    let name = SegmentName { bucket: ids[0].bucket, number: 1 };
+    let headers = store.segments.open(name).unwrap().headers().unwrap();
+    for header in &headers[headers.len() - 2..] {
+        let at = header.offset as usize + 50;
+        node.disk.damage(&name.path(), |bytes| bytes[at] ^= 1);
+    }
+    let found = check(&store, ids[0]);
+    let lost = |what: fn(&Finding) -> bool| found.iter().filter(|one| what(one)).count();
+    assert_eq!(lost(|one| matches!(one, Finding::LostRecord { .. })), 3, "{found:?}");
+    assert_eq!(lost(|one| matches!(one, Finding::LostBody { .. })), 3, "{found:?}");
+    assert_eq!(store.mark_broken(&found).unwrap(), 6);
+    // More behind them makes nothing else of it.
+    put(&store, b"more", 1);
+    let again = check(&store, ids[0]);
+    assert_eq!(store.mark_broken(&again).unwrap(), 0, "{again:?}");
+}
+
+#[test]
+fn a_clock_set_back_over_a_delete_brings_its_arrival_back_into_the_set() {
+    let origin = Node::new(1).open_at(NOW).0;
+    let store = Node::new(2).open_at(NOW).0;
+    let id = put(&origin, b"mail", 1);
+    let (arrival, body) = origin.item(id.bucket, &id.key).unwrap().unwrap();
+    store.admit_record(arrival, body, NOW).unwrap();
+    store.commit();
+    let ahead = UnixMillis(NOW.0 + 3_600_000);
+    store.advance(ahead.cutoff());
+    let action = Action::Deleted(RecipientSet::of(1, &[0]).unwrap());
+    let (_, record) = store.admit_action(id, &action, UnixMillis(ahead.0 - 60_000)).unwrap();
+    store.commit();
+    origin.admit_record(record, None, NOW).unwrap();
+    origin.commit();
+    for now in [LATER, ahead, LATER, NOW, LATER] {
+        store.advance(now.cutoff());
+        origin.advance(now.cutoff());
+        let roots = [&store, &origin].map(|one| one.view(crate::Which::Current).state_root());
+        assert_eq!(roots[0], roots[1], "{now:?}");
+    }
+}
+
+#[test]
+fn an_arrival_behind_a_delete_stamped_far_ahead_is_in_the_set_until_then_and_never_shown() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let origin = first.open_at(LATER).0;
+    let store = second.open_at(LATER).0;
+    let id = put(&origin, b"mail", 1);
+    let (arrival, body) = origin.item(id.bucket, &id.key).unwrap().unwrap();
+    let ahead = UnixMillis(LATER.0 + 3_600_000);
+    let action = Action::Deleted(RecipientSet::of(1, &[0]).unwrap());
+    let (_, record) = origin.admit_action(id, &action, ahead).unwrap();
+    origin.commit();
+    // Here the delete comes first.
+    store.admit_record(record, None, LATER).unwrap();
+    store.commit();
+    let take = |store: &Store| {
+        store.admit_record(arrival.clone(), body.clone(), LATER).unwrap();
+        store.commit().pop().unwrap().1
+    };
+    let outcome = take(&store);
+    assert!(matches!(&outcome, Outcome::Stored(stored) if stored.body.is_none()), "{outcome:?}");
+    assert!(matches!(take(&store), Outcome::AlreadyHere(_)));
+    assert_eq!((store.wanted(9), store.erasable()), (vec![], vec![]));
+    assert_eq!(origin.erasable(), []);
+    let root = |store: &Store| store.view(crate::Which::Current).state_root();
+    assert_eq!(root(&store), root(&origin));
+    assert!(matches!(store.message(id), Err(ReadError::NotFound(_))));
+    assert_eq!(check(&store, id), []);
+    let mut bare = second.crash();
+    bare.home = MemoryHome(Arc::new(MemoryIndex::default()));
+    for mut after in [second.crash(), bare] {
+        let store = after.open_at(LATER).0;
+        assert_eq!(root(&store), root(&origin));
+        assert!(matches!(store.message(id), Err(ReadError::NotFound(_))));
+        store.advance(UnixMillis(ahead.0 + 20_000).cutoff());
+        assert!(matches!(take(&store), Outcome::Refused(_)));
+        assert_eq!(store.erasable(), [id.bucket]);
+        assert_eq!(store.erase(id.bucket).unwrap().messages, 1);
+    }
+    for store in [&store, &origin] {
+        store.advance(UnixMillis(ahead.0 + 20_000).cutoff());
+    }
+    assert_eq!(root(&store), root(&origin));
+}
+
+#[test]
+fn what_was_damaged_while_the_clock_was_wrong_is_missed_when_it_is_right() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let id = put(&store, b"mail", 1);
+    store.checkpoint().unwrap();
+    rot(&node, &store, id, &id.key);
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    let root = store.live_root();
+    drop(store);
+    let years_ahead = UnixMillis(LATER.0 + 900 * 86_400_000);
+    let store = node.open_at(years_ahead).0;
+    store.checkpoint().unwrap();
+    store.set_today(LATER.day());
+    assert_eq!(store.broken_records(), [id]);
+    assert_eq!(store.live_root(), root);
+    drop(store);
+    assert_eq!(node.open_at(LATER).0.broken_records(), [id]);
+}
+
+#[test]
+fn a_floor_is_told_of_a_class_that_has_no_name_and_no_mail() {
+    let mut node = Node::new(1);
+    let store = node.open_at(NOW).0;
+    let mut odd = mail(b"mail", 1);
+    odd.class = quar_base::class::Class(9);
+    store.admit_mail(odd).unwrap();
+    store.commit();
+    let later = UnixMillis(NOW.0 + 400 * 86_400_000);
+    store.set_today(later.day());
+    store.unlink_expired().unwrap();
+    let floors = store.floors();
+    assert!(floors.iter().any(|(class, _)| class.0 == 9), "{floors:?}");
+    store.close();
+    drop(store);
+    assert_eq!(node.open_at(later).0.floors(), floors);
+}
