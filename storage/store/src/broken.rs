@@ -18,6 +18,7 @@ use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_index::{Index, Tree, Write};
+use std::collections::BTreeSet;
 use std::io;
 
 pub(crate) use saved::FILE;
@@ -53,6 +54,9 @@ impl Store {
                         marked += u64::from(self.want_again(*message)?);
                     }
                 }
+                Finding::NotIndexed { bucket, entries, .. } => {
+                    marked += self.index_again(*bucket, entries)?;
+                }
                 Finding::Trie { bucket } => {
                     self.count_again(*bucket)?;
                     marked += 1;
@@ -83,6 +87,44 @@ impl Store {
             }
         }
         self.save_broken(turn)
+    }
+
+    /// What is whole in a segment and fell out of the index is in it again; returns how much that is.
+    /// Of a segment that is gone meanwhile, whoever wrote it anew has decided.
+    fn index_again(
+        &self,
+        bucket: Bucket,
+        entries: &[(Vec<u8>, Vec<u8>)],
+    ) -> Result<u64, ReadError> {
+        let _committer = self.committer();
+        let tree = Tree::Bucket(bucket);
+        let pack = self.index.pack(bucket);
+        let is_packed = |number: u32| {
+            pack.as_ref().is_some_and(|pack| pack.members().any(|name| name.number == number))
+        };
+        let mut writes = Vec::new();
+        let missing: BTreeSet<&Vec<u8>> = entries.iter().map(|(key, _)| key).collect();
+        for (key, value) in entries {
+            let is_known = self.index.get(tree, key)?.is_some();
+            let is_here = match layout::parse_action_key(key) {
+                Some((_, action)) => {
+                    let key = layout::record_key(&action);
+                    missing.contains(&key) || self.index.get(tree, &key)?.is_some()
+                }
+                None => layout::segment_of(value).is_some_and(|number| {
+                    let state = self.state();
+                    let held = state.buckets.get(&bucket);
+                    held.is_some_and(|held| held.segments.contains_key(&number))
+                        && !is_packed(number)
+                }),
+            };
+            if !is_known && is_here {
+                writes.push(Write::Put { tree, key: key.clone(), value: value.clone() });
+            }
+        }
+        let count = writes.len() as u64;
+        self.index.write(writes)?;
+        Ok(count)
     }
 
     /// The set must not claim what the index has not: peers bring what is missing then.

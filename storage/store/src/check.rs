@@ -262,7 +262,6 @@ impl Store {
         lost_bodies.retain(|key| !self.is_body_whole(bucket, key));
         let mut needed: BTreeMap<Vec<u8>, Vec<MessageId>> = BTreeMap::new();
         let mut unasked = Vec::new();
-        let mut missing = 0;
         for (key, body) in &whole.arrivals {
             let body_key = layout::body_key(body);
             let message = MessageId { bucket, key: *key };
@@ -275,16 +274,25 @@ impl Store {
                 unasked.push(message);
             }
         }
+        let mut unindexed = Vec::new();
         if known_records < whole.records.len() {
-            for key in whole.records.keys() {
-                missing += u64::from(!self.knows(bucket, &layout::record_key(key))?);
-            }
+            unindexed.extend(whole.records.iter().filter_map(|(key, places)| {
+                Some((layout::record_key(key), places.last()?.encode()))
+            }));
         }
         if known_bodies < whole.bodies.len() {
-            for key in whole.bodies.keys() {
-                missing += u64::from(!self.knows(bucket, key)?);
+            let bodies = whole.bodies.iter();
+            unindexed.extend(bodies.map(|(key, place)| (key.clone(), place.encode())));
+        }
+        unindexed.extend(std::mem::take(&mut whole.actions));
+        let (mut missing, mut entries) = (0, Vec::new());
+        for (key, value) in unindexed {
+            if !self.knows(bucket, &key)? {
+                missing += 1;
+                entries.push((key, value));
             }
         }
+        entries.truncate(Finding::ENTRIES_MAX);
         for key in lost_bodies {
             let messages = needed.remove(&key).unwrap_or_default();
             findings.push(Finding::LostBody { bucket, key, messages });
@@ -293,7 +301,7 @@ impl Store {
             findings.push(Finding::NotWanted { messages: unasked });
         }
         if missing > 0 {
-            findings.push(Finding::NotIndexed { bucket, items: missing });
+            findings.push(Finding::NotIndexed { bucket, items: missing, entries });
         }
         Ok(())
     }

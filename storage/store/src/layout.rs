@@ -13,11 +13,12 @@
 
 use crate::codec::Codec;
 use crate::segment::{BlockPlace, BodyEntry, SegmentName};
+use quar_base::action::Action;
 use quar_base::class::Class;
 use quar_base::coverage::RecipientSet;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
-use quar_base::record::Kind;
+use quar_base::record::{Kind, Record};
 use quar_base::time::Day;
 
 pub(crate) const ACTION: u8 = b'a';
@@ -250,6 +251,16 @@ impl Watermark {
         let salt = numbers.take()?;
         numbers.0.is_empty().then_some(Self { end, keys, digest, salt })
     }
+}
+
+/// The `'a'` entry of an action's record.
+pub(crate) fn action_entry(record: &Record) -> (Vec<u8>, Vec<u8>) {
+    let deleted = match Action::decode(record) {
+        Ok(Some(Action::Deleted(recipients))) => Some(recipients),
+        _ => None,
+    };
+    let key = action_key(&record.message().key, &record.key());
+    (key, action_value(record.head().kind, deleted.as_ref()))
 }
 
 /// Value of an `'a'` entry: the action's kind, and whom a delete covers.

@@ -265,8 +265,8 @@ impl State {
             Ok(Some(Action::Deleted(recipients))) => Some(recipients),
             _ => None,
         };
-        let value = layout::action_value(record.head().kind, deleted.as_ref());
-        writes.put(layout::action_key(&message, &record.key()), value);
+        let (key, value) = layout::action_entry(record);
+        writes.put(key, value);
         self.set.insert(bucket, record.key());
         if let Some(recipients) = deleted {
             state.add_delete(message, Delete { action: record.key(), recipients });

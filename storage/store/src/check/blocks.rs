@@ -24,6 +24,8 @@ pub(super) struct Whole {
     copies: HashMap<Vec<u8>, Vec<BodyPlace>>,
     /// Arrivals with the body that each names.
     pub(super) arrivals: BTreeMap<RecordKey, BodyId>,
+    /// The index entries of actions.
+    pub(super) actions: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 impl Whole {
@@ -38,6 +40,7 @@ impl Whole {
             self.copies.entry(key).or_default().extend(places);
         }
         self.arrivals.extend(other.arrivals);
+        self.actions.extend(other.actions);
     }
 
     /// Whether a body is whole at this place too.
@@ -59,6 +62,10 @@ impl Whole {
             && let Ok(arrival) = Arrival::decode(record.payload())
         {
             self.arrivals.insert(record.key(), arrival.body());
+        }
+        if kind != Kind::ARRIVAL {
+            let (key, value) = layout::action_entry(record);
+            self.actions.insert(key, value);
         }
     }
 }

@@ -52,12 +52,14 @@ pub enum Finding {
         /// The messages that need it, as far as their records are whole.
         messages: Vec<MessageId>,
     },
-    /// Records or bodies that are whole in a segment and that the index does not know.
+    /// Records, bodies or actions that are whole in a segment and that the index does not know.
     NotIndexed {
         /// The bucket.
         bucket: Bucket,
         /// How many.
         items: u64,
+        /// The index entries that are missing, at most [`Self::ENTRIES_MAX`] of them.
+        entries: Vec<(Vec<u8>, Vec<u8>)>,
     },
     /// Messages whose bodies are not here and that nothing asks for.
     NotWanted {
@@ -69,6 +71,11 @@ pub enum Finding {
         /// The bucket.
         bucket: Bucket,
     },
+}
+
+impl Finding {
+    /// Most index entries that one finding holds; the next check has the others.
+    pub const ENTRIES_MAX: usize = 1 << 16;
 }
 
 impl std::fmt::Display for Finding {
@@ -94,7 +101,7 @@ impl std::fmt::Display for Finding {
                 let ids: Vec<String> = messages.iter().map(ToString::to_string).collect();
                 write!(f, "{bucket}: a body is damaged on disk, needed by {}", ids.join(", "))
             }
-            Self::NotIndexed { bucket, items } => {
+            Self::NotIndexed { bucket, items, .. } => {
                 write!(f, "{bucket}: {items} items are missing from the index")
             }
             Self::NotWanted { messages } => {

@@ -199,21 +199,46 @@ fn nothing_more_goes_into_a_segment_whose_header_is_damaged() {
 }
 
 #[test]
-fn entries_that_the_index_lost_are_found() {
+fn entries_that_the_index_lost_are_found_and_put_back() {
     use crate::layout;
     use quar_index::{Index, Tree, Write};
-    let (_node, store, ids) = filled(false);
+    let (mut node, store, ids) = filled(false);
     let bucket = ids[0].bucket;
     let tree = Tree::Bucket(bucket);
-    let key = layout::body_key(&body_id(&store, 8));
-    let value = store.index.get(tree, &key).unwrap().unwrap();
-    store.index.write(vec![Write::Delete { tree, key: key.clone() }]).unwrap();
+    let root = store.live_root();
+    let partly_deleted = layout::actions_of(&ids[4].key);
+    let mut action = None;
+    store
+        .index
+        .scan(tree, &partly_deleted, &mut |key, _| {
+            action = Some(key.to_vec());
+            ControlFlow::Break(())
+        })
+        .unwrap();
+    let lost = [
+        layout::body_key(&body_id(&store, 8)),
+        layout::record_key(&ids[8].key),
+        action.filter(|key| key.starts_with(&partly_deleted)).unwrap(),
+    ];
+    let state = |store: &Store| store.message(ids[4]).unwrap().state;
+    let before = state(&store);
+    for key in &lost {
+        store.index.write(vec![Write::Delete { tree, key: key.clone() }]).unwrap();
+    }
     let found = findings(&store, bucket);
-    assert_eq!(found, [Finding::NotIndexed { bucket, items: 1 }]);
-    store.index.write(vec![Write::Put { tree, key, value }]).unwrap();
+    let entries = match &found[0] {
+        Finding::NotIndexed { items: 3, entries, .. } => entries,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(entries.iter().filter(|(key, _)| lost.contains(key)).count(), 3);
+    assert_eq!(found[1..], [Finding::Trie { bucket }]);
+    assert_eq!(store.mark_broken(&found).unwrap(), 4);
     assert_eq!(findings(&store, bucket), []);
-    let key = layout::record_key(&ids[8].key);
-    store.index.write(vec![Write::Delete { tree, key }]).unwrap();
-    let found = findings(&store, bucket);
-    assert_eq!(found, [Finding::NotIndexed { bucket, items: 1 }, Finding::Trie { bucket }]);
+    assert_eq!((store.body(ids[8]).unwrap(), state(&store)), (body(8), before));
+    assert_eq!(store.live_root(), root);
+    store.checkpoint().unwrap();
+    store.close();
+    drop(store);
+    let (store, report) = node.open_at(LATER);
+    assert_eq!((report.rebuilt, store.live_root()), (None, root));
 }
