@@ -9,7 +9,7 @@ pub(crate) type Target<'a> = (&'a str, fn(&[u8]));
 
 /// Runs each target over every file of its corpus.
 pub(crate) fn corpora(targets: &[Target<'_>]) {
-    // From storage/<crate>.
+    // From the crate, two levels below the top.
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/fuzz");
     for (name, run) in targets {
         let program = fuzz.join(format!("fuzz_targets/{name}.rs"));

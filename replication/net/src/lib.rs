@@ -25,6 +25,9 @@ mod endpoint;
 mod error;
 mod fault;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 mod identity;
 mod preamble;
 mod quic;

@@ -50,7 +50,7 @@ async fn receive(read: &mut ReadEnd, transport: Transport) -> Result<[u8; 8], Ne
     Ok(found)
 }
 
-fn check(found: &[u8; 8]) -> Result<(), NetError> {
+pub(crate) fn check(found: &[u8; 8]) -> Result<(), NetError> {
     if *found == PREAMBLE {
         return Ok(());
     }

@@ -20,6 +20,9 @@ mod dictionaries;
 mod engine;
 mod event;
 mod frame;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod limits;
 mod long;
 mod offence;

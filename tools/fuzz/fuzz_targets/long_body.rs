@@ -1,0 +1,5 @@
+//! Fuzzes long bodies in parts.
+//! Never says what must hold: `quar_sync::fuzz` does.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| quar_sync::fuzz::long_body(input));
