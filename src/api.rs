@@ -3,10 +3,12 @@
 //!
 //! Times are RFC 3339 in UTC; ids are in their text forms; sizes are bytes.
 
+mod brake;
 mod files;
 mod hold;
 mod usage;
 
+pub use brake::{BrakeReply, BrakeStatus};
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
     PlaceReply, PlacesReply, SegmentReply,
@@ -238,6 +240,9 @@ pub struct NodeStatus {
     pub sent_bytes: u64,
     /// See `sent_bytes`.
     pub received_bytes: u64,
+    /// Deletions that wait to be confirmed.
+    #[serde(default)]
+    pub brake: BrakeStatus,
     /// What the node does for its store by and by.
     #[serde(default)]
     pub upkeep: UpkeepStatus,
@@ -304,7 +309,7 @@ pub struct UpkeepStatus {
 pub struct ErrorReply {
     /// A stable word: `not_found`, `ambiguous`, `invalid`, `unauthorized`, `forbidden`, `too_large`,
     /// `too_old`, `deleted`, `full`, `failed`, `busy`, `slow`, `stopping`, `body_missing`, `damaged`,
-    /// `released_before`, `no_recipients`, `refused`.
+    /// `released_before`, `no_recipients`, `refused`, `braked`.
     pub kind: String,
     /// In words, with what to do about it.
     pub error: String,

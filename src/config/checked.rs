@@ -35,6 +35,8 @@ pub struct Config {
     pub http: Http,
     /// `[release]`
     pub release: Release,
+    /// `[delete]`
+    pub delete: Delete,
     /// `[retention]`: names every class that this version knows, and those the file names.
     pub retention: Retention,
     /// `[pressure]`: classes whose oldest day goes when the disk is full; mail is refused for the others.
@@ -117,6 +119,13 @@ pub struct Release {
     pub reply_timeout: Millis,
     /// For taking the message's bytes, and for the reply after the last of them.
     pub data_timeout: Millis,
+}
+
+/// How this node deletes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Delete {
+    /// Deletions within a minute that need nobody to confirm them; 0 for any number.
+    pub brake_per_minute: usize,
 }
 
 /// The data directory's disk.
@@ -268,6 +277,7 @@ impl Default for Config {
             lmtp: Lmtp::default(),
             http: Http::default(),
             release: Release::default(),
+            delete: Delete::default(),
             retention: Retention(Class::known().map(days).collect()),
             expire_oldest: BTreeSet::new(),
             disk: Disk::default(),
@@ -288,6 +298,12 @@ impl Default for Sync {
             copies_timeout: Millis(500),
             push_bytes_max: ByteCount(8 << 20),
         }
+    }
+}
+
+impl Default for Delete {
+    fn default() -> Self {
+        Self { brake_per_minute: 1000 }
     }
 }
 

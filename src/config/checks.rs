@@ -3,8 +3,8 @@
 
 use crate::config::address::{is_host_name, is_host_port};
 use crate::config::checked::{
-    Config, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node, Release, Runtime,
-    Sync, Upkeep,
+    Config, Delete, Disk, Http, ListenAddress, Lmtp, Log, LogFormat, LogLevel, Node, Release,
+    Runtime, Sync, Upkeep,
 };
 use crate::config::checker::{Checker, to_bytes, to_millis, to_usize};
 use crate::config::document::{Document, Fault, Problems, in_order};
@@ -48,6 +48,7 @@ pub(crate) fn check(
         lmtp: checker.lmtp(written.lmtp),
         http: checker.http(written.http),
         release: checker.release(written.release),
+        delete: checker.delete(&written.delete),
         retention: checker.retention(written.retention),
         expire_oldest: checker.pressure(written.pressure),
         disk: checker.disk(&written.disk),
@@ -207,6 +208,13 @@ impl Checker<'_> {
                 .number("release.data_timeout_ms", &written.data_timeout_ms, timeouts)
                 .map_or(default.data_timeout, to_millis),
         }
+    }
+
+    fn delete(&mut self, written: &written::Delete) -> Delete {
+        let limit =
+            self.number("delete.brake_per_minute", &written.brake_per_minute, 0..=1_000_000);
+        let default = Delete::default();
+        Delete { brake_per_minute: limit.map_or(default.brake_per_minute, to_usize) }
     }
 
     fn retention(&mut self, written: BTreeMap<String, Spanned<Days>>) -> Retention {

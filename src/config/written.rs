@@ -57,6 +57,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
             ("data_timeout_ms", Shape::Number),
         ]),
     ),
+    ("delete", Shape::Table(&[("brake_per_minute", Shape::Number)])),
     ("retention", Shape::Named(&CLASSES)),
     ("pressure", Shape::Named(&PRESSURES)),
     ("disk", Shape::Table(&[("min_free_mb", Shape::Number), ("reserve_mb", Shape::Number)])),
@@ -89,6 +90,7 @@ pub(crate) struct Written {
     pub(crate) lmtp: Lmtp,
     pub(crate) http: Http,
     pub(crate) release: Release,
+    pub(crate) delete: Delete,
     pub(crate) retention: BTreeMap<String, Spanned<Days>>,
     pub(crate) pressure: BTreeMap<String, Spanned<String>>,
     pub(crate) disk: Disk,
@@ -147,6 +149,12 @@ pub(crate) struct Release {
     pub(crate) connect_timeout_ms: Key<i64>,
     pub(crate) reply_timeout_ms: Key<i64>,
     pub(crate) data_timeout_ms: Key<i64>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Delete {
+    pub(crate) brake_per_minute: Key<i64>,
 }
 
 #[derive(Deserialize, Default)]

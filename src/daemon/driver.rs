@@ -8,7 +8,7 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
-use crate::api::{MemberStatus, NodeStatus};
+use crate::api::{BrakeStatus, MemberStatus, NodeStatus};
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
@@ -392,6 +392,8 @@ impl Driver {
             offences: self.offences.clone(),
             sent_bytes,
             received_bytes,
+            // Whoever counts deletions fills it in.
+            brake: BrakeStatus::default(),
             upkeep: self.upkeep.status(),
             disk: self.room.status(),
             failed: self.store.has_failed(),

@@ -2,6 +2,7 @@
 //! Never decides anything about mail; it carries questions to the node and answers back.
 
 use crate::api::{DeleteReply, NodeStatus};
+use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
 use crate::daemon::driver::Event;
 use crate::daemon::release;
@@ -15,7 +16,7 @@ use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
 use quar_store::{HoldError, Message, NewHold, Origin, Page, Query, ReadError, Refusal, Store};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
 /// How long a reader waits for a body that must come from a peer first.
@@ -97,6 +98,19 @@ pub enum ActError {
         /// What the earlier release came to.
         earlier: String,
     },
+    /// It waits: there were too many deletions within a minute.
+    #[error(
+        "{message} is not deleted: more than {limit} deletions came within a minute, and this one waits; `quarctl brake` shows what waits"
+    )]
+    Braked {
+        /// Which.
+        message: MessageId,
+        /// Deletions within a minute that do not wait.
+        limit: usize,
+    },
+    /// Too many wait.
+    #[error("{0} deletions wait already, and this one was refused; `quarctl brake` shows them")]
+    BrakeFull(usize),
     /// No delivery host is configured.
     #[error("no delivery host is configured; set host under [release] in quard.toml")]
     NoDeliveryHost,
@@ -152,6 +166,7 @@ pub struct NodeHandle {
     store: Arc<Store>,
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
+    brake: Arc<Brake>,
     clock: Clock,
 }
 
@@ -162,9 +177,14 @@ impl NodeHandle {
         store: Arc<Store>,
         events: mpsc::Sender<Event>,
         release: release::Settings,
+        brake: Brake,
         clock: Clock,
     ) -> Self {
-        Self { store, events, release: Arc::new(release), clock }
+        Self { store, events, release: Arc::new(release), brake: Arc::new(brake), clock }
+    }
+
+    pub(crate) fn brake(&self) -> &Brake {
+        &self.brake
     }
 
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
@@ -312,6 +332,7 @@ impl NodeHandle {
             Whom::Only(addresses) => view::recipient_indices(&message, addresses)?,
         };
         let set = RecipientSet::of(count, &indices).expect("indices of stored recipients fit");
+        self.brake.admit(id, &set, Instant::now(), self.clock.now())?;
         self.act(id, Action::Deleted(set.clone())).await?;
         let mut covered = message.state.deleted.clone();
         covered.add(&set);
@@ -348,10 +369,19 @@ impl NodeHandle {
     /// # Errors
     /// [`ActError::Stopping`].
     pub async fn status(&self) -> Result<NodeStatus, ActError> {
+        let brake = self.brake.status();
         let (reply, answer) = oneshot::channel();
         let asked = self.events.send(Event::Request(Request::Status { reply })).await;
         asked.map_err(|_| ActError::Stopping)?;
-        answer.await.map_err(|_| ActError::Stopping)
+        let mut status = answer.await.map_err(|_| ActError::Stopping)?;
+        if brake.waiting > 0 {
+            status.warnings.push(format!(
+                "{} deletions wait: more than {} came within a minute; `quarctl brake` shows them",
+                brake.waiting, brake.limit_per_minute
+            ));
+        }
+        status.brake = brake;
+        Ok(status)
     }
 
     /// Makes an action durable here and, as far as `copies` asks, elsewhere.

@@ -1,6 +1,7 @@
 //! The running node: everything that has a clock, a thread or a socket.
 //! Never decides about mail: that is done by the node, which is told of what happens here.
 
+pub mod brake;
 pub mod clock;
 pub mod complaint;
 pub mod driver;

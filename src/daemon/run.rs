@@ -7,6 +7,7 @@
 //! ```
 
 use crate::config::{Config, Identity, ListenAddress, Paths};
+use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
 use crate::daemon::driver::{Driver, Event, Parts};
 use crate::daemon::handle::NodeHandle;
@@ -98,6 +99,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         store.clone(),
         events.clone(),
         release_settings(config, &identity),
+        Brake::new(config.delete.brake_per_minute),
         clock.clone(),
     );
     let (stop, stopping) = watch::channel(false);

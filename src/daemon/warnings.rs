@@ -152,6 +152,7 @@ mod tests {
             lost: 0,
             lost_messages: Vec::new(),
             under_replicated: 0,
+            brake: Default::default(),
             upkeep: Default::default(),
             offences: std::collections::BTreeMap::new(),
             sent_bytes: 0,

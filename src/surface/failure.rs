@@ -108,6 +108,9 @@ impl From<ActError> for Failure {
             ActError::NoSuchRecipient(_) => (StatusCode::BAD_REQUEST, "invalid"),
             ActError::NoRecipients => (StatusCode::CONFLICT, "no_recipients"),
             ActError::ReleasedBefore { .. } => (StatusCode::CONFLICT, "released_before"),
+            ActError::Braked { .. } | ActError::BrakeFull(_) => {
+                (StatusCode::TOO_MANY_REQUESTS, "braked")
+            }
             ActError::NoDeliveryHost => (StatusCode::CONFLICT, "refused"),
             ActError::Stopping => (StatusCode::SERVICE_UNAVAILABLE, "stopping"),
         };

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 mod audit;
 mod auth;
+mod brake;
 mod control;
 mod envelope;
 mod failure;

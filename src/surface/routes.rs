@@ -14,6 +14,7 @@
 //! POST   /v1/messages/{id}/hold       operator    201 HoldReply; 200 when it was held before
 //! DELETE /v1/messages/{id}/hold       operator    UnholdReply
 //! GET    /v1/usage                    viewer      UsageReply
+//! GET    /v1/brake ...                            see `brake`
 //! GET    /v1/store/...                            see `inspection`
 //! ```
 //! `{id}` is a message id, or the first digits of its digest where they name one message.
@@ -64,6 +65,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages/{id}/release", post(release))
         .route("/v1/messages/{id}/hold", post(hold::hold).delete(hold::unhold))
         .route("/v1/usage", get(usage::usage))
+        .merge(super::brake::routes())
         .merge(super::inspection::routes())
         .fallback(unknown_path)
         .method_not_allowed_fallback(unknown_method)

@@ -1,6 +1,7 @@
 //! The API over real sockets, on a real store; only replication is left out.
 //! Never what one file of the surface does by itself: that is tested there.
 
+mod brake;
 pub(crate) mod served;
 
 use super::imported::imported_id;

@@ -82,6 +82,8 @@ fn every_setting_is_read() {
         connect_timeout_ms = 1
         reply_timeout_ms = 2
         data_timeout_ms = 3
+        [delete]
+        brake_per_minute = 0
         [retention]
         spam = 7
         virus = "keep"
@@ -116,6 +118,7 @@ fn every_setting_is_read() {
     let release = &config.release;
     let timeouts = [release.connect_timeout, release.reply_timeout, release.data_timeout];
     assert_eq!(timeouts, [Millis(1), Millis(2), Millis(3)]);
+    assert_eq!(config.delete.brake_per_minute, 0);
     let days = |class| config.retention.days(class);
     assert_eq!((days(Class::SPAM), days(Class::VIRUS)), (Some(7), None));
     assert_eq!((days(Class(9)), days(Class::ARCHIVE)), (Some(3), Some(365)));

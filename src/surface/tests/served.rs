@@ -8,6 +8,7 @@ use crate::api::PutReply;
 use crate::authority::{PlannedMember, StaticPlan, create_cluster};
 use crate::client::Client;
 use crate::config::{Config, HttpRole, HttpToken, Identity, Paths};
+use crate::daemon::brake::Brake;
 use crate::daemon::clock::{Clock, entropy};
 use crate::daemon::driver::Event;
 use crate::daemon::handle::{NodeHandle, Request};
@@ -28,6 +29,9 @@ use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+
+/// Deletions within a minute that need nobody to confirm them.
+pub const BRAKE: usize = 8;
 
 /// A node whose store is in memory and that has no peers, with both listeners.
 pub struct Served {
@@ -54,7 +58,8 @@ impl Served {
             helo: "n1".into(),
             timeouts: Timeouts::default(),
         };
-        let node = NodeHandle::new(store.clone(), events, settings, Clock::start());
+        let node =
+            NodeHandle::new(store.clone(), events, settings, Brake::new(BRAKE), Clock::start());
         let surface = Surface::new(node, tokens());
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("run/control.sock");

@@ -7,7 +7,7 @@ mod export;
 mod filters;
 mod usage;
 
-pub use act::{Hold, Release, Rm, Unhold};
+pub use act::{Brake, BrakeWhat, Hold, Release, Rm, Unhold};
 pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
 pub use export::{Export, ExportFormat};
 pub use filters::Filters;
@@ -26,7 +26,7 @@ use std::path::PathBuf;
     version,
     after_help = "\
 A message is named by its id, or by the first digits of its id's last part as `ls` shows them.
-Without a running daemon, all but release and status work on the store directly; repair needs a
+Without a running daemon, all but release, brake and status work on the store directly; repair needs a
 stopped node.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings."
 )]
@@ -73,6 +73,8 @@ pub enum Command {
     Hold(Hold),
     /// Let go what is held
     Unhold(Unhold),
+    /// Show deletions that wait as there were too many, do them or drop them
+    Brake(Brake),
     /// Tell how this node and its peers are
     Status(Status),
     /// Tell what messages take up: by class, day or sender's domain

@@ -12,9 +12,9 @@ pub use offline::Offline;
 use quar_base::key::{Bucket, MessageId};
 use quar_store::{Query, UsageBy};
 use quard::api::{
-    BlocksReply, BucketsReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply,
-    MessageDetail, MessagePage, NodeStatus, PlacesReply, PutReply, ReleaseReply, ReleaseRequest,
-    UnholdReply, UsageReply,
+    BlocksReply, BrakeReply, BrakeStatus, BucketsReply, CheckReply, DayReply, DeleteReply,
+    ErasureReply, HoldReply, MessageDetail, MessagePage, NodeStatus, PlacesReply, PutReply,
+    ReleaseReply, ReleaseRequest, UnholdReply, UsageReply,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
@@ -263,6 +263,22 @@ impl Daemon {
     /// As [`Backend::put`].
     pub fn release(&mut self, id: &str, request: &ReleaseRequest) -> anyhow::Result<ReleaseReply> {
         self.post(&format!("/v1/messages/{id}/release"), request)
+    }
+
+    /// Deletions that wait.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    pub fn brake(&mut self) -> anyhow::Result<BrakeStatus> {
+        self.get("/v1/brake")
+    }
+
+    /// Ends their wait: `confirm` or `discard`.
+    ///
+    /// # Errors
+    /// As [`Backend::put`].
+    pub fn end_brake(&mut self, how: &str) -> anyhow::Result<BrakeReply> {
+        self.post(&format!("/v1/brake/{how}"), &())
     }
 
     /// The node's state.

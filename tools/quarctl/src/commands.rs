@@ -2,6 +2,7 @@
 //! Never talks to a socket or a store itself.
 
 mod act;
+mod brake;
 mod disk;
 mod hold;
 mod init;
@@ -31,6 +32,10 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
         Command::Release(release) => {
             let mut daemon = Backend::running(arguments)?;
             act::release(&mut daemon, release, output)
+        }
+        Command::Brake(what) => {
+            let mut daemon = Backend::running(arguments)?;
+            brake::brake(&mut daemon, what, output)
         }
         Command::Completions(completions) => {
             let mut script = Vec::new();
@@ -76,6 +81,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         | Command::Init(_)
         | Command::Release(_)
         | Command::Status(_)
+        | Command::Brake(_)
         | Command::Completions(_) => {
             unreachable!("these need no store")
         }

@@ -1,8 +1,8 @@
-//! Arguments of the commands that act on messages: release, delete, hold, let go.
+//! Arguments of the commands that act on messages: release, delete, confirm, hold, let go.
 //! Never acts.
 
 use super::{address, id};
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 /// Arguments of `release`.
 #[derive(Args, Debug)]
@@ -71,4 +71,32 @@ pub struct Unhold {
     /// The held messages, or their originals
     #[arg(required = true, value_name = "ID", value_parser = id)]
     pub ids: Vec<String>,
+}
+
+/// Arguments of `brake`.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+When more deletions come within a minute than delete.brake_per_minute says (1000), the further ones
+wait, on the node that was asked, until somebody has looked. None of them is done meanwhile, and a
+restart of the daemon drops them. Exit code 4 while any wait.
+
+Examples:
+  quarctl brake            what waits
+  quarctl brake confirm    deletes it all
+  quarctl brake discard    keeps it all")]
+pub struct Brake {
+    /// What to do
+    #[arg(value_enum, default_value_t = BrakeWhat::Show, value_name = "WHAT")]
+    pub what: BrakeWhat,
+}
+
+/// What becomes of deletions that wait.
+#[derive(ValueEnum, Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BrakeWhat {
+    /// Show them
+    Show,
+    /// Do them
+    Confirm,
+    /// Drop them
+    Discard,
 }
