@@ -9,6 +9,7 @@
 
 use crate::api::{BrakeReply, BrakeStatus, ErrorReply};
 use crate::daemon::handle::{ActError, NodeHandle};
+use crate::daemon::view;
 use quar_base::action::Action;
 use quar_base::coverage::RecipientSet;
 use quar_base::key::MessageId;
@@ -95,7 +96,7 @@ impl Brake {
         BrakeStatus {
             limit_per_minute: self.limit as u64,
             waiting: state.waiting.len() as u64,
-            since: state.since.map(|since| since.to_string()),
+            since: state.since.map(view::rfc3339),
             first: state.waiting.keys().take(SHOWN_MAX).map(ToString::to_string).collect(),
         }
     }

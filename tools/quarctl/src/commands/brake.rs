@@ -40,8 +40,7 @@ fn show(status: &BrakeStatus, output: &mut Output) -> anyhow::Result<Ending> {
     output.line(format!(
         "{waiting} deletions wait since {since}: more than {limit} came within a minute"
     ))?;
-    output
-        .line("`quarctl brake confirm` does them, `quarctl brake discard` drops them".to_owned())?;
+    output.line("`quarctl brake confirm` does them, `quarctl brake discard` drops them")?;
     Ok(ending)
 }
 

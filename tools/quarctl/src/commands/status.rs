@@ -156,6 +156,7 @@ mod tests {
             lost: 1,
             lost_messages: vec!["spam-20261123-081512-77".to_owned()],
             under_replicated: 0,
+            brake: Default::default(),
             upkeep: Default::default(),
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
