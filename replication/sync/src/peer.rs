@@ -12,6 +12,7 @@ use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::{Cutoff, UnixMillis};
+use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A peer as a status shows it.
@@ -38,6 +39,8 @@ pub(crate) struct Round {
     pub(crate) heard_at: UnixMillis,
     /// Whether what it finds is queued: not while an earlier round's findings are.
     pub(crate) adds_bulk: bool,
+    /// What the peer has, as far as the round goes.
+    pub(crate) there: BTreeMap<Bucket, Trie>,
 }
 
 pub(crate) struct Peer {
@@ -48,6 +51,8 @@ pub(crate) struct Peer {
     pub(crate) hello: Option<Hello>,
     pub(crate) floors: Option<FloorsFrame>,
     pub(crate) round: Option<Round>,
+    /// What the last round found to be there, until the peer's next greeting says whether it wants bodies.
+    pub(crate) compared: Option<BTreeMap<Bucket, Trie>>,
     pub(crate) next_round: u32,
     pub(crate) is_fresh_told: bool,
     /// Whether the peer told what it has that is younger than the cutoff.
@@ -86,6 +91,7 @@ impl Peer {
             hello: None,
             floors: None,
             round: None,
+            compared: None,
             next_round: 1,
             is_fresh_told: false,
             has_told_fresh: false,
@@ -105,7 +111,8 @@ impl Peer {
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
         let adds_bulk = self.transfer.is_done_with_findings();
-        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk });
+        let there = descent.tries().clone();
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk, there });
     }
 
     /// A greeting: a few at once, then one in a while.
