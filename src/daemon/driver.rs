@@ -8,7 +8,7 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
-use crate::api::{BrakeStatus, MemberStatus, NodeStatus};
+use crate::api::{BrakeStatus, CopiesStatus, MemberStatus, NodeStatus};
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
@@ -270,6 +270,10 @@ impl Driver {
                 let _ = reply.send(self.status());
                 return;
             }
+            Request::Holders { reply } => {
+                let _ = reply.send(self.node.holders());
+                return;
+            }
             Request::Fetch { message, asks, reply } => {
                 if asks {
                     self.node.handle(Input::Fetch(message), now, outputs);
@@ -392,8 +396,9 @@ impl Driver {
             offences: self.offences.clone(),
             sent_bytes,
             received_bytes,
-            // Whoever counts deletions fills it in.
+            // Whoever counts deletions, or messages, fills it in.
             brake: BrakeStatus::default(),
+            copies: CopiesStatus::default(),
             upkeep: self.upkeep.status(),
             disk: self.room.status(),
             failed: self.store.has_failed(),

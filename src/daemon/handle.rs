@@ -4,6 +4,7 @@
 use crate::api::{DeleteReply, NodeStatus};
 use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
+use crate::daemon::copies;
 use crate::daemon::driver::Event;
 use crate::daemon::release;
 use crate::daemon::view;
@@ -52,6 +53,11 @@ pub enum Request {
     Status {
         /// Where the answer goes.
         reply: oneshot::Sender<NodeStatus>,
+    },
+    /// Tell what every member has confirmed.
+    Holders {
+        /// Where the answer goes.
+        reply: oneshot::Sender<quar_node::Holders>,
     },
     /// A body that a reader asked for is not here: fetch it before everything else.
     Fetch {
@@ -167,6 +173,7 @@ pub struct NodeHandle {
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
     brake: Arc<Brake>,
+    copies: Arc<copies::Figures>,
     clock: Clock,
 }
 
@@ -180,11 +187,20 @@ impl NodeHandle {
         brake: Brake,
         clock: Clock,
     ) -> Self {
-        Self { store, events, release: Arc::new(release), brake: Arc::new(brake), clock }
+        let (release, brake, copies) = (Arc::new(release), Arc::new(brake), Arc::default());
+        Self { store, events, release, brake, copies, clock }
     }
 
     pub(crate) fn brake(&self) -> &Brake {
         &self.brake
+    }
+
+    pub(crate) fn copy_figures(&self) -> &Arc<copies::Figures> {
+        &self.copies
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
@@ -362,26 +378,6 @@ impl NodeHandle {
     pub fn name(&self) -> String {
         let me = self.store.settings().member;
         self.store.roster().member(me).map_or_else(|| me.to_string(), |known| known.name.clone())
-    }
-
-    /// The state of this node.
-    ///
-    /// # Errors
-    /// [`ActError::Stopping`].
-    pub async fn status(&self) -> Result<NodeStatus, ActError> {
-        let brake = self.brake.status();
-        let (reply, answer) = oneshot::channel();
-        let asked = self.events.send(Event::Request(Request::Status { reply })).await;
-        asked.map_err(|_| ActError::Stopping)?;
-        let mut status = answer.await.map_err(|_| ActError::Stopping)?;
-        if brake.waiting > 0 {
-            status.warnings.push(format!(
-                "{} deletions wait: more than {} came within a minute; `quarctl brake` shows them",
-                brake.waiting, brake.limit_per_minute
-            ));
-        }
-        status.brake = brake;
-        Ok(status)
     }
 
     /// Makes an action durable here and, as far as `copies` asks, elsewhere.
