@@ -6,6 +6,7 @@
 mod brake;
 mod files;
 mod hold;
+mod proof;
 mod usage;
 
 pub use brake::{BrakeReply, BrakeStatus};
@@ -15,6 +16,7 @@ pub use files::{
 };
 
 pub use hold::{HoldReply, HoldState, UnholdReply};
+pub use proof::ProofReply;
 use serde::{Deserialize, Serialize};
 pub use usage::{UsageReply, UsageRow, usage_by, usage_by_name};
 
@@ -323,7 +325,7 @@ pub struct UpkeepStatus {
 pub struct ErrorReply {
     /// A stable word: `not_found`, `ambiguous`, `invalid`, `unauthorized`, `forbidden`, `too_large`,
     /// `too_old`, `deleted`, `full`, `failed`, `busy`, `slow`, `stopping`, `body_missing`, `damaged`,
-    /// `released_before`, `no_recipients`, `refused`, `braked`.
+    /// `not_yet`, `released_before`, `no_recipients`, `refused`, `braked`.
     pub kind: String,
     /// In words, with what to do about it.
     pub error: String,
