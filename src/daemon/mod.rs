@@ -10,6 +10,7 @@ pub mod handle;
 pub mod hold;
 pub mod links;
 pub mod opening;
+pub mod prove;
 pub mod release;
 pub mod room;
 pub mod run;

@@ -8,6 +8,7 @@
 //! GET    /v1/messages                 viewer      MessagePage
 //! GET    /v1/messages/{id}            viewer      MessageDetail
 //! GET    /v1/messages/{id}/body       operator    message/rfc822, byte for byte
+//! GET    /v1/messages/{id}/proof      operator    bytes: see docs/formats.md, "Proof"
 //! POST   /v1/messages                 operator    201 PutReply; 200 when an import was here before
 //! DELETE /v1/messages/{id}            operator    DeleteReply
 //! POST   /v1/messages/{id}/release    operator    ReleaseReply
@@ -23,7 +24,7 @@ use super::audit::Trail;
 use super::auth::{Caller, authenticate};
 use super::failure::Failure;
 use super::query::{Parameters, is_under_replicated, listing};
-use super::{Surface, envelope, hold, imported, upload, usage};
+use super::{Surface, envelope, hold, imported, proof, upload, usage};
 use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseRequest};
 use crate::config::HttpRole;
 use crate::daemon::copies;
@@ -63,6 +64,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages", get(list).post(put))
         .route("/v1/messages/{id}", message)
         .route("/v1/messages/{id}/body", get(body))
+        .route("/v1/messages/{id}/proof", get(proof::proof))
         .route("/v1/messages/{id}/release", post(release))
         .route("/v1/messages/{id}/hold", post(hold::hold).delete(hold::unhold))
         .route("/v1/usage", get(usage::usage))

@@ -7,7 +7,7 @@
 //! a round ends, no body wanted ───────► the set's tries without what the peer lacks
 //! lacking there, whenever it is found ─► out of both
 //! ```
-//! It outlives connections, and is forgotten when this node restarts (docs/decisions/0009).
+//! It outlives connections, and is forgotten when this node restarts (docs/decisions/0010).
 
 use crate::engine::Engine;
 use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
@@ -144,7 +144,7 @@ impl Engine {
             confirmed.forget();
         }
         // What a round found to be there has its bodies too, now that none is wanted.
-        let compared = peer.compared.take().filter(|_| hello.wanted == 0);
+        let compared = peer.found_there.take().filter(|_| hello.wanted == 0);
         if let Some(tries) = compared {
             confirmed.compared(tries);
         }
@@ -197,7 +197,7 @@ impl Peer {
     /// compared nothing.
     pub(crate) fn end_round(&mut self) {
         let ended = self.round.take().filter(|round| round.descent.flights() > 0);
-        self.compared = ended.map(|round| round.there);
+        self.found_there = ended.map(|round| round.there);
     }
 }
 

@@ -176,6 +176,17 @@ impl Backend {
         }
     }
 
+    /// A proof that a message is here: its bytes.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn prove(&mut self, id: &str) -> anyhow::Result<bytes::Bytes> {
+        match self {
+            Self::Daemon(daemon) => daemon.bytes(&format!("/v1/messages/{id}/proof")),
+            Self::Offline(offline) => offline.prove(id),
+        }
+    }
+
     /// What the messages take up that a query means, its page aside.
     ///
     /// # Errors

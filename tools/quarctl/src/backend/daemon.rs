@@ -84,8 +84,11 @@ impl Daemon {
     }
 
     pub(super) fn body(&mut self, id: &str) -> anyhow::Result<Bytes> {
-        let path = format!("/v1/messages/{id}/body");
-        let answer = self.runtime.block_on(self.client.bytes(&path));
+        self.bytes(&format!("/v1/messages/{id}/body"))
+    }
+
+    pub(super) fn bytes(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        let answer = self.runtime.block_on(self.client.bytes(path));
         answer.map_err(from_client)
     }
 
