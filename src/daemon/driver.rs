@@ -10,7 +10,6 @@
 
 mod status;
 
-use crate::api::NodeStatus;
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
