@@ -199,12 +199,26 @@ pub struct MemberStatus {
     pub records: u64,
     /// Bodies it said it wants.
     pub wanted: u64,
+    /// What comparing with it came to.
+    #[serde(default)]
+    pub comparisons: ComparisonStatus,
     /// Its clock minus ours, in milliseconds, as far as known.
     pub clock_offset_ms: i64,
     /// Bytes queued or unacknowledged to it.
     pub queued_bytes: u64,
     /// Why it takes no mail from this node: `full` or `failed`; empty when it does.
     pub refuses: String,
+}
+
+/// Comparisons with a peer since its connection began.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComparisonStatus {
+    /// Cutoffs, ten seconds apart, at which both roots were known.
+    pub made: u64,
+    /// Those at which they were equal.
+    pub equal: u64,
+    /// Payload of the frames that compare, both ways; what was missing is not in it.
+    pub bytes: u64,
 }
 
 /// The state of the node that answers.

@@ -131,6 +131,7 @@ mod tests {
             in_sync: true,
             records: 0,
             wanted: 0,
+            comparisons: Default::default(),
             clock_offset_ms: 0,
             queued_bytes: 0,
             refuses: String::new(),

@@ -60,6 +60,27 @@ impl Engine {
 
     /// Takes one event. Batches are sent by [`Self::flush`].
     pub fn handle(&mut self, event: Event<'_>, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let known = effects.len();
+        if let Event::Frame { peer, kind, payload } = &event {
+            self.count_comparing(*peer, *kind, payload.len());
+        }
+        self.take(event, set, effects);
+        for effect in &effects[known..] {
+            if let Effect::Send { peer, kind, payload } = effect {
+                self.count_comparing(*peer, *kind, payload.len());
+            }
+        }
+    }
+
+    fn count_comparing(&mut self, peer: MemberId, kind: u8, bytes: usize) {
+        if kind::compares(kind)
+            && let Some(peer) = self.peers.get_mut(&peer)
+        {
+            peer.status.comparisons.bytes += bytes as u64;
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, set: &dyn SetView, effects: &mut Vec<Effect>) {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {

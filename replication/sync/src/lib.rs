@@ -35,7 +35,7 @@ mod wants;
 pub use engine::Engine;
 pub use event::{CodedBody, Dictionary, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
-pub use peer::PeerStatus;
+pub use peer::{Comparisons, PeerStatus};
 pub use refusal::RefusalReason;
 
 #[cfg(test)]

@@ -14,6 +14,17 @@ use quar_base::key::Bucket;
 use quar_base::time::{Cutoff, UnixMillis};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Comparisons with a peer since its connection began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    /// Cutoffs at which both roots were known.
+    pub made: u64,
+    /// Those at which they were equal.
+    pub equal: u64,
+    /// Payload of the frames that compare, both ways.
+    pub bytes: u64,
+}
+
 /// A peer as a status shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -27,6 +38,8 @@ pub struct PeerStatus {
     pub queued_bytes: u64,
     /// Rounds in which something was compared.
     pub rounds: u64,
+    /// What comparing came to.
+    pub comparisons: Comparisons,
     /// Why it takes no mail; `None` when it does.
     pub refuses: Option<RefusalReason>,
 }
@@ -46,6 +59,8 @@ pub(crate) struct Peer {
     /// The cutoff of the last greeting sent.
     pub(crate) greeted: Option<Cutoff>,
     pub(crate) hello: Option<Hello>,
+    /// The last cutoff at which roots were compared, in steps.
+    compared: u32,
     pub(crate) floors: Option<FloorsFrame>,
     pub(crate) round: Option<Round>,
     pub(crate) next_round: u32,
@@ -84,6 +99,7 @@ impl Peer {
             transfer: Transfer::new(id, push_bytes_max),
             greeted: None,
             hello: None,
+            compared: 0,
             floors: None,
             round: None,
             next_round: 1,
@@ -119,6 +135,16 @@ impl Peer {
         self.allow_round();
         let allowed = limits::HELLOS_AT_ONCE + (now - self.counted_from).0 / limits::HELLO_EVERY_MS;
         if self.hellos > allowed { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// Roots were compared at a cutoff: a second time tells nothing new.
+    pub(crate) fn compared(&mut self, cutoff_steps: u32, is_equal: bool) {
+        self.status.in_sync = is_equal;
+        if cutoff_steps > self.compared {
+            self.compared = cutoff_steps;
+            self.status.comparisons.made += 1;
+            self.status.comparisons.equal += u64::from(is_equal);
+        }
     }
 
     /// Greetings went either way: upon each the lower member begins a round, should the roots differ.

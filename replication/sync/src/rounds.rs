@@ -23,10 +23,10 @@ impl Engine {
             return;
         };
         let Some(hello) = &peer.hello else { return };
-        let Some((which, theirs)) = common_view(hello, set) else {
+        let Some((which, cutoff_steps, theirs)) = common_view(hello, set) else {
             return;
         };
-        peer.status.in_sync = half(&set.state_root(which)) == theirs;
+        peer.compared(cutoff_steps, half(&set.state_root(which)) == theirs);
         let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
             return;
         };
@@ -118,8 +118,8 @@ fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) 
     }
 }
 
-/// Our view at the highest cutoff for which the peer told a root, and that root.
-fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
+/// Our view at the highest cutoff for which the peer told a root, that cutoff, and the root.
+fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, u32, [u8; 16])> {
     let theirs = [
         (hello.cutoff_steps, hello.current_root),
         (hello.cutoff_steps.saturating_sub(1), hello.previous_root),
@@ -127,7 +127,7 @@ fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
     let mine = [Which::Current, Which::Previous];
     let pairs = mine.into_iter().flat_map(|which| theirs.map(|(at, root)| (which, at, root)));
     let common = pairs.filter(|(which, at, _)| steps(set.cutoff(*which)) == *at);
-    common.max_by_key(|(_, at, _)| *at).map(|(which, _, root)| (which, root))
+    common.max_by_key(|(_, at, _)| *at)
 }
 
 /// Leaves out the days that the peer no longer accepts.

@@ -135,6 +135,7 @@ mod tests {
             in_sync: true,
             records: 1200,
             wanted: 0,
+            comparisons: Default::default(),
             clock_offset_ms: -1500,
             queued_bytes: 0,
             refuses: String::new(),
