@@ -4,12 +4,14 @@
 //! Times are RFC 3339 in UTC; ids are in their text forms; sizes are bytes.
 
 mod brake;
+mod copies;
 mod files;
 mod hold;
 mod proof;
 mod usage;
 
 pub use brake::{BrakeReply, BrakeStatus};
+pub use copies::{CopiesStatus, HolderState, MessageCopies, duration};
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
     PlaceReply, PlacesReply, SegmentReply,
@@ -54,6 +56,9 @@ pub struct MessageSummary {
     pub released: bool,
     /// Whether the body is on the node that answers.
     pub body_here: bool,
+    /// Who has it on disk; only where that was asked for.
+    #[serde(default)]
+    pub copies: Option<MessageCopies>,
 }
 
 /// One page of a listing.
@@ -250,6 +255,9 @@ pub struct NodeStatus {
     pub lost_messages: Vec<String>,
     /// Messages acknowledged with fewer copies than asked for, since the start.
     pub under_replicated: u64,
+    /// What is on fewer disks than it should be now.
+    #[serde(default)]
+    pub copies: CopiesStatus,
     /// Offences of peers since the start, by kind.
     pub offences: std::collections::BTreeMap<String, u64>,
     /// Bytes sent to and received from peers since the start.

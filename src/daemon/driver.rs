@@ -271,6 +271,10 @@ impl Driver {
                 let _ = reply.send(self.status());
                 return;
             }
+            Request::Holders { reply } => {
+                let _ = reply.send(self.node.holders());
+                return;
+            }
             Request::Fetch { message, asks, reply } => {
                 if asks {
                     self.node.handle(Input::Fetch(message), now, outputs);

@@ -8,6 +8,7 @@ pub use error::{ActError, FindError};
 use crate::api::{DeleteReply, NodeStatus};
 use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
+use crate::daemon::copies;
 use crate::daemon::driver::Event;
 use crate::daemon::prove::Prover;
 use crate::daemon::release;
@@ -58,6 +59,11 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<NodeStatus>,
     },
+    /// Tell what every member has confirmed.
+    Holders {
+        /// Where the answer goes.
+        reply: oneshot::Sender<quar_node::Holders>,
+    },
     /// A body that a reader asked for is not here: fetch it before everything else.
     Fetch {
         /// The message.
@@ -94,6 +100,7 @@ pub struct NodeHandle {
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
     brake: Arc<Brake>,
+    copies: Arc<copies::Figures>,
     prover: Arc<Prover>,
     clock: Clock,
 }
@@ -110,19 +117,23 @@ impl NodeHandle {
         clock: Clock,
     ) -> Self {
         let (release, brake, prover) = (Arc::new(release), Arc::new(brake), Arc::new(prover));
-        Self { store, events, release, brake, prover, clock }
+        Self { store, events, release, brake, copies: Arc::default(), prover, clock }
     }
 
     pub(crate) fn prover(&self) -> &Arc<Prover> {
         &self.prover
     }
 
-    pub(crate) fn clock(&self) -> &Clock {
-        &self.clock
-    }
-
     pub(crate) fn brake(&self) -> &Brake {
         &self.brake
+    }
+
+    pub(crate) fn copy_figures(&self) -> &Arc<copies::Figures> {
+        &self.copies
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
@@ -300,26 +311,6 @@ impl NodeHandle {
     pub fn name(&self) -> String {
         let me = self.store.settings().member;
         self.store.roster().member(me).map_or_else(|| me.to_string(), |known| known.name.clone())
-    }
-
-    /// The state of this node.
-    ///
-    /// # Errors
-    /// [`ActError::Stopping`].
-    pub async fn status(&self) -> Result<NodeStatus, ActError> {
-        let brake = self.brake.status();
-        let (reply, answer) = oneshot::channel();
-        let asked = self.events.send(Event::Request(Request::Status { reply })).await;
-        asked.map_err(|_| ActError::Stopping)?;
-        let mut status = answer.await.map_err(|_| ActError::Stopping)?;
-        if brake.waiting > 0 {
-            status.warnings.push(format!(
-                "{} deletions wait: more than {} came within a minute; `quarctl brake` shows them",
-                brake.waiting, brake.limit_per_minute
-            ));
-        }
-        status.brake = brake;
-        Ok(status)
     }
 
     /// Makes an action durable here and, as far as `copies` asks, elsewhere.

@@ -4,6 +4,7 @@
 pub mod brake;
 pub mod clock;
 pub mod complaint;
+pub mod copies;
 pub mod driver;
 pub mod handle;
 pub mod hold;
@@ -13,6 +14,7 @@ pub mod prove;
 pub mod release;
 pub mod room;
 pub mod run;
+pub mod status;
 pub mod upkeep;
 pub mod view;
 pub mod warnings;

@@ -23,10 +23,11 @@
 use super::audit::Trail;
 use super::auth::{Caller, authenticate};
 use super::failure::Failure;
-use super::query::{Parameters, listing};
+use super::query::{Parameters, is_under_replicated, listing};
 use super::{Surface, envelope, hold, imported, proof, upload, usage};
 use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseRequest};
 use crate::config::HttpRole;
+use crate::daemon::copies;
 use crate::daemon::handle::{Arrived, Whom};
 use crate::intake::Mail;
 use crate::intake::lmtp::address::is_mailbox;
@@ -120,7 +121,11 @@ async fn list(
 ) -> Answer<Json<MessagePage>> {
     let page = async {
         caller.require(HttpRole::Viewer)?;
-        let page = surface.node.list(listing(&uri)?).await?;
+        let query = listing(&uri)?;
+        if is_under_replicated(&uri)? {
+            return Ok(Json(copies::list(&surface.node, query).await?));
+        }
+        let page = surface.node.list(query).await?;
         let messages = page.messages.iter();
         Ok(Json(MessagePage {
             messages: messages.map(|message| surface.node.summary(message)).collect(),
@@ -144,7 +149,9 @@ async fn show(
         let id = find(&surface, id).await?;
         trail.about(id);
         let message = surface.node.message(id).await?;
-        Ok(Json(surface.node.detail(&message)))
+        let mut detail = surface.node.detail(&message);
+        detail.summary.copies = Some(copies::of(&surface.node, &message).await?);
+        Ok(Json(detail))
     };
     let detail = detail.await;
     trail.end(detail)

@@ -12,6 +12,7 @@ use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::{Cutoff, UnixMillis};
+use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Comparisons with a peer since its connection began.
@@ -51,6 +52,8 @@ pub(crate) struct Round {
     pub(crate) heard_at: UnixMillis,
     /// Whether what it finds is queued: not while an earlier round's findings are.
     pub(crate) adds_bulk: bool,
+    /// What the peer has, as far as the round goes.
+    pub(crate) there: BTreeMap<Bucket, Trie>,
 }
 
 pub(crate) struct Peer {
@@ -63,6 +66,8 @@ pub(crate) struct Peer {
     compared: u32,
     pub(crate) floors: Option<FloorsFrame>,
     pub(crate) round: Option<Round>,
+    /// What the last round found to be there, until the peer's next greeting says whether it wants bodies.
+    pub(crate) found_there: Option<BTreeMap<Bucket, Trie>>,
     pub(crate) next_round: u32,
     pub(crate) is_fresh_told: bool,
     /// Whether the peer told what it has that is younger than the cutoff.
@@ -102,6 +107,7 @@ impl Peer {
             compared: 0,
             floors: None,
             round: None,
+            found_there: None,
             next_round: 1,
             is_fresh_told: false,
             has_told_fresh: false,
@@ -121,7 +127,8 @@ impl Peer {
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
         let adds_bulk = self.transfer.is_done_with_findings();
-        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk });
+        let there = descent.tries().clone();
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk, there });
     }
 
     /// A greeting: a few at once, then one in a while.

@@ -27,10 +27,10 @@ impl Engine {
             return;
         };
         peer.compared(cutoff_steps, half(&set.state_root(which)) == theirs);
-        let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
-            return;
-        };
-        if self.me > id {
+        if peer.status.in_sync {
+            return self.confirm_by_root(id, which, set);
+        }
+        if peer.round.is_some() || self.me > id {
             return;
         }
         let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
@@ -40,7 +40,7 @@ impl Engine {
         let first_single = Descent::first_single(&snapshot);
         let descent = Descent::new(snapshot, &peer.session_key, round, first_single);
         let payload = descent.buckets(cutoff_steps, round).encode();
-        peer.begin(descent, now);
+        peer.begin(descent, set.now());
         effects.push(Effect::Send { peer: id, kind: kind::BUCKETS, payload });
     }
 
@@ -84,7 +84,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let Some(round) = &mut peer.round else { return Ok(()) };
         if told.is_empty() {
-            peer.round = None;
+            peer.end_round();
             return Ok(());
         }
         let found = round.descent.answer(told)?;
@@ -93,6 +93,7 @@ impl Engine {
     }
 
     fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
+        self.found_lacking(id, &found.missing_there);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -107,7 +108,7 @@ impl Engine {
         }
         send_flight(id, &found.told, effects);
         if found.told.is_empty() {
-            peer.round = None;
+            peer.end_round();
         }
     }
 }

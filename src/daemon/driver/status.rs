@@ -2,7 +2,7 @@
 //! Never changes anything.
 
 use super::Driver;
-use crate::api::{BrakeStatus, ComparisonStatus, MemberStatus, NodeStatus};
+use crate::api::{BrakeStatus, ComparisonStatus, CopiesStatus, MemberStatus, NodeStatus};
 use quar_base::roster::Member;
 use quar_store::Which;
 
@@ -33,8 +33,9 @@ impl Driver {
             offences: self.offences.clone(),
             sent_bytes,
             received_bytes,
-            // Whoever counts deletions fills it in.
+            // Whoever counts deletions, or copies, fills it in.
             brake: BrakeStatus::default(),
+            copies: CopiesStatus::default(),
             upkeep: self.upkeep.status(),
             disk: self.room.status(),
             failed: self.store.has_failed(),

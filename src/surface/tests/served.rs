@@ -196,6 +196,9 @@ async fn answer(store: Arc<Store>, mut queue: mpsc::Receiver<Event>) {
                 let id = admitted.and_then(|(_, record)| commit().map(|()| record.id()));
                 let _ = reply.send(id);
             }
+            Event::Request(Request::Holders { reply }) => {
+                let _ = reply.send(quar_node::Holders::alone(&store));
+            }
             _ => {}
         }
     }

@@ -25,6 +25,7 @@ mod iter;
 mod node;
 mod part;
 mod prefix;
+mod spread;
 mod trie;
 
 pub use day_tree::DayTree;

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admit;
+mod among;
 mod broken;
 mod catalog;
 mod check;
@@ -53,6 +54,7 @@ mod usage;
 mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
+pub use among::Among;
 pub use check::{Checked, Finding};
 pub use codec::{Codec, CodecError, CodedBody};
 pub use commit::{Outcome, Stored};

@@ -233,6 +233,9 @@ pub struct Ls {
     /// Print whole ids
     #[arg(long)]
     pub long: bool,
+    /// List only what fewer members have confirmed on disk than should have it
+    #[arg(long)]
+    pub under_replicated: bool,
 }
 
 /// Arguments of commands that take one message.

@@ -110,6 +110,17 @@ impl Backend {
         }
     }
 
+    /// One page of the messages on too few disks.
+    ///
+    /// # Errors
+    /// As [`Self::put`]; a stopped node does not know what its peers have.
+    pub fn list_under_replicated(&mut self, query: &Query) -> anyhow::Result<MessagePage> {
+        match self {
+            Self::Daemon(daemon) => daemon.list_under_replicated(query),
+            Self::Offline(_) => bail!("a stopped node does not know what its peers have on disk"),
+        }
+    }
+
     /// Everything about a message but its body.
     ///
     /// # Errors

@@ -67,6 +67,12 @@ impl Daemon {
         self.get(&format!("/v1/messages?{}", query_string(&query)))
     }
 
+    pub(super) fn list_under_replicated(&mut self, query: &Query) -> anyhow::Result<MessagePage> {
+        let mut query = list_query(query);
+        query.push(("under_replicated", "true".to_owned()));
+        self.get(&format!("/v1/messages?{}", query_string(&query)))
+    }
+
     pub(super) fn usage(&mut self, query: &Query, by: UsageBy) -> anyhow::Result<UsageReply> {
         let mut pairs = filter_pairs(query);
         pairs.push(("by", usage_by_name(by).to_owned()));
