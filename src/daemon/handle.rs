@@ -5,7 +5,7 @@ mod error;
 
 pub use error::{ActError, FindError};
 
-use crate::api::DeleteReply;
+use crate::api::{DeleteReply, NodeStatus};
 use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
 use crate::daemon::copies;
