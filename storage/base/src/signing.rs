@@ -55,11 +55,14 @@ pub struct SigningKey {
     public: PublicKey,
 }
 
+/// Signs bytes.
+type Sign = dyn Fn(&[u8]) -> Signature + Send + Sync;
+
 /// What makes a key's signatures.
 enum Signer {
     Library(EcdsaKeyPair),
     /// Whoever has the key.
-    Elsewhere(Box<dyn Fn(&[u8]) -> Signature + Send + Sync>),
+    Elsewhere(Box<Sign>),
 }
 
 impl SigningKey {

@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn a_block_header_with_a_right_check_is_still_bounded(seed: [u8; 32], kind in 0u8..5, flag in 0u8..3) {
+    fn a_block_header_with_a_right_check_is_still_bounded(seed: [u8; 32], kind in 0u8..10, flag in 0u8..5) {
         let mut bytes: [u8; BLOCK_HEADER_BYTES] = Rng::from_seed(seed).bytes();
         bytes[..4].copy_from_slice(b"QBLK");
         bytes[4] = kind;
@@ -227,7 +227,7 @@ proptest! {
         if let Some(header) = BlockHeader::decode(&bytes, 256, &salt) {
             prop_assert!(header.sealed_bytes as usize <= BLOCK_PAYLOAD_BYTES_MAX);
             prop_assert!(header.plain_bytes as usize <= BLOCK_PAYLOAD_BYTES_MAX);
-            prop_assert!((1..=3).contains(&kind) && flag < 2);
+            prop_assert!((1..=7).contains(&kind) && flag <= 2);
         }
     }
 
