@@ -11,7 +11,7 @@ mod proof;
 mod usage;
 
 pub use brake::{BrakeReply, BrakeStatus};
-pub use copies::{CopiesStatus, HolderState, MessageCopies, duration};
+pub use copies::{BackfillStatus, CopiesStatus, HolderState, MessageCopies, duration};
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
     PlaceReply, PlacesReply, SegmentReply,
@@ -258,6 +258,9 @@ pub struct NodeStatus {
     /// What is on fewer disks than it should be now.
     #[serde(default)]
     pub copies: CopiesStatus,
+    /// How far this node is with what it lacks and peers have.
+    #[serde(default)]
+    pub backfill: BackfillStatus,
     /// Offences of peers since the start, by kind.
     pub offences: std::collections::BTreeMap<String, u64>,
     /// Bytes sent to and received from peers since the start.

@@ -46,6 +46,32 @@ pub struct CopiesStatus {
     pub unknown: Vec<String>,
 }
 
+/// The filling of a node with what peers have and it lacks.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[serde(default)]
+pub struct BackfillStatus {
+    /// Whether anything is known to be lacking.
+    pub running: bool,
+    /// Messages and actions that came since it began.
+    pub messages: u64,
+    /// Their bytes, as they travelled.
+    pub bytes: u64,
+    /// Messages and actions that are still to come, as far as peers have offered them.
+    pub messages_left: u64,
+    /// Seconds until they are here, at the rate until now; `null` while there is none yet.
+    pub seconds_left: Option<u64>,
+    /// Peers from which it is taken.
+    pub peers: usize,
+}
+
+impl BackfillStatus {
+    /// `, about 2 min`; nothing while that is not known.
+    #[must_use]
+    pub fn time_left(&self) -> String {
+        self.seconds_left.map_or_else(String::new, |left| format!(", about {}", duration(left)))
+    }
+}
+
 impl MessageCopies {
     /// In words: `2 of 3 members: a, b; not yet: c (not heard for 2 h)`.
     #[must_use]

@@ -73,6 +73,8 @@ pub struct Sync {
     pub copies_timeout: Millis,
     /// Bytes of fresh messages on their way to one peer.
     pub push_bytes_max: ByteCount,
+    /// Bytes a second of what is not fresh, to all peers together and from all; `None` for any number.
+    pub rate: Option<u64>,
 }
 
 /// How mail comes in by LMTP.
@@ -297,6 +299,7 @@ impl Default for Sync {
             copies: 2,
             copies_timeout: Millis(500),
             push_bytes_max: ByteCount(8 << 20),
+            rate: None,
         }
     }
 }

@@ -29,6 +29,7 @@ const RETENTION_DAYS_MAX: i64 = 36_500;
 /// Faster than any disk.
 const MB_PER_S_MAX: i64 = 100_000;
 const PUSH_BYTES_MAX: i64 = 1 << 30;
+const SYNC_RATE_MAX: i64 = 1_000_000_000_000;
 const ADDRESS: &str =
     "an address and a port, such as \"127.0.0.1:8027\" or \"[::]:1027\" (no host name)";
 const HOST: &str =
@@ -89,6 +90,9 @@ impl Checker<'_> {
                     FRAME_BYTES_MAX as i64..=PUSH_BYTES_MAX,
                 )
                 .map_or(default.push_bytes_max, to_bytes),
+            rate: self
+                .number("sync.rate", &written.rate, 0..=SYNC_RATE_MAX)
+                .map_or(default.rate, |rate| u64::try_from(rate).ok().filter(|rate| *rate > 0)),
         };
         if let (false, false, Some(place)) = (sync.tcp, sync.quic, quic_place) {
             let allowed = "true, because sync.tcp is false and members must be reached somehow";

@@ -22,6 +22,7 @@ pub(crate) const KEYS: &[(&str, Shape)] = &[
             ("copies", Shape::Number),
             ("copies_timeout_ms", Shape::Number),
             ("push_bytes_max", Shape::Number),
+            ("rate", Shape::Number),
         ]),
     ),
     (
@@ -114,6 +115,7 @@ pub(crate) struct Sync {
     pub(crate) copies: Key<i64>,
     pub(crate) copies_timeout_ms: Key<i64>,
     pub(crate) push_bytes_max: Key<i64>,
+    pub(crate) rate: Key<i64>,
 }
 
 #[derive(Deserialize, Default)]

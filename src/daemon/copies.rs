@@ -1,7 +1,9 @@
 //! Which members have what, as surfaces show it: of one message, of a page, of all that is here.
 //! Never asks a peer: it tells what the node was told until now.
 
-use crate::api::{CopiesStatus, HolderState, MessageCopies, MessagePage, MessageSummary};
+use crate::api::{
+    BackfillStatus, CopiesStatus, HolderState, MessageCopies, MessagePage, MessageSummary,
+};
 use crate::daemon::clock::Clock;
 use crate::daemon::driver::Event;
 use crate::daemon::handle::{ActError, NodeHandle, Request, blocking};
@@ -104,6 +106,22 @@ pub async fn list(node: &NodeHandle, query: Query) -> Result<MessagePage, ActErr
         next: page.next.map(|id| id.to_string()),
         damaged: page.damaged,
     })
+}
+
+/// How far a node is with what it lacks.
+pub fn backfill(backfill: &quar_node::Backfill, now: UnixMillis) -> BackfillStatus {
+    let elapsed_ms = backfill.since.map_or(0, |since| (now - since).0);
+    let left_ms =
+        |records: u64| u128::from(backfill.left) * u128::from(elapsed_ms) / u128::from(records);
+    let seconds_left = (backfill.records > 0).then(|| left_ms(backfill.records) / 1000);
+    BackfillStatus {
+        running: backfill.since.is_some(),
+        messages: backfill.records,
+        bytes: backfill.bytes,
+        messages_left: backfill.left,
+        seconds_left: seconds_left.and_then(|left| u64::try_from(left).ok()),
+        peers: backfill.peers,
+    }
 }
 
 async fn holders(node: &NodeHandle) -> Result<Holders, ActError> {

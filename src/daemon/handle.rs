@@ -28,6 +28,8 @@ use tokio::sync::{mpsc, oneshot};
 /// How long a reader waits for a body that must come from a peer first.
 const FETCH_PATIENCE: Duration = Duration::from_secs(5);
 const FETCH_POLL: Duration = Duration::from_millis(20);
+/// After so many polls another peer is asked: the one before may be slow.
+const FETCH_POLLS_EACH: u32 = 25;
 
 /// A question to the node task.
 pub enum Request {
@@ -245,19 +247,19 @@ impl NodeHandle {
         read: impl Fn(&Store) -> Result<T, E> + Clone + Send + 'static,
         needs_body: fn(&E) -> bool,
     ) -> Result<T, E> {
-        let mut waited = Duration::ZERO;
+        let mut polls = 0;
         loop {
             let (store, read) = (self.store.clone(), read.clone());
             let result = blocking(move || Ok(read(&store))).await?;
-            if !result.as_ref().is_err_and(needs_body) || waited >= FETCH_PATIENCE {
+            if !result.as_ref().is_err_and(needs_body) || FETCH_POLL * polls >= FETCH_PATIENCE {
                 return result;
             }
-            if self.fetch(id, waited.is_zero()).await {
-                waited = FETCH_PATIENCE;
+            if self.fetch(id, polls % FETCH_POLLS_EACH == 0).await {
+                polls = u32::try_from(FETCH_PATIENCE.as_millis()).unwrap_or(u32::MAX);
                 continue;
             }
             tokio::time::sleep(FETCH_POLL).await;
-            waited += FETCH_POLL;
+            polls += 1;
         }
     }
 

@@ -68,7 +68,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let store = Arc::new(open(paths, config, &identity, &clock)?);
     let (events, queue) = mpsc::channel(EVENTS_QUEUED);
     let links = connect(config, &identity, &store, events.clone(), &clock)?;
-    let node = Node::new(
+    let mut node = Node::new(
         &NodeSettings {
             member: identity.member,
             copies: CopyRule { copies: config.sync.copies, timeout: config.sync.copies_timeout },
@@ -81,6 +81,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
             format!("cannot read when this node ran last from {}", paths.data_dir().display())
         })?,
     );
+    node.limit_bulk(config.sync.rate);
     let roster_paths = paths.clone();
     let upkeep = Upkeep::new(store.clone(), clock.clone(), config.upkeep);
     let room = Room::new(store.clone(), clock.clone(), config.expire_oldest.clone());

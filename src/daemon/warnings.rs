@@ -174,6 +174,7 @@ mod tests {
             lost_messages: Vec::new(),
             under_replicated: 0,
             copies: CopiesStatus::default(),
+            backfill: Default::default(),
             brake: Default::default(),
             upkeep: Default::default(),
             offences: std::collections::BTreeMap::new(),

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
+mod backfill;
 mod clocks;
 mod copies;
 mod demo;

@@ -20,5 +20,6 @@ mod view;
 pub use copies::CopyRule;
 pub use holders::{Holder, Holders, Holding, UnderReplicated};
 pub use node::{Input, Node, NodeSettings, Output};
+pub use quar_sync::Backfill;
 pub use report::{Lost, PeerReport};
 pub use request::{Answer, Request, Token};

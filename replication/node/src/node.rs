@@ -15,6 +15,9 @@ use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
 
+/// Loads for one peer in one flush.
+const LOADS_AT_ONCE: usize = 4;
+
 /// How a node behaves.
 #[derive(Clone, Debug)]
 pub struct NodeSettings {
@@ -147,6 +150,12 @@ impl Node {
         }
     }
 
+    /// At most so many bytes a second of what is not fresh go out to all peers together, and come in
+    /// from all; `None` for any number.
+    pub fn limit_bulk(&mut self, bytes_per_s: Option<u64>) {
+        self.engine.limit_bulk(bytes_per_s);
+    }
+
     /// Takes one input. Frames that gather are sent by [`Self::flush`].
     pub fn handle(&mut self, input: Input<'_>, now: UnixMillis, outputs: &mut Vec<Output>) {
         match input {
@@ -178,9 +187,15 @@ impl Node {
 
     /// Sends what has gathered. Call it after a number of inputs.
     pub fn flush(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
-        let mut effects = Vec::new();
-        self.engine.flush(&mut effects);
-        self.perform(effects, now, outputs);
+        // What was read is sent at once, and a little more is read.
+        for _ in 0..LOADS_AT_ONCE {
+            let mut effects = Vec::new();
+            self.engine.flush(&mut effects);
+            if effects.is_empty() {
+                break;
+            }
+            self.perform(effects, now, outputs);
+        }
     }
 
     /// Uses a roster that has been saved.

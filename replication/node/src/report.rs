@@ -6,7 +6,7 @@ use crate::view::StoreView;
 use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
-use quar_sync::{Comparisons, RefusalReason};
+use quar_sync::{Backfill, Comparisons, RefusalReason};
 
 /// Messages without a body that are named in a status.
 const LOST_NAMED: usize = 100;
@@ -53,6 +53,12 @@ impl Node {
             queued_bytes: status.queued_bytes,
             refuses: status.refuses.map_or("", RefusalReason::name),
         }
+    }
+
+    /// How far this node is with what it lacks and peers have.
+    #[must_use]
+    pub fn backfill(&self) -> Backfill {
+        self.engine.backfill()
     }
 
     /// Whether every connected peer has said not to have a message's body.

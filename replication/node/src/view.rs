@@ -8,7 +8,7 @@ use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_base::roster::SignedRoster;
 use quar_base::time::{Cutoff, Day, UnixMillis};
-use quar_merkle::Hash;
+use quar_merkle::{Hash, Prefix};
 use quar_store::{Codec, CodedBody, Refusal, Store, Stored};
 use quar_sync::{Item, ItemName, RefusalReason, SetView, Snapshot, Which};
 use std::cell::OnceCell;
@@ -60,6 +60,18 @@ impl SetView for StoreView<'_> {
 
     fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)> {
         self.store.later_than(cutoff)
+    }
+
+    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
+        self.store.has_record(bucket, key)
+    }
+
+    fn count_under(&self, bucket: Bucket, prefix: &Prefix) -> u64 {
+        self.store.count_under(bucket, prefix)
+    }
+
+    fn keys_under(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
+        self.store.keys_under(bucket, prefix, limit)
     }
 
     fn counts(&self) -> (u64, u64) {

@@ -11,6 +11,7 @@ use crate::long::Assembly;
 use quar_base::ids::BodyId;
 use quar_base::limits::{MESSAGE_BYTES_MAX, RECORD_BYTES_MAX};
 use quar_base::record::Record;
+use std::collections::VecDeque;
 
 const ITEM_RECORD: u8 = 1;
 const ITEM_WITH_BODY: u8 = 2;
@@ -25,6 +26,32 @@ pub(crate) fn encode_batch(sequence: u64, items: &[Item]) -> Vec<u8> {
     put_varint(&mut out, items.len() as u64);
     items.iter().for_each(|item| encode_item(&mut out, item));
     out
+}
+
+/// The next items that fit one batch and `most` bytes, but at least one. One whose dictionary the peer does not know begins another:
+/// the dictionary travels ahead of it.
+pub(crate) fn take_batch(
+    queue: &mut VecDeque<Item>,
+    known: &Dictionaries,
+    most: usize,
+) -> Vec<Item> {
+    let most = most.min(limits::BATCH_BYTES);
+    let mut items = Vec::new();
+    let mut bytes = 0;
+    while let Some(item) = queue.front() {
+        bytes += item.wire_bytes();
+        let is_too_much = bytes > most || items.len() >= limits::BATCH_ITEMS;
+        let needed = item.body().and_then(|body| body.dictionary.as_ref());
+        let is_new = needed.is_some_and(|needed| known.get(&needed.id).is_none());
+        if (is_too_much || is_new) && !items.is_empty() {
+            break;
+        }
+        items.extend(queue.pop_front());
+        if is_new {
+            break;
+        }
+    }
+    items
 }
 
 /// Adds an item to a batch. Of a long body only the length is written: its bytes went before.

@@ -11,6 +11,7 @@
 
 use crate::engine::Engine;
 use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
+use crate::frame::Lot;
 use crate::limits;
 use crate::peer::Peer;
 use quar_base::ids::MemberId;
@@ -88,7 +89,13 @@ impl Confirmed {
         self.is_compared = true;
     }
 
-    /// The peer lacks these keys of a bucket, which may be many.
+    /// The peer lacks very many of a bucket: none of it counts, which says less than is so.
+    pub(crate) fn forget_bucket(&mut self, bucket: Bucket) {
+        self.tries.remove(&bucket);
+        Arc::make_mut(&mut self.since).retain(|(_, known, _)| *known != bucket);
+    }
+
+    /// The peer lacks these keys of a bucket.
     pub(crate) fn lacks(&mut self, bucket: Bucket, keys: &[RecordKey]) {
         remove(&mut self.tries, bucket, keys);
         if !self.since.is_empty() {
@@ -172,16 +179,29 @@ impl Engine {
     }
 
     /// A round found that the peer lacks these.
-    pub(crate) fn found_lacking(&mut self, id: MemberId, keys: &[(Bucket, RecordKey)]) {
-        let mut lacking: BTreeMap<Bucket, Vec<RecordKey>> = BTreeMap::new();
-        keys.iter().for_each(|(bucket, key)| lacking.entry(*bucket).or_default().push(*key));
+    pub(crate) fn found_lacking(&mut self, id: MemberId, lots: &[Lot]) {
+        let Some(round) = self.peers.get_mut(&id).and_then(|peer| peer.round.as_mut()) else {
+            return;
+        };
+        let mut counts: BTreeMap<Bucket, u64> = BTreeMap::new();
+        lots.iter().for_each(|lot| *counts.entry(lot.bucket()).or_default() += lot.count());
         let confirmed = self.confirmed.entry(id).or_default();
-        let mut round = self.peers.get_mut(&id).and_then(|peer| peer.round.as_mut());
-        for (bucket, keys) in lacking {
-            confirmed.lacks(bucket, &keys);
-            if let Some(round) = &mut round {
-                remove(&mut round.there, bucket, &keys);
+        for lot in lots {
+            let bucket = lot.bucket();
+            if counts[&bucket] > limits::LACKING_KEPT {
+                confirmed.forget_bucket(bucket);
+                round.there.remove(&bucket);
+                continue;
             }
+            let keys: Vec<RecordKey> = match lot {
+                Lot::Keys(_, keys) => keys.clone(),
+                Lot::Range(_, prefix, _) => {
+                    let trie = round.descent.tries().get(&bucket);
+                    trie.iter().flat_map(|trie| trie.iter_prefix(prefix)).collect()
+                }
+            };
+            confirmed.lacks(bucket, &keys);
+            remove(&mut round.there, bucket, &keys);
         }
     }
 
@@ -201,11 +221,9 @@ impl Peer {
     }
 }
 
-/// Takes keys out of a bucket's trie; of very many the whole bucket, which says less than is so.
+/// Takes keys out of a bucket's trie.
 pub(crate) fn remove(tries: &mut BTreeMap<Bucket, Trie>, bucket: Bucket, keys: &[RecordKey]) {
-    if keys.len() > limits::LACKING_KEPT {
-        tries.remove(&bucket);
-    } else if let Some(trie) = tries.get_mut(&bucket) {
+    if let Some(trie) = tries.get_mut(&bucket) {
         for key in keys {
             trie.remove(key);
         }

@@ -7,16 +7,16 @@
 //! initiator   FLIGHT: its own pages one level deeper, wherever the two still differ ... alternating
 //! either      an empty FLIGHT ends the round
 //! ```
-//! What a page, a leaf or an "empty" of the peer shows to be missing there is sent at once; keys
-//! of a leaf that are missing here are asked for by their short forms.
+//! What a page, a leaf or an "empty" of the peer shows to be missing there is offered, in ranges or by its keys;
+//! keys of a leaf that are missing here are asked after by their short forms.
 
 use crate::event::Snapshot;
-use crate::frame::{BucketsFrame, Month, Told, WantedKeys};
+use crate::frame::{BucketsFrame, Lot, Month, Told, WantedKeys};
 use crate::limits;
 use crate::offence::Offence;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::Day;
-use quar_merkle::{DayTree, Description, Hash, Prefix, Trie, short_of_key};
+use quar_merkle::{DayTree, Description, Hash, LEAF_KEYS_MAX, Prefix, Trie, short_of_key};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// One side of a running round.
@@ -37,10 +37,17 @@ pub(crate) struct Descent {
 pub(crate) struct Found {
     /// The answer; empty when nothing is left to compare.
     pub(crate) told: Vec<Told>,
-    /// Keys that the peer lacks.
-    pub(crate) missing_there: Vec<(Bucket, RecordKey)>,
+    /// What the peer lacks.
+    pub(crate) lacking_there: Vec<Lot>,
     /// Keys that are lacking here, by short forms under a prefix.
     pub(crate) missing_here: Vec<WantedKeys>,
+}
+
+impl Found {
+    /// Keys that the peer lacks.
+    pub(crate) fn lacking(&self) -> u64 {
+        self.lacking_there.iter().map(Lot::count).sum()
+    }
 }
 
 impl Descent {
@@ -126,7 +133,7 @@ impl Descent {
                         |bucket: &Bucket| bucket.day < first_single && month_of(*bucket) == month;
                     self.compare_days(days, belongs, &mut found);
                 }
-                Told::Empty(bucket, prefix) => self.send_all(*bucket, prefix, &mut found),
+                Told::Empty(bucket, prefix) => self.offer_all(*bucket, prefix, &mut found),
                 Told::Leaf(bucket, prefix, shorts) => {
                     self.compare_leaf(*bucket, prefix, shorts, &mut found);
                 }
@@ -134,11 +141,11 @@ impl Descent {
                     self.compare_page(*bucket, prefix, at, children, &mut found);
                 }
             }
-            if found.missing_there.len() as u64 > self.findings_left {
+            if found.lacking() > self.findings_left {
                 return Err(Offence::TooMuch);
             }
         }
-        self.findings_left -= found.missing_there.len() as u64;
+        self.findings_left -= found.lacking();
         Ok(found)
     }
 
@@ -200,7 +207,7 @@ impl Descent {
             let trie = self.set.tries.get(&bucket).filter(|trie| !trie.is_empty());
             match (trie, told.get(&bucket)) {
                 (None, _) => found.told.push(Told::Empty(bucket, Prefix::ROOT)),
-                (Some(_), None) => self.send_all(bucket, &Prefix::ROOT, found),
+                (Some(_), None) => self.offer_all(bucket, &Prefix::ROOT, found),
                 (Some(trie), Some(hash)) if self.short(&trie.root()) != *hash => {
                     found.told.push(self.tell(bucket, trie, &Prefix::ROOT));
                 }
@@ -212,10 +219,15 @@ impl Descent {
     fn compare_leaf(&self, bucket: Bucket, prefix: &Prefix, shorts: &[u32], found: &mut Found) {
         let mut theirs: BTreeSet<u32> = shorts.iter().copied().collect();
         if let Some(trie) = self.set.tries.get(&bucket) {
-            for key in trie.iter_prefix(prefix) {
-                if !theirs.remove(&short_of_key(&self.key, &key)) {
-                    found.missing_there.push((bucket, key));
-                }
+            // Against so few there, most of this is whole ranges.
+            if trie.summary(prefix).0 > LEAF_KEYS_MAX as u64 {
+                found.told.push(self.tell(bucket, trie, prefix));
+                return;
+            }
+            let mut lacking = trie.iter_prefix(prefix).collect::<Vec<_>>();
+            lacking.retain(|key| !theirs.remove(&short_of_key(&self.key, key)));
+            if !lacking.is_empty() {
+                found.lacking_there.push(Lot::Keys(bucket, lacking));
             }
         }
         if !theirs.is_empty() {
@@ -234,8 +246,7 @@ impl Descent {
         let empty = Trie::new();
         let trie = self.set.tries.get(&bucket).unwrap_or(&empty);
         // All that the peer has under `prefix` lies under `at`.
-        let outside = trie.iter_prefix(prefix).filter(|key| !at.contains(key));
-        found.missing_there.extend(outside.map(|key| (bucket, key)));
+        self.offer_outside(bucket, trie, prefix, at, found);
         for nibble in 0..16 {
             let Some(child) = at.child(nibble) else {
                 continue;
@@ -244,7 +255,7 @@ impl Descent {
             let (count, hash) = trie.summary(&child);
             match (count, theirs) {
                 (0, None) => {}
-                (_, None) => self.send_all(bucket, &child, found),
+                (_, None) => self.offer_all(bucket, &child, found),
                 (0, Some(_)) => found.told.push(Told::Empty(bucket, child)),
                 (_, Some(short)) if short == self.short(&hash) => {}
                 (_, Some(_)) => found.told.push(self.tell(bucket, trie, &child)),
@@ -252,9 +263,41 @@ impl Descent {
         }
     }
 
-    fn send_all(&self, bucket: Bucket, prefix: &Prefix, found: &mut Found) {
+    fn offer_all(&self, bucket: Bucket, prefix: &Prefix, found: &mut Found) {
         if let Some(trie) = self.set.tries.get(&bucket) {
-            found.missing_there.extend(trie.iter_prefix(prefix).map(|key| (bucket, key)));
+            offer_under(bucket, trie, prefix, found);
+        }
+    }
+
+    /// What is under a prefix and not under another one within it.
+    fn offer_outside(
+        &self,
+        bucket: Bucket,
+        trie: &Trie,
+        prefix: &Prefix,
+        within: &Prefix,
+        found: &mut Found,
+    ) {
+        if within.covers(prefix) {
+            return;
+        }
+        if !prefix.covers(within) {
+            return offer_under(bucket, trie, prefix, found);
+        }
+        match trie.describe(prefix) {
+            Description::Empty => {}
+            Description::Leaf(keys) => {
+                let outside: Vec<_> =
+                    keys.into_iter().filter(|key| !within.contains(key)).collect();
+                if !outside.is_empty() {
+                    found.lacking_there.push(Lot::Keys(bucket, outside));
+                }
+            }
+            Description::Page { at, children } => {
+                for child in children.iter().filter_map(|(nibble, ..)| at.child(*nibble)) {
+                    self.offer_outside(bucket, trie, &child, within, found);
+                }
+            }
         }
     }
 
@@ -274,6 +317,22 @@ impl Descent {
 
     fn short(&self, hash: &Hash) -> u32 {
         hash.keyed_short(&self.key)
+    }
+}
+
+/// Cuts what is under a prefix into ranges.
+fn offer_under(bucket: Bucket, trie: &Trie, prefix: &Prefix, found: &mut Found) {
+    let (count, _) = trie.summary(prefix);
+    if count == 0 {
+        return;
+    }
+    if count <= limits::LOT_KEYS {
+        return found.lacking_there.push(Lot::Range(bucket, *prefix, count));
+    }
+    if let Description::Page { at, children } = trie.describe(prefix) {
+        for child in children.iter().filter_map(|(nibble, ..)| at.child(*nibble)) {
+            offer_under(bucket, trie, &child, found);
+        }
     }
 }
 

@@ -5,14 +5,18 @@
 //! connect, and every new cutoff:  HELLO both ways ── roots equal ──► in sync
 //!                                        └─ differ ─► lower id sends BUCKETS, then FLIGHTs alternate
 //! connect, once:                  FRESH: what is younger than the cutoff, by short forms
+//! what one side lacks:            OFFER ─► TAKE ─► BATCHes ─► LOT_SENT
 //! any time:                       BATCH and ACK, both ways, within a window
 //! ```
 
+use crate::backfill::Backfill;
 use crate::batch;
+use crate::budget::Budget;
 use crate::confirmed::Confirmed;
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
-    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, kind,
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame,
+    TakeFrame, kind,
 };
 use crate::limits;
 use crate::offence::Offence;
@@ -32,6 +36,12 @@ pub struct Engine {
     pub(crate) peers: BTreeMap<MemberId, Peer>,
     pub(crate) wants: Wants,
     pub(crate) confirmed: BTreeMap<MemberId, Confirmed>,
+    pub(crate) backfill: Backfill,
+    /// Of bulk, to and from all peers together.
+    outgoing: Budget,
+    pub(crate) incoming: Budget,
+    /// Who is the first to get something of the outgoing budget.
+    turn: usize,
     shared_at: Cutoff,
     not_pushed: u64,
 }
@@ -46,9 +56,19 @@ impl Engine {
             peers: BTreeMap::new(),
             wants: Wants::default(),
             confirmed: BTreeMap::new(),
+            backfill: Backfill::default(),
+            outgoing: Budget::new(None),
+            incoming: Budget::new(None),
+            turn: 0,
             shared_at: Cutoff(0),
             not_pushed: 0,
         }
+    }
+
+    /// At most so many bytes a second of what is not fresh go out to all peers together, and come in
+    /// from all; `None` for any number.
+    pub fn limit_bulk(&mut self, bytes_per_s: Option<u64>) {
+        (self.outgoing, self.incoming) = (Budget::new(bytes_per_s), Budget::new(bytes_per_s));
     }
 
     /// Connected peers, and whether they take mail as far as is known.
@@ -101,10 +121,14 @@ impl Engine {
                 self.wants.peer_came(peer);
                 self.greet(peer, set, effects);
             }
-            Event::Disconnected { peer } => self.peer_left(peer),
+            Event::Disconnected { peer } => {
+                self.peer_left(peer);
+                self.take_lots(set, effects);
+            }
             Event::Frame { peer, kind, payload } => {
                 if let Err(offence) = self.frame(peer, kind, payload, set, effects) {
                     self.peer_left(peer);
+                    self.take_lots(set, effects);
                     effects.push(Effect::Disconnect { peer, offence });
                 }
             }
@@ -121,6 +145,8 @@ impl Engine {
                 if held.is_some_and(|held| held.decided(sequence)) {
                     refused.sort_unstable();
                     effects.push(acknowledgement(peer, sequence, refused));
+                    self.end_lots(peer);
+                    self.take_lots(set, effects);
                 }
             }
             Event::Loaded { peer, items, rest } => {
@@ -134,13 +160,21 @@ impl Engine {
 
     /// Sends what has gathered. Call it after a number of events.
     pub fn flush(&mut self, effects: &mut Vec<Effect>) {
-        for peer in self.peers.values_mut() {
-            peer.transfer.flush(effects);
+        // What there is of the budget goes to another one first each time.
+        let first = self.turn % self.peers.len().max(1);
+        self.turn = self.turn.wrapping_add(1);
+        let turns = self.peers.keys().copied().cycle().skip(first).take(self.peers.len());
+        for id in turns.collect::<Vec<_>>() {
+            if let Some(peer) = self.peers.get_mut(&id) {
+                peer.transfer.flush(&mut self.outgoing, effects);
+            }
         }
     }
 
     fn tick(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
         let now = set.now();
+        self.outgoing.tick(now);
+        self.incoming.tick(now);
         let cutoff = set.cutoff(Which::Current);
         let peers: Vec<MemberId> = self.peers.keys().copied().collect();
         for id in peers {
@@ -160,6 +194,8 @@ impl Engine {
             self.shared_at = cutoff;
             self.share_confirmed(set);
         }
+        self.leave_slow_lots(set, effects);
+        self.take_lots(set, effects);
         self.want(set, effects);
     }
 
@@ -233,13 +269,19 @@ impl Engine {
                 let keys = wants.iter().flat_map(|(bucket, prefix, shorts)| {
                     round.descent.keys_asked_for(*bucket, prefix, shorts)
                 });
-                let keys: Vec<_> = keys.collect();
-                if !peer.transfer.is_overasked() {
-                    peer.transfer.bulk(keys.iter().map(|(b, k)| ItemName::Record(*b, *k)));
-                }
-                self.found_lacking(id, &keys);
+                let lots = Lot::of_keys(keys.take(limits::NAMED_AT_ONCE).collect());
+                self.found_lacking(id, &lots);
+                self.offer(id, lots, effects);
             }
-            kind::FRESH => self.send_fresh(id, payload, set)?,
+            kind::FRESH => self.offer_fresh(id, payload, set, effects)?,
+            kind::OFFER => self.offered(id, frame::decode_offer(payload)?, set, effects),
+            kind::TAKE => peer.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::LOT_SENT => {
+                self.lot_sent(id, frame::decode_lot_number(payload)?)?;
+                self.take_lots(set, effects);
+            }
+            kind::LEAVE => peer.transfer.leave(frame::decode_lot_number(payload)?),
+            kind::HURRY => peer.transfer.hurry(&frame::decode_bodies(payload)?),
             kind::BATCH => {
                 let (sequence, items) =
                     batch::decode_batch(payload, &mut peer.assembly, &peer.dictionaries)?;
@@ -249,6 +291,7 @@ impl Engine {
                         peer.asked.remove(&(bucket, body));
                     }
                 }
+                self.count_bulk(id, &items);
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
@@ -319,12 +362,13 @@ impl Engine {
         }
     }
 
-    /// The peer told what it has that is younger than the cutoff: it gets what it lacks.
-    fn send_fresh(
+    /// The peer told what it has that is younger than the cutoff: it is offered what it lacks.
+    fn offer_fresh(
         &mut self,
         id: MemberId,
         payload: &[u8],
         set: &dyn SetView,
+        effects: &mut Vec<Effect>,
     ) -> Result<(), Offence> {
         let Some(peer) = self.peers.get_mut(&id) else {
             return Ok(());
@@ -341,7 +385,8 @@ impl Engine {
         let cutoff = Cutoff(told).clamp(set.cutoff(Which::Previous), set.cutoff(Which::Current));
         let later = set.later_than(cutoff).into_iter();
         let lacking = later.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
-        peer.transfer.bulk(lacking.map(|(bucket, record)| ItemName::Record(bucket, record)));
+        let lots = Lot::of_keys(lacking.collect());
+        self.offer(id, lots, effects);
         Ok(())
     }
 }

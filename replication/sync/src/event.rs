@@ -8,7 +8,7 @@ use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::{Kind, Record};
 use quar_base::time::{Cutoff, Day, UnixMillis};
-use quar_merkle::{Hash, Trie};
+use quar_merkle::{Hash, Prefix, Trie};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -260,6 +260,23 @@ pub trait SetView {
     fn snapshot(&self, which: Which) -> Snapshot;
     /// Records here that are later than a cutoff, which is one of the two kept ones.
     fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)>;
+    /// Whether a record is here.
+    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
+        let snapshot = self.snapshot(Which::Current);
+        snapshot.tries.get(&bucket).is_some_and(|trie| trie.contains(key))
+            || self.later_than(snapshot.cutoff).contains(&(bucket, *key))
+    }
+    /// How many records of the current view are under a prefix.
+    fn count_under(&self, bucket: Bucket, prefix: &Prefix) -> u64 {
+        let snapshot = self.snapshot(Which::Current);
+        snapshot.tries.get(&bucket).map_or(0, |trie| trie.summary(prefix).0)
+    }
+    /// Those records, in ascending order, at most `limit`.
+    fn keys_under(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
+        let snapshot = self.snapshot(Which::Current);
+        let trie = snapshot.tries.get(&bucket);
+        trie.iter().flat_map(|trie| trie.iter_prefix(prefix)).take(limit).collect()
+    }
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);
     /// Bodies that are wanted here, behind `after` in an order that stays, at most `limit`.

@@ -12,14 +12,18 @@ use quar_base::time::Day;
 
 mod comparison;
 mod delivery;
+mod lots;
 
 pub(crate) use comparison::{
     BucketsFrame, FlightFrame, Month, Told, WantedKeys, decode_want_keys, encode_want_keys,
 };
 pub(crate) use delivery::{AckFrame, PartFrame, decode_bodies, encode_bodies};
+pub(crate) use lots::{
+    Lot, TakeFrame, decode_lot_number, decode_offer, encode_lot_number, encode_offers,
+};
 
 /// The version both sides must speak.
-pub(crate) const VERSION: u8 = 1;
+pub(crate) const VERSION: u8 = 2;
 
 /// Frame kinds. From 64 on, a kind that is not known is passed over.
 pub(crate) mod kind {
@@ -36,6 +40,11 @@ pub(crate) mod kind {
     pub(crate) const BODY_PART: u8 = 11;
     pub(crate) const NOT_HERE: u8 = 12;
     pub(crate) const DICTIONARY: u8 = 13;
+    pub(crate) const OFFER: u8 = 14;
+    pub(crate) const TAKE: u8 = 15;
+    pub(crate) const LOT_SENT: u8 = 16;
+    pub(crate) const LEAVE: u8 = 17;
+    pub(crate) const HURRY: u8 = 18;
     pub(crate) const PASSED_OVER: u8 = 64;
 
     /// Whether frames of a kind find out what differs, and carry none of it.

@@ -10,8 +10,9 @@ use crate::batch::{decode_batch, encode_batch};
 use crate::codec::{Malformed, put_varint};
 use crate::dictionaries::Dictionaries;
 use crate::frame::{
-    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, Told,
-    decode_bodies, decode_roster, decode_want_keys, encode_bodies, encode_roster, encode_want_keys,
+    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, TakeFrame,
+    Told, decode_bodies, decode_offer, decode_roster, decode_want_keys, encode_bodies,
+    encode_offers, encode_roster, encode_want_keys,
 };
 use crate::limits;
 use crate::long::Assembly;
@@ -19,7 +20,9 @@ use crate::{Dictionary, Item, Offence};
 use quar_base::class::Class;
 use quar_base::ids::MemberId;
 use quar_base::key::Bucket;
-use quar_base::limits::{DICTIONARY_BYTES_MAX, MESSAGE_BYTES_MAX, ROSTER_BYTES_MAX};
+use quar_base::limits::{
+    DICTIONARY_BYTES_MAX, FRAME_BYTES_MAX, MESSAGE_BYTES_MAX, ROSTER_BYTES_MAX,
+};
 use quar_base::record::{Head, Kind, Record};
 use quar_base::time::Day;
 use std::fmt::Debug;
@@ -36,6 +39,7 @@ pub const TARGETS: &[Target] = &[
     ("frame_flight", flight),
     ("frame_want_keys", want_keys),
     ("frame_fresh", fresh),
+    ("frame_lots", lots),
     ("frame_batch", batch),
     ("frame_ack", ack),
     ("frame_bodies", bodies),
@@ -121,6 +125,27 @@ pub fn want_keys(input: &[u8]) {
 pub fn fresh(input: &[u8]) {
     let Some(frame) = round(input, FreshFrame::decode, FreshFrame::encode) else { return };
     assert!(frame.shorts.len() <= limits::FRESH);
+}
+
+/// Lots that are offered, and one that is taken.
+pub fn lots(input: &[u8]) {
+    let check = |lot: &Lot| match lot {
+        Lot::Range(_, _, count) => assert!((1..=limits::LOT_KEYS).contains(count)),
+        Lot::Keys(_, keys) => {
+            assert!((1..=limits::LOT_NAMES).contains(&keys.len()));
+            assert!(keys.is_sorted_by(|one, next| one < next));
+        }
+    };
+    if let Some(taken) = round(input, TakeFrame::decode, TakeFrame::encode) {
+        check(&taken.lot);
+    }
+    if let Ok(offered) = decode_offer(input) {
+        offered.iter().for_each(check);
+        let again = encode_offers(&offered);
+        assert!(again.iter().all(|frame| frame.len() <= FRAME_BYTES_MAX));
+        let decoded = again.iter().flat_map(|frame| decode_offer(frame).expect("it was encoded"));
+        assert!(decoded.eq(offered), "offers have one form");
+    }
 }
 
 /// An acknowledgement.

@@ -6,6 +6,8 @@
 //! rounds     when a comparison begins and ends
 //! descent    one comparison: which places differ, level by level
 //! transfer   one peer's batches: push before bulk, within a window
+//! backfill   what is lacking here: offered by peers, taken from all of them, the newest days first
+//! queue budget  names that a peer took; bytes of bulk that may pass in a second
 //! long       bodies that do not fit a batch, part by part
 //! refusal    what a peer did not take, and why; how long it gets no mail then
 //! confirmed  what each peer has on its disk, as far as it said so
@@ -14,7 +16,9 @@
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod backfill;
 mod batch;
+mod budget;
 mod codec;
 mod confirmed;
 mod descent;
@@ -29,11 +33,14 @@ pub mod limits;
 mod long;
 mod offence;
 mod peer;
+mod queue;
 mod refusal;
 mod rounds;
+mod sent;
 mod transfer;
 mod wants;
 
+pub use backfill::Backfill;
 pub use confirmed::Confirmed;
 pub use engine::Engine;
 pub use event::{CodedBody, Dictionary, Effect, Event, Item, ItemName, SetView, Snapshot, Which};

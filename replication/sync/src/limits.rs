@@ -16,8 +16,22 @@ pub const BATCH_ITEMS: usize = 512;
 pub const LOAD_ITEMS: usize = 256;
 /// Bytes that one load reads before it leaves the rest for later.
 pub const LOAD_BYTES: usize = 4 << 20;
-/// Items that a peer may have asked for and not been sent.
-pub const ASKED: usize = 20_000;
+/// Records of a range that is offered as a whole; no more of it are sent.
+pub const LOT_KEYS: u64 = 1024;
+/// Records that are named one by one in a lot.
+pub const LOT_NAMES: usize = 512;
+/// Lots that a peer may have taken and not been sent.
+pub const LOTS_OPEN: usize = 256;
+/// Lots that are taken from one peer at a time.
+pub const LOTS_OUTSTANDING: usize = 64;
+/// Records that are taken from one peer at a time, one lot more or less.
+pub const KEYS_OUTSTANDING: u64 = 2048;
+/// Ranges of one peer's offers that are kept, and that are offered at once; more are found by a later round.
+pub const OFFERS_KEPT: usize = 20_000;
+/// A lot that takes longer is left to another peer that waits for work, in milliseconds.
+pub const LOT_PATIENCE_MS: u64 = 10_000;
+/// And who was that slow is asked after the others for so long, in milliseconds.
+pub const PASSED_OVER_MS: u64 = 60_000;
 /// Greetings that a peer may send at once.
 pub const HELLOS_AT_ONCE: u64 = 4;
 /// After that, one in so many milliseconds: half a step of the cutoff.
@@ -35,13 +49,17 @@ pub const FRESH: usize = 100_000;
 /// Bodies in one frame that asks for them, or says that they are not there.
 pub const WANT_BODIES: usize = 1000;
 /// Bodies asked of one peer that it has neither sent nor said not to have.
-pub const WANT_OUTSTANDING: usize = 1000;
+pub const WANT_OUTSTANDING: usize = 1050;
+/// Of those, kept for bodies that a reader waits for.
+pub const WANT_RESERVED: usize = 50;
 /// Wanted bodies looked at in one tick.
 pub const WANT_PAGE: usize = 1000;
 /// Wanted bodies of which is remembered who was asked and who does not have them.
 pub const WANTS_KNOWN: usize = 50_000;
 /// Lost bodies forgotten in one tick for others, when no more can be remembered.
 pub const WANTS_FORGOTTEN: usize = 20;
+/// Keys that one frame asks after and that are named in answer.
+pub const NAMED_AT_ONCE: usize = 20_000;
 /// Keys asked for by one description.
 pub const WANT_KEYS: usize = 64;
 /// A part of a long body has so many bytes, but for the last one; a body up to this is not long.
@@ -62,9 +80,7 @@ pub const HOLD_MS_MAX: u64 = 60_000;
 pub const REFUSED_KEPT: usize = 10_000;
 /// The newest days whose buckets are listed singly.
 pub const SINGLE_DAYS: u32 = 32;
-/// Bulk keys held for one peer; a round that finds more leaves the rest to the next.
-pub const BULK_KEYS: usize = 4_000_000;
 /// Acknowledged records of one peer that are kept key by key before they go into tries.
 pub const ACKNOWLEDGED_KEPT: usize = 20_000;
 /// Of a bucket of which a peer lacks more than this, nothing counts as confirmed.
-pub const LACKING_KEPT: usize = 10_000;
+pub const LACKING_KEPT: u64 = 10_000;

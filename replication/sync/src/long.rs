@@ -52,8 +52,12 @@ pub(crate) struct LongItems {
 }
 
 impl LongItems {
+    /// A fresh one goes ahead of those that were read, but for one that is begun.
     pub(crate) fn push(&mut self, item: Item, is_fresh: bool) {
-        self.queue.push_back(LongItem { item, is_fresh, sent: 0 });
+        let begun = usize::from(self.is_begun());
+        let read = self.queue.iter().skip(begun).position(|long| is_fresh && !long.is_fresh);
+        let at = read.map_or(self.queue.len(), |read| begun + read);
+        self.queue.insert(at, LongItem { item, is_fresh, sent: 0 });
     }
 
     /// Whether items that were read from the disk wait.

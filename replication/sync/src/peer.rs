@@ -1,6 +1,7 @@
 //! What is kept of one connection.
 //! Never outlives it: a new connection begins anew.
 
+use crate::backfill::Offered;
 use crate::descent::Descent;
 use crate::dictionaries::Dictionaries;
 use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
@@ -50,8 +51,6 @@ pub(crate) struct Round {
     pub(crate) descent: Descent,
     pub(crate) told: Vec<Told>,
     pub(crate) heard_at: UnixMillis,
-    /// Whether what it finds is queued: not while an earlier round's findings are.
-    pub(crate) adds_bulk: bool,
     /// What the peer has, as far as the round goes.
     pub(crate) there: BTreeMap<Bucket, Trie>,
 }
@@ -83,6 +82,8 @@ pub(crate) struct Peer {
     /// Number of the last batch that came in, and batches not acknowledged yet.
     pub(crate) last_sequence: u64,
     undecided: BTreeMap<u64, usize>,
+    /// What it has and this node lacks.
+    pub(crate) offered: Offered,
     /// A long body that comes in parts.
     pub(crate) assembly: Assembly,
     /// Dictionaries that the peer sent.
@@ -118,6 +119,7 @@ impl Peer {
             rounds_allowed: 0,
             last_sequence: 0,
             undecided: BTreeMap::new(),
+            offered: Offered::default(),
             assembly: Assembly::default(),
             dictionaries: Dictionaries::default(),
             asked: BTreeSet::new(),
@@ -126,9 +128,8 @@ impl Peer {
     }
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
-        let adds_bulk = self.transfer.is_done_with_findings();
         let there = descent.tries().clone();
-        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk, there });
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, there });
     }
 
     /// A greeting: a few at once, then one in a while.
@@ -190,6 +191,11 @@ impl Peer {
     pub(crate) fn decided(&mut self, sequence: u64) -> bool {
         self.assembly.decided(sequence);
         self.undecided.remove(&sequence).is_some()
+    }
+
+    /// The first batch that is not decided.
+    pub(crate) fn first_undecided(&self) -> Option<u64> {
+        self.undecided.keys().next().copied()
     }
 
     /// Part of a flight; the whole flight once its last part is here.

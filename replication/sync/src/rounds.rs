@@ -8,9 +8,11 @@
 
 use crate::descent::{Descent, Found};
 use crate::engine::{Engine, half, steps};
-use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
-use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::event::{Effect, SetView, Snapshot, Which};
+use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, Lot, kind};
+use crate::limits;
 use crate::offence::Offence;
+use crate::peer::Peer;
 use quar_base::ids::MemberId;
 
 /// Prefixes asked for in one frame: each takes at most 300 bytes.
@@ -92,16 +94,25 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells a peer what it lacks, the newest days first; it takes that from whom it likes.
+    pub(crate) fn offer(&mut self, id: MemberId, mut lots: Vec<Lot>, effects: &mut Vec<Effect>) {
+        lots.sort_by_key(|lot| std::cmp::Reverse(lot.bucket().day));
+        lots.truncate(limits::OFFERS_KEPT);
+        for payload in frame::encode_offers(&lots) {
+            effects.push(Effect::Send { peer: id, kind: kind::OFFER, payload });
+        }
+    }
+
     fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
-        self.found_lacking(id, &found.missing_there);
+        self.found_lacking(id, &found.lacking_there);
+        // What the peer took before and waits for would be offered again.
+        let is_sending = |peer: &Peer| peer.transfer.is_sending_lots();
+        if !self.peers.get(&id).is_some_and(is_sending) {
+            self.offer(id, found.lacking_there, effects);
+        }
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        // What an earlier round found and is still on its way would be found again.
-        if peer.round.as_ref().is_some_and(|round| round.adds_bulk) {
-            let names = found.missing_there.into_iter().map(|(b, key)| ItemName::Record(b, key));
-            peer.transfer.findings(names);
-        }
         for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
             let payload = frame::encode_want_keys(wants);
             effects.push(Effect::Send { peer: id, kind: kind::WANT_KEYS, payload });

@@ -6,6 +6,7 @@ mod harness;
 mod honest;
 mod hostile;
 mod long;
+mod lots;
 mod refusals;
 mod wants;
 

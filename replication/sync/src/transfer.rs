@@ -1,59 +1,45 @@
-//! Moving items to one peer: fresh ones first, then what a comparison found, within a window.
+//! Moving items to one peer: fresh ones first, then what it took and asked for, within window and budget.
 //! Never holds more bytes for a peer than the window and the push budget allow.
 //!
 //! ```text
 //! fresh (items) ──────────────────┐  (long bodies part by part, the rest in between)
-//! found by comparison (names) ──┬─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
+//! lots it took (names) ─────────┬─ load ─► batch ─► sent, unacknowledged ─► ack: confirmed
 //! bodies asked for (names) ─────┘    └─► not here: said so
 //! ```
 
-use crate::batch;
+use crate::batch::{self, take_batch};
+use crate::budget::Budget;
 use crate::dictionaries::Dictionaries;
-use crate::event::{Effect, Item, ItemName};
-use crate::frame::{self, AckFrame, kind};
+use crate::event::{Effect, Item, ItemName, SetView};
+use crate::frame::{self, AckFrame, Lot, TakeFrame, kind};
 use crate::limits;
 use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
+use crate::queue::{Portion, Queue};
 use crate::refusal::{Hold, RefusalReason};
+use crate::sent::{Sent, SentItem};
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::UnixMillis;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-
-/// One batch that the peer has not acknowledged.
-struct Sent {
-    items: Vec<SentItem>,
-    bytes: usize,
-}
-
-struct SentItem {
-    name: ItemName,
-    is_mail: bool,
-    is_whole: bool,
-}
-
-impl Sent {
-    fn has_mail(&self) -> bool {
-        self.items.iter().any(|item| item.is_mail)
-    }
-}
-
-impl From<&Item> for SentItem {
-    fn from(item: &Item) -> Self {
-        Self { name: item.name(), is_mail: item.is_mail(), is_whole: item.is_whole() }
-    }
-}
 
 /// The sending side of one connection.
 pub(crate) struct Transfer {
     peer: MemberId,
     push: VecDeque<Item>,
     push_bytes: usize,
-    bulk: VecDeque<ItemName>,
+    /// Records that the peer took.
+    bulk: Queue,
+    /// What of them is being read.
+    portion: Portion,
+    /// Lots of which everything is read, and waits to be sent.
+    read_lots: Vec<u64>,
     /// Bodies that the peer asked for: each is sent, or said not to be here.
     asked: VecDeque<(Bucket, BodyId)>,
     /// Whether the next load is of bodies that were asked for, should both queues hold something.
     is_turn_of_asked: bool,
+    /// Bodies of those somebody waits for; they go before everything, whatever the budget says.
+    hurried: BTreeSet<(Bucket, BodyId)>,
     /// Bodies that were asked for and are being read.
     reading: BTreeSet<(Bucket, BodyId)>,
     /// Read, and waiting for room in the window.
@@ -61,8 +47,6 @@ pub(crate) struct Transfer {
     is_loading: bool,
     /// Items whose bodies do not fit a batch, fresh and loaded.
     long: LongItems,
-    /// Whether a comparison's findings are in the bulk queue.
-    has_findings: bool,
     sent: BTreeMap<u64, Sent>,
     sent_bytes: usize,
     next_sequence: u64,
@@ -83,14 +67,16 @@ impl Transfer {
             peer,
             push: VecDeque::new(),
             push_bytes: 0,
-            bulk: VecDeque::new(),
+            bulk: Queue::default(),
+            portion: Portion::default(),
+            read_lots: Vec::new(),
             asked: VecDeque::new(),
             is_turn_of_asked: true,
+            hurried: BTreeSet::new(),
             reading: BTreeSet::new(),
             loaded: VecDeque::new(),
             is_loading: false,
             long: LongItems::default(),
-            has_findings: false,
             sent: BTreeMap::new(),
             sent_bytes: 0,
             next_sequence: 1,
@@ -138,29 +124,39 @@ impl Transfer {
         true
     }
 
-    /// Queues what a comparison found.
-    pub(crate) fn findings(&mut self, names: impl IntoIterator<Item = ItemName>) {
-        let refused = std::mem::take(&mut self.refused);
-        self.bulk(names.into_iter().filter(|name| !refused.contains(name)));
-        self.refused = refused;
-        self.has_findings = true;
+    /// The peer takes a lot: what of it is here is queued.
+    pub(crate) fn take(&mut self, frame: &TakeFrame, set: &dyn SetView) -> Result<(), Offence> {
+        let (bucket, keys) = match &frame.lot {
+            Lot::Keys(bucket, keys) => (*bucket, keys.clone()),
+            Lot::Range(bucket, prefix, _) => {
+                (*bucket, set.keys_under(*bucket, prefix, limits::LOT_KEYS as usize))
+            }
+        };
+        let names = keys.into_iter().map(|key| ItemName::Record(bucket, key));
+        let refused = &self.refused;
+        self.bulk.push(frame.number, names.filter(|name| !refused.contains(name)))
     }
 
-    /// Queues what the peer is to get.
-    pub(crate) fn bulk(&mut self, names: impl IntoIterator<Item = ItemName>) {
-        let room = limits::BULK_KEYS.saturating_sub(self.bulk.len());
-        self.bulk.extend(names.into_iter().take(room));
+    /// The peer takes the rest of a lot from somebody else.
+    pub(crate) fn leave(&mut self, lot: u64) {
+        self.bulk.leave(lot);
     }
 
-    /// Whether nothing that an earlier comparison found still waits to be sent.
-    pub(crate) fn is_done_with_findings(&self) -> bool {
-        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
-        !self.has_findings || (self.bulk.is_empty() && is_idle)
+    /// Of bodies that the peer asked for, it waits for these.
+    pub(crate) fn hurry(&mut self, bodies: &[(Bucket, BodyId)]) {
+        for body in bodies {
+            if let Some(at) = self.asked.iter().position(|asked| asked == body) {
+                self.asked.remove(at);
+                self.asked.push_front(*body);
+                self.hurried.insert(*body);
+                self.is_turn_of_asked = true;
+            }
+        }
     }
 
-    /// Whether the peer asks for more than it can be waiting for.
-    pub(crate) fn is_overasked(&self) -> bool {
-        self.bulk.len() > limits::ASKED
+    /// Whether something that the peer took is still to be sent.
+    pub(crate) fn is_sending_lots(&self) -> bool {
+        !self.bulk.is_empty() || !self.portion.names.is_empty() || !self.read_lots.is_empty()
     }
 
     /// Queues bodies that the peer asks for.
@@ -172,21 +168,55 @@ impl Transfer {
         Ok(())
     }
 
-    /// Sends what the window allows: fresh items first.
-    pub(crate) fn flush(&mut self, effects: &mut Vec<Effect>) {
+    /// Sends what the window allows: fresh items first, bulk within the budget.
+    pub(crate) fn flush(&mut self, budget: &mut Budget, effects: &mut Vec<Effect>) {
         while self.has_room() && !self.push.is_empty() {
-            let items = take_batch(&mut self.push, &self.dictionaries);
+            let items = take_batch(&mut self.push, &self.dictionaries, usize::MAX);
             self.push_bytes -= items.iter().map(Item::wire_bytes).sum::<usize>();
             self.send(&items, effects);
         }
-        self.send_long(effects);
-        while self.has_room() && self.may_send_loaded() && !self.loaded.is_empty() {
-            let items = take_batch(&mut self.loaded, &self.dictionaries);
+        self.send_long(budget, effects);
+        while self.has_room()
+            && self.may_send_loaded()
+            && let Some(first) = self.loaded.front()
+            && (!budget.is_spent() || self.is_hurried(first))
+        {
+            let items = take_batch(&mut self.loaded, &self.dictionaries, budget.room());
+            for item in &items {
+                budget.spend(item.wire_bytes());
+                self.sent_hurried(item);
+            }
             self.send(&items, effects);
         }
         let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
-        if self.has_room() && is_idle && self.may_send_loaded() {
-            self.load(effects);
+        if is_idle {
+            self.tell_sent_lots(effects);
+        }
+        let may_load = is_idle || !self.is_loading && self.hurried_in_front() > 0;
+        if self.has_room() && may_load && self.may_send_loaded() {
+            self.load(is_idle, effects);
+        }
+    }
+
+    fn is_hurried(&self, item: &Item) -> bool {
+        matches!(item.name(), ItemName::Body(bucket, id) if self.hurried.contains(&(bucket, id)))
+    }
+
+    /// Bodies that somebody waits for and that are the next to be read.
+    fn hurried_in_front(&self) -> usize {
+        self.asked.iter().take_while(|body| self.hurried.contains(*body)).count()
+    }
+
+    fn sent_hurried(&mut self, item: &Item) {
+        if let ItemName::Body(bucket, id) = item.name() {
+            self.hurried.remove(&(bucket, id));
+        }
+    }
+
+    fn tell_sent_lots(&mut self, effects: &mut Vec<Effect>) {
+        for lot in std::mem::take(&mut self.read_lots) {
+            let payload = frame::encode_lot_number(lot);
+            effects.push(Effect::Send { peer: self.peer, kind: kind::LOT_SENT, payload });
         }
     }
 
@@ -195,24 +225,33 @@ impl Transfer {
         !self.hold.is_probing() || self.mail_batches == 0
     }
 
-    /// Has the next names read: of what a comparison found, and of what was asked for, in turn.
-    fn load(&mut self, effects: &mut Vec<Effect>) {
+    /// Has the next names read: of lots that the peer took, and of bodies that it asked for, in turn; while
+    /// others wait to be sent, only bodies that somebody waits for.
+    fn load(&mut self, is_idle: bool, effects: &mut Vec<Effect>) {
         let with_mail = !self.hold.is_held();
         let may_ask = with_mail && !self.asked.is_empty();
         let is_asked = may_ask && (self.is_turn_of_asked || self.bulk.is_empty());
+        if !is_idle && !is_asked {
+            return;
+        }
         self.is_turn_of_asked = !is_asked;
         let names: Vec<ItemName> = if is_asked {
-            let count = self.asked.len().min(limits::LOAD_ITEMS);
+            let most = if is_idle { self.asked.len() } else { self.hurried_in_front() };
+            let count = most.min(limits::LOAD_ITEMS);
             self.reading = self.asked.drain(..count).collect();
             self.reading.iter().map(|(bucket, id)| ItemName::Body(*bucket, *id)).collect()
         } else {
-            let count = self.bulk.len().min(limits::LOAD_ITEMS);
-            self.bulk.drain(..count).collect()
+            self.portion = self.bulk.take(limits::LOAD_ITEMS);
+            self.portion.names.clone()
         };
-        if !names.is_empty() {
-            self.is_loading = true;
-            effects.push(Effect::Load { peer: self.peer, names, with_mail });
+        if names.is_empty() {
+            // Lots of which nothing is here any more.
+            self.read_lots.extend(self.portion.ended(0));
+            self.portion = Portion::default();
+            return self.tell_sent_lots(effects);
         }
+        self.is_loading = true;
+        effects.push(Effect::Load { peer: self.peer, names, with_mail });
     }
 
     /// Items that were asked for have been read; `rest` was not, for want of memory.
@@ -229,18 +268,26 @@ impl Transfer {
             }
         }
         for item in items {
+            let is_hurried = self.is_hurried(&item);
             match long_body(&item) {
                 Some(_) => self.long.push(item, false),
+                None if is_hurried => self.loaded.push_front(item),
                 None => self.loaded.push_back(item),
             }
         }
+        let portion = std::mem::take(&mut self.portion);
+        let read = portion.names.len().saturating_sub(rest.len());
+        if !portion.names.is_empty() {
+            self.bulk.put_back(&portion, read);
+            self.read_lots.extend(portion.ended(read));
+        }
         for name in rest.into_iter().rev() {
-            match name {
-                ItemName::Record(..) => self.bulk.push_front(name),
-                ItemName::Body(bucket, id) => self.asked.push_front((bucket, id)),
+            if let ItemName::Body(bucket, id) = name {
+                self.asked.push_front((bucket, id));
             }
         }
         let missing: Vec<_> = std::mem::take(&mut self.reading).into_iter().collect();
+        self.hurried.retain(|body| !missing.contains(body));
         self.set_mail_aside();
         if !missing.is_empty() {
             let payload = frame::encode_bodies(&missing);
@@ -362,16 +409,25 @@ impl Transfer {
     }
 
     /// Sends a part of a long body, once the one before is acknowledged.
-    fn send_long(&mut self, effects: &mut Vec<Effect>) {
-        let may_begin = !self.hold.is_held() && self.may_send_loaded();
+    fn send_long(&mut self, budget: &mut Budget, effects: &mut Vec<Effect>) {
+        let is_due =
+            self.long.queue.front().is_some_and(|long| {
+                long.is_fresh || !budget.is_spent() || self.is_hurried(&long.item)
+            });
+        let may_begin = is_due && !self.hold.is_held() && self.may_send_loaded();
         let may_go_on = self.long.is_begun() || may_begin;
         if self.long.awaited.is_some() || !self.has_room() || !may_go_on {
             return;
         }
+        let is_fresh = self.long.queue.front().is_some_and(|long| long.is_fresh);
         let Some((part, item)) = self.long.next(self.next_sequence) else { return };
         let (part, nothing) = (part.encode(), Vec::new());
+        if !is_fresh {
+            budget.spend(part.len());
+        }
         let mut awaited = self.send_numbered(kind::BODY_PART, part, nothing, effects);
         if let Some(long) = item {
+            self.sent_hurried(&long.item);
             if long.is_fresh {
                 self.push_bytes -= long.item.wire_bytes();
             }
@@ -379,25 +435,4 @@ impl Transfer {
         }
         self.long.awaited = Some(awaited);
     }
-}
-
-/// The next items that fit one batch. One whose dictionary the peer does not know begins another:
-/// the dictionary travels ahead of it.
-fn take_batch(queue: &mut VecDeque<Item>, known: &Dictionaries) -> Vec<Item> {
-    let mut items = Vec::new();
-    let mut bytes = 0;
-    while let Some(item) = queue.front() {
-        bytes += item.wire_bytes();
-        let is_too_much = bytes > limits::BATCH_BYTES || items.len() >= limits::BATCH_ITEMS;
-        let needed = item.body().and_then(|body| body.dictionary.as_ref());
-        let is_new = needed.is_some_and(|needed| known.get(&needed.id).is_none());
-        if (is_too_much || is_new) && !items.is_empty() {
-            break;
-        }
-        items.extend(queue.pop_front());
-        if is_new {
-            break;
-        }
-    }
-    items
 }

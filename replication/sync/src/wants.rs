@@ -119,6 +119,13 @@ impl Wants {
     }
 }
 
+/// Whether a reader waits for a body.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    OfMany,
+    AtOnce,
+}
+
 /// Frames that ask, before they are sent.
 type Asks = BTreeMap<MemberId, Vec<Body>>;
 
@@ -147,7 +154,7 @@ impl Engine {
 
     /// Asks for wanted bodies that are due, each of one peer, going round all of them in order.
     pub(crate) fn want(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
-        if self.peers.is_empty() {
+        if self.peers.is_empty() || self.incoming.is_spent() {
             return;
         }
         let mut wants = std::mem::take(&mut self.wants);
@@ -158,7 +165,7 @@ impl Engine {
         let mut taken = 0;
         for body in &page {
             // What there is no room for is the first to get it.
-            if !self.ask(&mut wants, *body, set.now(), &mut asks) {
+            if !self.ask(&mut wants, *body, Turn::OfMany, set.now(), &mut asks) {
                 break;
             }
             wants.looked_at = Some(*body);
@@ -181,9 +188,14 @@ impl Engine {
             want.renew();
         }
         let mut asks = Asks::new();
-        self.ask(&mut wants, body, set.now(), &mut asks);
+        self.ask(&mut wants, body, Turn::AtOnce, set.now(), &mut asks);
         self.wants = wants;
         send(asks, effects);
+        // Whoever was asked before, among many, is to send it now.
+        for (peer, _) in self.peers.iter().filter(|(_, peer)| peer.asked.contains(&body)) {
+            let payload = frame::encode_bodies(&[body]);
+            effects.push(Effect::Send { peer: *peer, kind: kind::HURRY, payload });
+        }
     }
 
     /// A peer does not have these: another one is asked at once, if one is left.
@@ -208,7 +220,7 @@ impl Engine {
             let is_one_left = others.any(|(_, other)| !other.asked.contains(body));
             if is_one_left && set.is_wanted(body.0, &body.1) {
                 want.renew();
-                self.ask(&mut wants, *body, set.now(), &mut asks);
+                self.ask(&mut wants, *body, Turn::OfMany, set.now(), &mut asks);
             }
         }
         self.wants = wants;
@@ -217,7 +229,14 @@ impl Engine {
     }
 
     /// Asks a peer for a body if it is due; `false` when no more bodies can be known.
-    fn ask(&mut self, wants: &mut Wants, body: Body, now: UnixMillis, asks: &mut Asks) -> bool {
+    fn ask(
+        &mut self,
+        wants: &mut Wants,
+        body: Body,
+        turn: Turn,
+        now: UnixMillis,
+        asks: &mut Asks,
+    ) -> bool {
         let Some(want) = wants.entry(body) else { return false };
         if !want.is_due(now) {
             return true;
@@ -225,7 +244,11 @@ impl Engine {
         let free = || self.peers.iter().filter(|(_, peer)| !peer.asked.contains(&body));
         let is_new_to_one = free().any(|(id, _)| !want.denied.contains(id));
         let candidates = free().filter(|(id, _)| !is_new_to_one || !want.denied.contains(id));
-        let with_room = candidates.filter(|(_, p)| p.asked.len() < limits::WANT_OUTSTANDING);
+        let most = match turn {
+            Turn::OfMany => limits::WANT_OUTSTANDING - limits::WANT_RESERVED,
+            Turn::AtOnce => limits::WANT_OUTSTANDING,
+        };
+        let with_room = candidates.filter(|(_, peer)| peer.asked.len() < most);
         // In turn behind the one that was asked last; the first time, whoever has least to do.
         let chosen = with_room.min_by_key(|(id, peer)| match want.last_asked {
             Some(last) => (**id <= last, 0),

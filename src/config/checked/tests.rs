@@ -69,6 +69,7 @@ fn every_setting_is_read() {
         copies = 3
         copies_timeout_ms = 7
         push_bytes_max = 1048576
+        rate = 2000000
         [lmtp]
         listen = ["127.0.0.1:24", "unix:/run/quard/lmtp.sock"]
         class = "virus"
@@ -106,6 +107,7 @@ fn every_setting_is_read() {
     assert_eq!((config.sync.tcp, config.sync.quic), (false, true));
     assert_eq!((config.sync.copies, config.sync.copies_timeout), (3, Millis(7)));
     assert_eq!(config.sync.push_bytes_max, ByteCount(1 << 20));
+    assert_eq!(config.sync.rate, Some(2_000_000));
     let socket = PathBuf::from("/r/run/quard/lmtp.sock");
     let tcp = ListenAddress::Tcp("127.0.0.1:24".parse().unwrap());
     assert_eq!(config.lmtp.listen, [tcp, ListenAddress::Unix(socket)]);
@@ -203,6 +205,7 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[sync]\nlisten = \"mx1:1027\"", "2: sync.listen = \"mx1:1027\" is not"),
         ("[sync]\ntcp = false\nquic = false", "3: sync.quic = false is not"),
         ("[sync]\npush_bytes_max = 1", "from 1048576 to 1073741824"),
+        ("[sync]\nrate = -1", "from 0 to 1000000000000"),
         ("[lmtp]\nclass = \"ham\"", "one of \"spam\", \"nonspam\""),
         ("[lmtp]\nmessage_bytes_max = 67108865", "from 1 to 67108864"),
         ("[lmtp]\nlisten = \"unix:lmtp.sock\"", "an absolute path"),

@@ -36,6 +36,7 @@ impl Driver {
             // Whoever counts deletions, or copies, fills it in.
             brake: BrakeStatus::default(),
             copies: CopiesStatus::default(),
+            backfill: crate::daemon::copies::backfill(&self.node.backfill(), self.clock.now()),
             upkeep: self.upkeep.status(),
             disk: self.room.status(),
             failed: self.store.has_failed(),

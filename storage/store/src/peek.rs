@@ -2,10 +2,12 @@
 //! Never answers for a record's bytes: whoever serves those reads and verifies them.
 
 use crate::layout::{self, RecordPlace};
+use crate::set::Which;
 use crate::store::Store;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
 use quar_index::{Index, IndexError, Tree};
+use quar_merkle::Prefix;
 
 impl Store {
     /// A record's kind; `None` when it is not here.
@@ -15,6 +17,28 @@ impl Store {
     pub fn kind_of(&self, bucket: Bucket, key: &RecordKey) -> Result<Option<Kind>, IndexError> {
         let value = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
         Ok(value.and_then(|value| RecordPlace::decode(&value)).map(|place| place.kind))
+    }
+
+    /// Whether a record is here, in one piece as far as is known.
+    #[must_use]
+    pub fn has_record(&self, bucket: Bucket, key: &RecordKey) -> bool {
+        let is_broken =
+            self.state().buckets.get(&bucket).is_some_and(|held| held.broken.records.contains(key));
+        !is_broken && matches!(self.kind_of(bucket, key), Ok(Some(_)))
+    }
+
+    /// How many records of the set, as of the cutoff in force, are under a prefix.
+    #[must_use]
+    pub fn count_under(&self, bucket: Bucket, prefix: &Prefix) -> u64 {
+        let trie = self.state().set.view(Which::Current).trie(bucket);
+        trie.map_or(0, |trie| trie.summary(prefix).0)
+    }
+
+    /// Those records, ascending, at most `limit`.
+    #[must_use]
+    pub fn keys_under(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
+        let trie = self.state().set.view(Which::Current).trie(bucket);
+        trie.iter().flat_map(|trie| trie.iter_prefix(prefix)).take(limit).collect()
     }
 }
 

@@ -23,6 +23,9 @@ use std::sync::Arc;
 /// 2026-11-23 08:00:00 UTC.
 pub const START: UnixMillis = UnixMillis(1_795_420_800_000);
 
+/// The kind of frames with records and bodies.
+const BATCH: u8 = 8;
+
 /// What outlives a member's restart.
 pub struct Home {
     pub disk: Arc<dyn Disk>,
@@ -52,13 +55,16 @@ pub struct Cluster {
     roster: SignedRoster,
     authority: SigningKey,
     copies: usize,
+    pub rate: Option<u64>,
     links: BTreeSet<(usize, usize)>,
     /// By whom they go to.
     wires: Vec<Wire>,
     answers: BTreeMap<Token, Answer>,
     next_token: u64,
-    /// Bytes of frames that came to each member.
-    pub received_bytes: Vec<u64>,
+    /// Bytes of batches that came from one member to another.
+    pub batch_bytes: BTreeMap<(usize, usize), u64>,
+    /// Between these nothing is carried, and it waits.
+    pub stalled: BTreeSet<(usize, usize)>,
     pub offences: Vec<&'static str>,
 }
 
@@ -91,13 +97,15 @@ impl Cluster {
         Self {
             live: homes.iter().map(|_| None).collect(),
             wires: homes.iter().map(|_| Wire::new()).collect(),
-            received_bytes: vec![0; homes.len()],
+            batch_bytes: BTreeMap::new(),
+            stalled: BTreeSet::new(),
             homes,
             now: START,
             keys,
             roster: SignedRoster::sign(roster, &authority).unwrap(),
             authority,
             copies,
+            rate: None,
             links: BTreeSet::new(),
             answers: BTreeMap::new(),
             next_token: 1,
@@ -143,7 +151,8 @@ impl Cluster {
             push_bytes_max: 8 << 20,
         };
         let (roster, authority) = (self.roster.clone(), self.authority.public());
-        let node = Node::new(&settings, store.clone(), roster, authority, None);
+        let mut node = Node::new(&settings, store.clone(), roster, authority, None);
+        node.limit_bulk(self.rate);
         self.live[at] = Some(Live { node, store });
         self.give(at, Input::Tick);
     }
@@ -236,11 +245,16 @@ impl Cluster {
             let before = carried;
             for to in 0..self.wires.len() {
                 if carried == most {
-                    return self.wires.iter().any(|wire| !wire.is_empty());
+                    return true;
                 }
-                if let Some((from, kind, payload)) = self.wires[to].pop_front() {
+                let stalled = &self.stalled;
+                let moves = |(from, ..): &(usize, u8, Vec<u8>)| !stalled.contains(&(*from, to));
+                let Some(at) = self.wires[to].iter().position(moves) else { continue };
+                if let Some((from, kind, payload)) = self.wires[to].remove(at) {
                     carried += 1;
-                    self.received_bytes[to] += payload.len() as u64;
+                    if kind == BATCH {
+                        *self.batch_bytes.entry((from, to)).or_default() += payload.len() as u64;
+                    }
                     self.give(to, Input::Frame { peer: member(from), kind, payload: &payload });
                 }
             }
@@ -252,7 +266,6 @@ impl Cluster {
 
     /// What batches are on their way to a member are lost, as if the disk there took no time and no notice.
     pub fn drop_batches(&mut self, to: usize) {
-        const BATCH: u8 = 8;
         self.wires[to].retain(|(_, kind, _)| *kind != BATCH);
     }
 
@@ -319,6 +332,12 @@ impl Cluster {
             reason: String::new(),
             origin: Origin::Caught,
         }
+    }
+
+    /// Bytes of batches that a member was sent.
+    pub fn came_to(&self, to: usize) -> u64 {
+        let to_it = self.batch_bytes.iter().filter(|((_, member), _)| *member == to);
+        to_it.map(|(_, bytes)| bytes).sum()
     }
 
     pub fn delete(&mut self, at: usize, message: MessageId) {

@@ -55,7 +55,7 @@ proptest! {
         let mut transfer = Transfer::new(MemberId([1; 16]), 1 << 20);
         prop_assert!(items.iter().all(|item| transfer.push(item)));
         let mut effects = Vec::new();
-        transfer.flush(&mut effects);
+        transfer.flush(&mut crate::budget::Budget::new(None), &mut effects);
         let (received, _) = receive(effects);
         prop_assert_eq!(received, items);
     }
@@ -67,7 +67,7 @@ fn a_dictionary_travels_once() {
     let mut effects = Vec::new();
     for second in 0..100 {
         transfer.push(&item(second, Some(u8::from(second % 2 == 0))));
-        transfer.flush(&mut effects);
+        transfer.flush(&mut crate::budget::Budget::new(None), &mut effects);
     }
     let (received, count) = receive(effects);
     assert_eq!((received.len(), count), (100, 2));

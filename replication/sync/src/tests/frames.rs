@@ -7,8 +7,9 @@ use crate::batch::{decode_batch, encode_batch};
 use crate::codec::Malformed;
 use crate::dictionaries::Dictionaries;
 use crate::frame::{
-    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, Told,
-    WantedKeys, decode_bodies, decode_roster, decode_want_keys, encode_bodies, encode_roster,
+    AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, TakeFrame,
+    Told, WantedKeys, decode_bodies, decode_lot_number, decode_offer, decode_roster,
+    decode_want_keys, encode_bodies, encode_lot_number, encode_offers, encode_roster,
     encode_want_keys, kind,
 };
 use crate::long::Assembly;
@@ -16,8 +17,8 @@ use crate::{CodedBody, Dictionary, Item, RefusalReason};
 use proptest::collection::vec;
 use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use quar_base::class::Class;
-use quar_base::ids::BodyId;
-use quar_base::key::Bucket;
+use quar_base::ids::{BodyId, RecordId};
+use quar_base::key::{Bucket, RecordKey};
 use quar_base::limits::MESSAGE_BYTES_MAX;
 use quar_base::time::Day;
 use quar_merkle::Prefix;
@@ -38,6 +39,11 @@ enum Frame {
     BodyPart(PartFrame),
     NotHere(Vec<(Bucket, BodyId)>),
     Dictionary(Dictionary),
+    Offer(Vec<Lot>),
+    Take(TakeFrame),
+    LotSent(u64),
+    Leave(u64),
+    Hurry(Vec<(Bucket, BodyId)>),
 }
 
 impl Frame {
@@ -56,6 +62,11 @@ impl Frame {
             Self::BodyPart(_) => kind::BODY_PART,
             Self::NotHere(_) => kind::NOT_HERE,
             Self::Dictionary(_) => kind::DICTIONARY,
+            Self::Offer(_) => kind::OFFER,
+            Self::Take(_) => kind::TAKE,
+            Self::LotSent(_) => kind::LOT_SENT,
+            Self::Leave(_) => kind::LEAVE,
+            Self::Hurry(_) => kind::HURRY,
         }
     }
 
@@ -72,7 +83,12 @@ impl Frame {
             Self::Ack(ack) => ack.encode(),
             Self::BodyPart(part) => part.encode(),
             Self::Dictionary(dictionary) => dictionary.encode(),
-            Self::WantBodies(bodies) | Self::NotHere(bodies) => encode_bodies(bodies),
+            Self::WantBodies(bodies) | Self::NotHere(bodies) | Self::Hurry(bodies) => {
+                encode_bodies(bodies)
+            }
+            Self::Offer(lots) => encode_offers(lots).remove(0),
+            Self::Take(take) => take.encode(),
+            Self::LotSent(number) | Self::Leave(number) => encode_lot_number(*number),
         }
     }
 
@@ -99,6 +115,11 @@ impl Frame {
             kind::BODY_PART => Self::BodyPart(PartFrame::decode(payload)?),
             kind::NOT_HERE => Self::NotHere(decode_bodies(payload)?),
             kind::DICTIONARY => Self::Dictionary(Dictionary::decode(payload)?),
+            kind::OFFER => Self::Offer(decode_offer(payload)?),
+            kind::TAKE => Self::Take(TakeFrame::decode(payload)?),
+            kind::LOT_SENT => Self::LotSent(decode_lot_number(payload)?),
+            kind::LEAVE => Self::Leave(decode_lot_number(payload)?),
+            kind::HURRY => Self::Hurry(decode_bodies(payload)?),
             other => panic!("kind {other}"),
         })
     }
@@ -201,6 +222,17 @@ fn hello() -> impl Strategy<Value = Frame> {
     })
 }
 
+fn lot() -> impl Strategy<Value = Lot> {
+    let keys = proptest::collection::btree_set((any::<u32>(), any::<[u8; 32]>()), 1..8);
+    let key = |(second, id)| RecordKey { second, id: RecordId(id) };
+    prop_oneof![
+        (bucket(), prefix(), 1..=1024u64)
+            .prop_map(|(bucket, prefix, count)| Lot::Range(bucket, prefix, count)),
+        (bucket(), keys)
+            .prop_map(move |(bucket, keys)| Lot::Keys(bucket, keys.into_iter().map(key).collect())),
+    ]
+}
+
 fn buckets() -> impl Strategy<Value = Frame> {
     let days = vec((bucket(), any::<u32>()), 0..40);
     let months = vec(((any::<u8>().prop_map(Class), any::<u32>()), any::<u32>()), 0..20);
@@ -233,6 +265,11 @@ fn frame() -> impl Strategy<Value = Frame> {
                 Frame::Dictionary(Dictionary { id, generation, bytes: bytes.into() })
             }
         ),
+        vec(lot(), 1..8).prop_map(Frame::Offer),
+        (any::<u64>(), lot()).prop_map(|(number, lot)| Frame::Take(TakeFrame { number, lot })),
+        any::<u64>().prop_map(Frame::LotSent),
+        any::<u64>().prop_map(Frame::Leave),
+        bodies().prop_map(Frame::Hurry),
         (any::<u64>(), vec(any::<u8>(), 1..60)).prop_map(|(sequence, bytes)| {
             Frame::BodyPart(PartFrame { sequence, left: bytes.len(), bytes })
         }),
@@ -275,6 +312,18 @@ fn lists_beyond_their_limits_are_refused() {
         let payload = FlightFrame::encode_all(&days(count)).remove(0);
         assert_eq!(FlightFrame::decode(&payload).is_ok(), is_right, "{count} days");
     }
+    for (count, is_right) in [(0, false), (1024, true), (1025, false)] {
+        let payload = encode_offers(&[Lot::Range(bucket, Prefix::ROOT, count)]).remove(0);
+        assert_eq!(decode_offer(&payload).is_ok(), is_right, "a range of {count}");
+    }
+    let key = |second| RecordKey { second, id: RecordId([1; 32]) };
+    for (count, is_right) in [(0, false), (512, true), (513, false)] {
+        let lot = Lot::Keys(bucket, (0..count).map(key).collect());
+        let payload = TakeFrame { number: 1, lot }.encode();
+        assert_eq!(TakeFrame::decode(&payload).is_ok(), is_right, "{count} keys");
+    }
+    let lot = Lot::Keys(bucket, vec![key(2), key(1)]);
+    assert!(TakeFrame::decode(&TakeFrame { number: 1, lot }.encode()).is_err(), "descending");
     let items = vec![Item::Record(record(Class::SPAM, 1, 1, b""), None); 513];
     assert!(
         decode_batch(

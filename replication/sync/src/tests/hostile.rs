@@ -1,7 +1,8 @@
 //! What no honest peer sends ends the connection and changes nothing.
 
 use super::{DAY, NOW, pair_of, spread};
-use crate::{Event, Offence};
+use crate::frame::{Lot, TakeFrame, encode_lot_number, encode_offers, kind};
+use crate::{Event, Offence, limits};
 use quar_base::class::Class;
 use quar_base::ids::BodyId;
 use quar_base::key::Bucket;
@@ -11,7 +12,7 @@ use quar_base::time::Day;
 fn frames_that_no_honest_peer_sends_end_the_connection() {
     let bogus_ack = vec![99, 0];
     let cases: [(u8, Vec<u8>, Offence); 6] = [
-        (1, vec![1, 2, 3], Offence::Malformed),
+        (1, vec![2, 2, 3], Offence::Malformed),
         (1, vec![9; 64], Offence::Version),
         (9, bogus_ack, Offence::BogusAck),
         (8, vec![1, 77], Offence::Malformed),
@@ -95,4 +96,40 @@ fn frames_before_the_greeting_are_out_of_turn_and_unknown_late_kinds_are_passed_
     assert_eq!(pair.members[0].offences, []);
     pair.give(0, Event::Frame { peer, kind: 7, payload: b"" });
     assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
+}
+
+#[test]
+fn lots_that_no_honest_peer_takes_or_sends_end_the_connection() {
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let lot = || Lot::Range(bucket, quar_merkle::Prefix::ROOT, 1);
+    let take = |number| (kind::TAKE, TakeFrame { number, lot: lot() }.encode());
+    let sent = |number| (kind::LOT_SENT, encode_lot_number(number));
+    assert_eq!(offences_of(&[sent(0)]), [Offence::NotAsked], "nothing was taken");
+    // The peer acknowledges nothing, so that nothing more is read for it.
+    let many: Vec<_> = (0..2000).map(take).collect();
+    assert_eq!(offences_of(&many), [Offence::TooMuch]);
+    assert_eq!(offences_of(&[take(0), (kind::LEAVE, encode_lot_number(7))]), []);
+}
+
+#[test]
+fn an_endless_offer_is_kept_within_limits() {
+    let mut pair = pair_of(spread(10, |_| false), spread(10, |_| false));
+    pair.connect();
+    pair.run();
+    let peer = pair.members[1].id;
+    for round in 0..50u32 {
+        let lots: Vec<Lot> = (0..1000u32)
+            .map(|n| {
+                let bucket = Bucket { class: Class::SPAM, day: Day(round * 1000 + n) };
+                Lot::Range(bucket, quar_merkle::Prefix::ROOT, 1024)
+            })
+            .collect();
+        for payload in encode_offers(&lots) {
+            pair.give(0, Event::Frame { peer, kind: kind::OFFER, payload: &payload });
+        }
+    }
+    let taken = pair.wire.iter().filter(|(_, frame, _)| *frame == kind::TAKE).count();
+    assert!(taken <= 5, "{taken} lots were taken at once");
+    let left = pair.members[0].engine.backfill().left;
+    assert!(left <= 1024 * (limits::OFFERS_KEPT as u64), "{left} records are kept in mind");
 }

@@ -148,7 +148,7 @@ fn a_peer_that_does_not_answer_is_not_asked_for_more_and_others_are() {
         asker.deny_all(Some(1));
         of_silent += asker.asked.drain(..).map(|(_, bodies)| bodies.len()).sum::<usize>();
     }
-    assert_eq!(of_silent, limits::WANT_OUTSTANDING);
+    assert_eq!(of_silent, limits::WANT_OUTSTANDING - limits::WANT_RESERVED);
     asker.give(Event::Disconnected { peer: peer(1) });
     for _ in 0..100 {
         asker.tick_after(100);

@@ -3,7 +3,9 @@
 
 use crate::failure::Ending;
 use crate::output::{Output, count, plain, size};
-use quard::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus, UpkeepStatus, duration};
+use quard::api::{
+    BackfillStatus, CopiesStatus, DiskStatus, MemberStatus, NodeStatus, UpkeepStatus, duration,
+};
 
 /// Shows a node's state; ends as failed when the node takes nothing, with warnings when it has any.
 pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
@@ -45,6 +47,7 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("lost", format!("{} bodies", count(status.lost))),
         ("too few copies", copies(&status.copies)),
         ("answered early", format!("{} messages", count(status.under_replicated))),
+        ("backfill", backfill(&status.backfill)),
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
         ("disk free", room(&status.disk)),
         ("packed", packed(&status.upkeep)),
@@ -65,6 +68,21 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
     }
     Ok(())
+}
+
+/// How far the node is with what it lacks.
+fn backfill(backfill: &BackfillStatus) -> String {
+    if !backfill.running {
+        return "nothing lacking".to_owned();
+    }
+    format!(
+        "{} messages, {} from {} peers; {} left{}",
+        count(backfill.messages),
+        size(backfill.bytes),
+        backfill.peers,
+        count(backfill.messages_left),
+        backfill.time_left()
+    )
 }
 
 /// What is on too few disks.
@@ -135,7 +153,7 @@ mod tests {
     use super::show;
     use crate::failure::Ending;
     use crate::output::tests::Written;
-    use quard::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
+    use quard::api::{BackfillStatus, CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
 
     fn status(warnings: &[&str]) -> NodeStatus {
         let member = MemberStatus {
@@ -180,6 +198,14 @@ mod tests {
                 oldest: None,
                 unknown: vec!["node3".into()],
             },
+            backfill: BackfillStatus {
+                running: true,
+                messages: 1200,
+                bytes: 9_000_000,
+                messages_left: 8000,
+                seconds_left: Some(150),
+                peers: 2,
+            },
             brake: Default::default(),
             upkeep: Default::default(),
             offences: [("bad_frame".to_owned(), 2)].into(),
@@ -213,6 +239,7 @@ mod tests {
             "1.0 kB out, 2.0 kB in",
             "1,500 messages, about 3.0 MB, the oldest for 2 h; node3 not counted",
             "7 messages",
+            "1,200 messages, 9.0 MB from 2 peers; 8,000 left, about 2 min",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -2,11 +2,13 @@
 
 use super::super::harness::{action, record};
 use super::Frame;
-use crate::frame::{AckFrame, BucketsFrame, FloorsFrame, FreshFrame, Hello, PartFrame, Told};
+use crate::frame::{
+    AckFrame, BucketsFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, TakeFrame, Told,
+};
 use crate::{CodedBody, Dictionary, Item, RefusalReason};
 use quar_base::class::Class;
-use quar_base::ids::BodyId;
-use quar_base::key::Bucket;
+use quar_base::ids::{BodyId, RecordId};
+use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::Day;
 use quar_merkle::Prefix;
 
@@ -83,6 +85,9 @@ fn goldens() -> Vec<(Frame, u8, String)> {
     let shorts = vec![0x0102_0304_0506_0708, 1];
     let wanted = vec![(BUCKET, prefix(&[0xa, 0xb, 0xc]), vec![0x1111_1111])];
     let bodies = vec![(BUCKET, BodyId([0x55; 32]))];
+    let range = Lot::Range(BUCKET, prefix(&[0xa, 0xb, 0xc]), 300);
+    let key = RecordKey { second: 0x0102_0304, id: RecordId([0x66; 32]) };
+    let keys = Lot::Keys(BUCKET, vec![key]);
     let frames = vec![
         hello(),
         Frame::Floors(FloorsFrame { roster_epoch: 300, floors }),
@@ -95,8 +100,13 @@ fn goldens() -> Vec<(Frame, u8, String)> {
         ack(),
         Frame::WantBodies(bodies.clone()),
         Frame::BodyPart(PartFrame { sequence: 129, left: 4, bytes: b"last".to_vec() }),
-        Frame::NotHere(bodies),
+        Frame::NotHere(bodies.clone()),
         Frame::Dictionary(Dictionary { id: [0xd1; 16], generation: 2, bytes: b"line"[..].into() }),
+        Frame::Offer(vec![range.clone(), keys.clone()]),
+        Frame::Take(TakeFrame { number: 129, lot: keys }),
+        Frame::LotSent(129),
+        Frame::Leave(129),
+        Frame::Hurry(bodies),
     ];
     assert_eq!(frames.len(), HEX.len());
     frames
@@ -111,7 +121,7 @@ const HEX: &[(u8, &[&str])] = &[
     (
         1,
         &[
-            "01",
+            "02",
             "060504030201",
             "07000000",
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -180,6 +190,35 @@ const HEX: &[(u8, &[&str])] = &[
     (11, &["8101", "04", "6c617374"]),
     (12, &["01", "01a09c01", "5555555555555555555555555555555555555555555555555555555555555555"]),
     (13, &["d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1d1", "02000000", "04", "6c696e65"]),
+    (
+        14,
+        &[
+            "02",
+            "00",
+            "01a09c01",
+            "03abc0",
+            "ac02",
+            "01",
+            "01a09c01",
+            "01",
+            "01020304",
+            "6666666666666666666666666666666666666666666666666666666666666666",
+        ],
+    ),
+    (
+        15,
+        &[
+            "8101",
+            "01",
+            "01a09c01",
+            "01",
+            "01020304",
+            "6666666666666666666666666666666666666666666666666666666666666666",
+        ],
+    ),
+    (16, &["8101"]),
+    (17, &["8101"]),
+    (18, &["01", "01a09c01", "5555555555555555555555555555555555555555555555555555555555555555"]),
 ];
 
 fn hex(bytes: &[u8]) -> String {

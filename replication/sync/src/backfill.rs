@@ -1,0 +1,387 @@
+//! What peers have and this node lacks: offered by them, taken from all of them in turn, the newest days first.
+//! Never takes from two peers what one of them is sending, nor what is here.
+//!
+//! ```text
+//! a comparison there ─► OFFER: lots, ranges or keys ─► kept per peer, the newest day in front
+//!                                                        │ this node has room, and nobody sends it yet
+//! batches ◄── the peer reads them ◄── TAKE ◄─────────────┘
+//!    └─► LOT_SENT ─► every batch until then is durable ─► done: the lot leaves every peer's offers
+//! ```
+//! What was cut short, by a lost connection or a slow peer, is found by the next comparison, and only
+//! what is still missing. So nothing has to be remembered across a restart.
+
+use crate::engine::Engine;
+use crate::event::{Effect, Item, ItemName, SetView};
+use crate::frame::{self, Lot, TakeFrame, kind};
+use crate::limits;
+use crate::offence::Offence;
+use crate::peer::Peer;
+use quar_base::class::Class;
+use quar_base::ids::MemberId;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::time::{Day, Millis, UnixMillis};
+use quar_merkle::Prefix;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far the filling of a node is that lacks much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Backfill {
+    /// Records that came since it began, and their bytes as they travelled.
+    pub records: u64,
+    /// See `records`.
+    pub bytes: u64,
+    /// Records that are offered and not here yet.
+    pub left: u64,
+    /// Peers that offer them.
+    pub peers: usize,
+    /// When it began; `None` when nothing is lacking.
+    pub since: Option<UnixMillis>,
+}
+
+impl Backfill {
+    /// What a record with its body takes, as far as is known.
+    fn bytes_each(&self) -> u64 {
+        const UNKNOWN: u64 = 1000;
+        self.bytes.checked_div(self.records).unwrap_or(UNKNOWN)
+    }
+}
+
+/// A range's place among offers.
+type RangePlace = (Reverse<Day>, Class, Reverse<Prefix>);
+/// A key's.
+type KeyPlace = (Reverse<Day>, Class, Reverse<RecordKey>);
+
+fn range_place(bucket: Bucket, prefix: Prefix) -> RangePlace {
+    (Reverse(bucket.day), bucket.class, Reverse(prefix))
+}
+
+fn key_place(bucket: Bucket, key: RecordKey) -> KeyPlace {
+    (Reverse(bucket.day), bucket.class, Reverse(key))
+}
+
+/// What one peer offers, and what of it was taken.
+#[derive(Default)]
+pub(crate) struct Offered {
+    ranges: BTreeMap<RangePlace, u64>,
+    in_ranges: u64,
+    keys: BTreeSet<KeyPlace>,
+    taken: BTreeMap<u64, Taken>,
+    next_lot: u64,
+    /// Others are asked first until then.
+    passed_over_until: UnixMillis,
+}
+
+struct Taken {
+    lot: Lot,
+    at: UnixMillis,
+    /// All of it was sent, up to the batch of this number.
+    sent_with: Option<u64>,
+}
+
+impl Offered {
+    fn is_empty(&self) -> bool {
+        self.ranges.is_empty() && self.keys.is_empty()
+    }
+
+    /// Records that are offered.
+    fn count(&self) -> u64 {
+        self.in_ranges + self.keys.len() as u64
+    }
+
+    /// Records that are being sent.
+    fn outstanding(&self) -> u64 {
+        self.taken.values().map(|taken| taken.lot.count()).sum()
+    }
+
+    fn has_room(&self) -> bool {
+        self.taken.len() < limits::LOTS_OUTSTANDING && self.outstanding() < limits::KEYS_OUTSTANDING
+    }
+
+    /// Whether others are asked first. A clock that was set back makes it no longer.
+    fn is_passed_over(&self, now: UnixMillis) -> bool {
+        let until = self.passed_over_until;
+        until > now && (until - now).0 <= limits::PASSED_OVER_MS
+    }
+
+    /// Keeps an offer, the oldest days left out beyond the limits.
+    fn add(&mut self, lot: Lot) {
+        match lot {
+            Lot::Range(bucket, prefix, count) => {
+                let old = self.ranges.insert(range_place(bucket, prefix), count);
+                self.in_ranges += count - old.unwrap_or(0).min(count);
+                if self.ranges.len() > limits::OFFERS_KEPT
+                    && let Some((_, count)) = self.ranges.pop_last()
+                {
+                    self.in_ranges = self.in_ranges.saturating_sub(count);
+                }
+            }
+            Lot::Keys(bucket, keys) => {
+                self.keys.extend(keys.into_iter().map(|key| key_place(bucket, key)));
+                while self.keys.len() > limits::FRESH {
+                    self.keys.pop_last();
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, lot: &Lot) {
+        match lot {
+            Lot::Range(bucket, prefix, _) => {
+                let count = self.ranges.remove(&range_place(*bucket, *prefix)).unwrap_or(0);
+                self.in_ranges = self.in_ranges.saturating_sub(count);
+            }
+            Lot::Keys(bucket, keys) => {
+                for key in keys {
+                    self.keys.remove(&key_place(*bucket, *key));
+                }
+            }
+        }
+    }
+
+    fn offers(&self, lot: &Lot) -> bool {
+        match lot {
+            Lot::Range(bucket, prefix, _) => {
+                self.ranges.contains_key(&range_place(*bucket, *prefix))
+            }
+            Lot::Keys(bucket, keys) => {
+                keys.first().is_some_and(|key| self.keys.contains(&key_place(*bucket, *key)))
+            }
+        }
+    }
+
+    /// The next lot that nobody sends and that is lacking here; what is here is forgotten.
+    fn next(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
+        self.next_keys(busy, set).or_else(|| self.next_range(busy, set))
+    }
+
+    fn next_keys(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
+        let (mut keys, mut here) = (Vec::new(), Vec::new());
+        let mut of: Option<Bucket> = None;
+        for place in &self.keys {
+            let (Reverse(day), class, Reverse(key)) = *place;
+            let bucket = Bucket { class, day };
+            if keys.len() >= limits::LOT_NAMES || of.is_some_and(|of| of != bucket) {
+                break;
+            }
+            if busy.has(bucket, &key) {
+                continue;
+            }
+            if set.has(bucket, &key) {
+                here.push(*place);
+                continue;
+            }
+            of = Some(bucket);
+            keys.push(key);
+        }
+        for place in here {
+            self.keys.remove(&place);
+        }
+        keys.sort_unstable();
+        of.map(|bucket| Lot::Keys(bucket, keys))
+    }
+
+    fn next_range(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
+        let (mut found, mut here) = (None, Vec::new());
+        for (place, count) in &self.ranges {
+            let (Reverse(day), class, Reverse(prefix)) = *place;
+            let bucket = Bucket { class, day };
+            if busy.overlaps(bucket, &prefix) {
+                continue;
+            }
+            if set.count_under(bucket, &prefix) == 0 {
+                found = Some(Lot::Range(bucket, prefix, *count));
+                break;
+            }
+            // Some of it is here: the next comparison tells what is not.
+            here.push(Lot::Range(bucket, prefix, *count));
+        }
+        here.iter().for_each(|lot| self.remove(lot));
+        found
+    }
+}
+
+/// What peers are sending.
+#[derive(Default)]
+struct Busy {
+    ranges: Vec<(Bucket, Prefix)>,
+    keys: BTreeSet<(Bucket, RecordKey)>,
+}
+
+impl Busy {
+    fn add(&mut self, lot: &Lot) {
+        match lot {
+            Lot::Range(bucket, prefix, _) => self.ranges.push((*bucket, *prefix)),
+            Lot::Keys(bucket, keys) => self.keys.extend(keys.iter().map(|key| (*bucket, *key))),
+        }
+    }
+
+    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
+        self.keys.contains(&(bucket, *key))
+            || self.ranges.iter().any(|(own, prefix)| *own == bucket && prefix.contains(key))
+    }
+
+    fn overlaps(&self, bucket: Bucket, prefix: &Prefix) -> bool {
+        let first = RecordKey::from_bytes(prefix.bytes());
+        let mut keys = self.keys.range((bucket, first)..).take(1);
+        keys.any(|(own, key)| *own == bucket && prefix.contains(key))
+            || self.ranges.iter().any(|(own, other)| {
+                *own == bucket && (other.covers(prefix) || prefix.covers(other))
+            })
+    }
+}
+
+impl Engine {
+    /// How far this node is with what it lacks.
+    #[must_use]
+    pub fn backfill(&self) -> Backfill {
+        let offers = self.peers.values().map(|peer| peer.offered.count());
+        let peers = self.peers.values().filter(|peer| !peer.offered.is_empty()).count();
+        Backfill { left: offers.max().unwrap_or(0), peers, ..self.backfill }
+    }
+
+    /// A peer has what is lacking here.
+    pub(crate) fn offered(
+        &mut self,
+        id: MemberId,
+        lots: Vec<Lot>,
+        set: &dyn SetView,
+        effects: &mut Vec<Effect>,
+    ) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            lots.into_iter().for_each(|lot| peer.offered.add(lot));
+        }
+        self.take_lots(set, effects);
+    }
+
+    /// A peer has sent all of a lot.
+    pub(crate) fn lot_sent(&mut self, id: MemberId, number: u64) -> Result<(), Offence> {
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let sequence = peer.last_sequence;
+        // One that was left may have been sent all the same.
+        match peer.offered.taken.get_mut(&number) {
+            Some(taken) if taken.sent_with.is_some() => return Err(Offence::OutOfTurn),
+            Some(taken) => taken.sent_with = Some(sequence),
+            None if number >= peer.offered.next_lot => return Err(Offence::NotAsked),
+            None => {}
+        }
+        self.end_lots(id);
+        Ok(())
+    }
+
+    /// Lots of which everything that was sent is decided are done with.
+    pub(crate) fn end_lots(&mut self, id: MemberId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let first_open = peer.first_undecided().unwrap_or(u64::MAX);
+        let is_done = |taken: &Taken| taken.sent_with.is_some_and(|sequence| sequence < first_open);
+        let done = peer.offered.taken.extract_if(.., |_, taken| is_done(taken));
+        let done: Vec<Lot> = done.map(|(_, taken)| taken.lot).collect();
+        for lot in &done {
+            self.peers.values_mut().for_each(|peer| peer.offered.remove(lot));
+        }
+    }
+
+    /// Takes as much as may be on its way, from each peer in turn.
+    pub(crate) fn take_lots(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        if self.incoming.is_spent() || self.peers.values().all(|peer| peer.offered.is_empty()) {
+            if self.peers.values().all(Peer::is_filled) {
+                self.backfill = Backfill::default();
+            }
+            return;
+        }
+        let now = set.now();
+        if !self.peers.values().any(|peer| peer.offered.has_room()) {
+            return;
+        }
+        let mut busy = Busy::default();
+        let taken = self.peers.values().flat_map(|peer| peer.offered.taken.values());
+        taken.for_each(|taken| busy.add(&taken.lot));
+        let mut offering = self.peers.values().filter(|peer| !peer.offered.is_empty());
+        let has_others = offering.any(|peer| !peer.offered.is_passed_over(now));
+        let is_asked = |peer: &Peer| {
+            peer.offered.has_room() && !(has_others && peer.offered.is_passed_over(now))
+        };
+        let mut coming: u64 = self.peers.values().map(|peer| peer.offered.outstanding()).sum();
+        let bytes_each = self.backfill.bytes_each();
+        loop {
+            let mut has_taken = false;
+            for (id, peer) in &mut self.peers {
+                if !is_asked(peer) || self.incoming.is_spent_with(coming * bytes_each) {
+                    continue;
+                }
+                let Some(lot) = peer.offered.next(&busy, set) else { continue };
+                has_taken = true;
+                busy.add(&lot);
+                coming += lot.count();
+                self.backfill.since.get_or_insert(now);
+                effects.push(take(*id, peer, lot, now));
+            }
+            if !has_taken {
+                break;
+            }
+        }
+    }
+
+    /// Time passes: what a peer is long about is left to another one that waits for work.
+    pub(crate) fn leave_slow_lots(&mut self, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        if self.incoming.is_spent() {
+            return;
+        }
+        let now = set.now();
+        let is_slow = |taken: &Taken| {
+            (now - taken.at).0 > limits::LOT_PATIENCE_MS && taken.sent_with.is_none()
+        };
+        let mut left = Vec::new();
+        for (id, peer) in &self.peers {
+            for (number, taken) in peer.offered.taken.iter().filter(|(_, taken)| is_slow(taken)) {
+                let mut others = self.peers.iter().filter(|(other, _)| *other != id);
+                let is_idle = |other: &Offered| other.taken.is_empty() && other.offers(&taken.lot);
+                if others.any(|(_, other)| is_idle(&other.offered)) {
+                    left.push((*id, *number));
+                }
+            }
+        }
+        for (id, number) in left {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let Some(taken) = peer.offered.taken.remove(&number) else { continue };
+            peer.offered.passed_over_until = now.plus(Millis(limits::PASSED_OVER_MS));
+            let payload = frame::encode_lot_number(number);
+            effects.push(Effect::Send { peer: id, kind: kind::LEAVE, payload });
+            // Some of it may be here or on its way: the next comparison tells what is not.
+            self.peers.values_mut().for_each(|peer| peer.offered.remove(&taken.lot));
+        }
+    }
+
+    /// Counts what came in of what was taken or asked for.
+    pub(crate) fn count_bulk(&mut self, id: MemberId, items: &[Item]) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        for item in items {
+            match item.name() {
+                ItemName::Record(bucket, key) => {
+                    let mut taken = peer.offered.taken.values();
+                    if taken.any(|taken| taken.lot.contains(bucket, &key)) {
+                        self.backfill.records += 1;
+                        self.backfill.bytes += item.wire_bytes() as u64;
+                        self.incoming.spend(item.wire_bytes());
+                    }
+                }
+                ItemName::Body(..) => self.incoming.spend(item.wire_bytes()),
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Whether nothing of this peer's is lacking here.
+    fn is_filled(&self) -> bool {
+        self.offered.is_empty() && self.offered.taken.is_empty()
+    }
+}
+
+fn take(id: MemberId, peer: &mut Peer, lot: Lot, now: UnixMillis) -> Effect {
+    let number = peer.offered.next_lot;
+    peer.offered.next_lot += 1;
+    let payload = TakeFrame { number, lot: lot.clone() }.encode();
+    peer.offered.taken.insert(number, Taken { lot, at: now, sent_with: None });
+    Effect::Send { peer: id, kind: kind::TAKE, payload }
+}
