@@ -28,8 +28,8 @@ pub(crate) fn encode_batch(sequence: u64, items: &[Item]) -> Vec<u8> {
     out
 }
 
-/// The next items that fit one batch and `most` bytes, but at least one. One whose dictionary the peer does not know begins another:
-/// the dictionary travels ahead of it.
+/// The next items that fit one batch and `most` bytes, but at least one. One whose dictionary the peer does not
+/// know begins another: the dictionary travels ahead of it.
 pub(crate) fn take_batch(
     queue: &mut VecDeque<Item>,
     known: &Dictionaries,
