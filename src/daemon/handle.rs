@@ -101,6 +101,7 @@ pub struct NodeHandle {
     store: Arc<Store>,
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
+    beginning_releases: Arc<release::Beginning>,
     brake: Arc<Brake>,
     copies: Arc<copies::Figures>,
     prover: Arc<Prover>,
@@ -119,7 +120,12 @@ impl NodeHandle {
         clock: Clock,
     ) -> Self {
         let (release, brake, prover) = (Arc::new(release), Arc::new(brake), Arc::new(prover));
-        Self { store, events, release, brake, copies: Arc::default(), prover, clock }
+        let (beginning_releases, copies) = (Arc::default(), Arc::default());
+        Self { store, events, release, beginning_releases, brake, copies, prover, clock }
+    }
+
+    pub(crate) fn beginning_releases(&self) -> &release::Beginning {
+        &self.beginning_releases
     }
 
     pub(crate) fn prover(&self) -> &Arc<Prover> {
