@@ -204,6 +204,8 @@ impl Store {
         let has_body = self.has_body(plan, bucket, &arrival.body())?;
         let was_left =
             source == Source::Peer { has_body: true } && body.is_none() && !has_body && !is_leaving;
+        // A peer that is sent the record needs the body whether or not another message has it here.
+        let came = body.clone();
         let new_body = body.filter(|_| !has_body);
         if is_known && new_body.is_none() {
             let known = Outcome::AlreadyHere(Some(record.message()));
@@ -226,7 +228,7 @@ impl Store {
         if was_left {
             return Ok(Outcome::WithoutBody);
         }
-        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: new_body })))
+        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: came })))
     }
 
     fn plan_action(&self, plan: &mut Plan, record: Record) -> Result<Outcome, IndexError> {

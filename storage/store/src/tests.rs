@@ -266,6 +266,20 @@ fn equal_bodies_of_a_day_are_stored_once() {
 }
 
 #[test]
+fn a_message_whose_body_another_has_is_reported_with_its_body_for_peers() {
+    let store = Node::new(1).open();
+    for queue_id in ["1", "2"] {
+        let mut mail = mail(b"the same body", 1);
+        mail.envelope.queue_id = queue_id.into();
+        store.admit_mail(mail).unwrap();
+        let outcomes = store.commit();
+        let has_body =
+            |outcome: &Outcome| matches!(outcome, Outcome::Stored(stored) if stored.body.is_some());
+        assert!(outcomes.iter().all(|(_, outcome)| has_body(outcome)), "{outcomes:?}");
+    }
+}
+
+#[test]
 fn a_message_sent_again_after_a_lost_reply_is_one_message() {
     let mut node = Node::new(1);
     let store = node.open();
