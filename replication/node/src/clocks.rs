@@ -6,12 +6,13 @@
 //! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
 //!            time at which this node last ran
 //! median     of two middle ones the nearer to this clock, or the farther when this one has jumped
-//! unlinking  when most members heard within the hour agree on the day; with none heard, when this
-//!            clock has not jumped since its last daily tick
+//! unlinking  when this clock and most members heard within the hour agree on the day; with none heard, when this
+//!            clock has run for two days since it last went an hour forward or back at once
 //! ```
 
 use quar_base::ids::MemberId;
 use quar_base::time::{Day, UnixMillis};
+use quar_store::LastSeen;
 use std::collections::BTreeMap;
 
 const CUTOFF_TOLERANCE_MS: i64 = 5_000;
@@ -19,6 +20,8 @@ const STAMP_TOLERANCE_MS: i64 = 3_600_000;
 const HEARD_WITHIN_MS: u64 = 3_600_000;
 /// Two ticks further apart than this, or backwards, are a jump.
 const JUMP_MS: u64 = 48 * 3_600_000;
+/// Two ticks further apart than this may be one, or this node did not run meanwhile: nobody can tell.
+const GAP_MS: u64 = 3_600_000;
 
 /// A peer's clock as last heard.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +36,7 @@ pub(crate) struct Clocks {
     peers: BTreeMap<MemberId, Heard>,
     last_tick: Option<UnixMillis>,
     jumped_at: Option<UnixMillis>,
+    gap_at: Option<UnixMillis>,
     /// When this node last ran, until the first tick.
     last_seen: Option<UnixMillis>,
     /// The first tick, and how far this clock lay behind that: it was set back meanwhile.
@@ -42,8 +46,18 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// Starts from the time at which this node was last known to run. When that is not known, the
     /// clock may have jumped.
-    pub(crate) fn since(last_seen: Option<UnixMillis>) -> Self {
-        Self { last_tick: last_seen.or(Some(UnixMillis(0))), last_seen, ..Self::default() }
+    pub(crate) fn since(seen: Option<LastSeen>) -> Self {
+        let last_seen = seen.map(|seen| seen.at);
+        let gap_at = seen.and_then(|seen| seen.doubted_since);
+        let last_tick = last_seen.or(Some(UnixMillis(0)));
+        Self { last_tick, last_seen, gap_at, ..Self::default() }
+    }
+
+    /// What is to be known at the next start. A restart makes no clock believable that is not.
+    pub(crate) fn last_seen(&self, now: UnixMillis) -> LastSeen {
+        let is_alone = !self.peers.values().any(|heard| is_recent(heard, now));
+        let doubted_since = self.gap_at.filter(|_| is_alone && was_lately(self.gap_at, now));
+        LastSeen { at: self.stamp_time(now), doubted_since }
     }
 
     /// A peer's clock stands this far ahead of ours.
@@ -64,6 +78,9 @@ impl Clocks {
             let back = (last - now).0;
             if forward > JUMP_MS || back > HEARD_WITHIN_MS {
                 self.jumped_at = Some(now);
+            }
+            if forward > GAP_MS || back > GAP_MS {
+                self.gap_at = Some(now);
             }
         }
         self.last_tick = Some(now);
@@ -100,14 +117,15 @@ impl Clocks {
             }
         }
         if heard == 0 {
-            return self.last_tick.is_some() && !self.has_jumped(now);
+            return self.last_tick.is_some() && !was_lately(self.gap_at, now);
         }
-        agreeing * 2 > heard
+        // Who follows a peer's clock believes it for stamps; for what cannot be undone its own has to agree.
+        now.day() >= mine && agreeing * 2 > heard
     }
 
     /// Whether this clock jumped, and has not run steadily long enough since to be believed again.
     fn has_jumped(&self, now: UnixMillis) -> bool {
-        self.jumped_at.is_some_and(|jumped| now >= jumped && (now - jumped).0 < JUMP_MS)
+        was_lately(self.jumped_at, now)
     }
 
     fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
@@ -128,6 +146,10 @@ impl Clocks {
     }
 }
 
+fn was_lately(at: Option<UnixMillis>, now: UnixMillis) -> bool {
+    at.is_some_and(|at| now >= at && (now - at).0 < JUMP_MS)
+}
+
 fn is_recent(heard: &Heard, now: UnixMillis) -> bool {
     (now - heard.at).0 <= HEARD_WITHIN_MS && (heard.at - now).0 <= HEARD_WITHIN_MS
 }
@@ -141,12 +163,17 @@ mod tests {
     use super::{Clocks, JUMP_MS};
     use quar_base::ids::MemberId;
     use quar_base::time::UnixMillis;
+    use quar_store::LastSeen;
 
     const NOW: UnixMillis = UnixMillis(1_795_420_800_000);
     const YEAR_MS: i64 = 365 * 86_400_000;
 
+    fn since(last_seen_ms: u64) -> Clocks {
+        Clocks::since(Some(LastSeen::at(UnixMillis(last_seen_ms))))
+    }
+
     fn clocks(offsets: &[i64]) -> Clocks {
-        let mut clocks = Clocks::since(Some(NOW));
+        let mut clocks = Clocks::since(Some(LastSeen::at(NOW)));
         for (number, offset) in offsets.iter().enumerate() {
             clocks.heard(MemberId([number as u8; 16]), *offset, NOW);
         }
@@ -167,13 +194,13 @@ mod tests {
     fn a_clock_that_jumped_gives_way_to_the_first_peer_heard() {
         for skew in [YEAR_MS, -YEAR_MS] {
             let now = UnixMillis(NOW.0.saturating_add_signed(skew));
-            let mut jumped = Clocks::since(Some(NOW));
+            let mut jumped = Clocks::since(Some(LastSeen::at(NOW)));
             jumped.tick(now);
             jumped.heard(MemberId([1; 16]), -skew, now);
             assert_eq!(jumped.stamp_time(now), NOW, "one peer, who contradicts");
             jumped.heard(MemberId([2; 16]), -skew + 4, now);
             assert!(jumped.stamp_time(now).0.abs_diff(NOW.0) <= 4);
-            let mut steady = Clocks::since(Some(NOW));
+            let mut steady = Clocks::since(Some(LastSeen::at(NOW)));
             steady.tick(NOW);
             steady.heard(MemberId([3; 16]), skew, NOW);
             assert_eq!(
@@ -186,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_lone_node_whose_clock_was_set_back_stamps_no_day_that_is_over() {
-        let mut lone = Clocks::since(Some(NOW));
+        let mut lone = Clocks::since(Some(LastSeen::at(NOW)));
         let back = UnixMillis(NOW.0 - YEAR_MS as u64);
         lone.tick(back);
         assert_eq!(lone.stamp_time(back), NOW);
@@ -212,15 +239,35 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_unlinked_on_the_word_of_one_peer_that_this_clock_contradicts() {
+        let mut fresh = Clocks::since(None);
+        fresh.tick(NOW);
+        fresh.heard(MemberId([1; 16]), YEAR_MS, NOW);
+        assert_eq!(fresh.stamp_time(NOW), UnixMillis(NOW.0 + YEAR_MS as u64));
+        assert!(!fresh.is_corroborated(NOW));
+    }
+
+    #[test]
     fn a_lone_node_whose_clock_jumped_waits() {
-        let mut lone = Clocks::since(Some(UnixMillis(NOW.0 - YEAR_MS as u64)));
+        let mut lone = since(NOW.0 - YEAR_MS as u64);
         lone.tick(NOW);
         assert!(!lone.is_corroborated(UnixMillis(NOW.0 + 1)));
         assert!(lone.is_corroborated(UnixMillis(NOW.0 + 49 * 3_600_000)));
+        // By less than a node may have been off.
+        let mut hours = since(NOW.0 - 30 * 3_600_000);
+        hours.tick(NOW);
+        assert!(!hours.is_corroborated(NOW));
+        assert!(hours.is_corroborated(UnixMillis(NOW.0 + JUMP_MS)));
+        let mut restarted = Clocks::since(Some(hours.last_seen(UnixMillis(NOW.0 + 60_000))));
+        restarted.tick(UnixMillis(NOW.0 + 120_000));
+        assert!(!restarted.is_corroborated(UnixMillis(NOW.0 + 120_000)));
+        let late = UnixMillis(NOW.0 + JUMP_MS);
+        assert!(restarted.is_corroborated(late));
+        assert_eq!(restarted.last_seen(late), LastSeen::at(late));
         let mut unknown = Clocks::since(None);
         unknown.tick(NOW);
         assert!(!unknown.is_corroborated(NOW));
-        let mut steady = Clocks::since(Some(UnixMillis(NOW.0 - 60_000)));
+        let mut steady = since(NOW.0 - 60_000);
         steady.tick(NOW);
         assert!(steady.is_corroborated(NOW));
     }

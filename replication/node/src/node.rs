@@ -10,7 +10,7 @@ use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::roster::SignedRoster;
 use quar_base::time::{Day, UnixMillis};
-use quar_store::{Outcome, Refusal, Store, Ticket};
+use quar_store::{LastSeen, Outcome, Refusal, Store, Ticket};
 use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Node {
         store: Arc<Store>,
         roster: SignedRoster,
         authority: quar_base::signing::PublicKey,
-        last_seen: Option<UnixMillis>,
+        last_seen: Option<LastSeen>,
     ) -> Self {
         let push_bytes_max = usize::try_from(settings.push_bytes_max).unwrap_or(usize::MAX);
         Self {
@@ -189,6 +189,12 @@ impl Node {
     #[must_use]
     pub fn time(&self, now: UnixMillis) -> UnixMillis {
         self.clocks.stamp_time(now)
+    }
+
+    /// What is to be saved now and then, and handed to [`Self::new`] at the next start.
+    #[must_use]
+    pub fn last_seen(&self, now: UnixMillis) -> LastSeen {
+        self.clocks.last_seen(now)
     }
 
     /// Messages answered with fewer copies than asked for.
