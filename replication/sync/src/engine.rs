@@ -249,7 +249,10 @@ impl Engine {
         effects.push(Effect::PeerClock { peer: id, offset_ms });
         peer.status.records = hello.records;
         peer.status.wanted = hello.wanted.into();
-        if hello.digest != digest(set) {
+        if hello.digest == digest(set) {
+            // Whatever it told before, its floors are ours: a wrong clock may have been set right.
+            peer.floors = None;
+        } else {
             let (roster_epoch, _) = set.roster();
             let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
             effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });

@@ -56,9 +56,10 @@ impl RefusalReason {
         matches!(self, Self::Full | Self::Failed)
     }
 
-    /// Whether the peer would refuse the very same record for ever.
+    /// Whether the peer would refuse the very same record for ever. A floor that a wrong clock raised comes
+    /// down again; of days below a floor that stays the peer tells, and they are not compared.
     pub(crate) fn is_final(self) -> bool {
-        matches!(self, Self::BelowFloor | Self::Covered | Self::Invalid)
+        matches!(self, Self::Covered | Self::Invalid)
     }
 }
 

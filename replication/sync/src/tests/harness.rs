@@ -26,6 +26,7 @@ pub(super) struct Member {
     pub(super) offences: Vec<Offence>,
     pub(super) bodies: BTreeMap<(Bucket, BodyId), CodedBody>,
     pub(super) wanted: BTreeSet<(Bucket, BodyId)>,
+    pub(super) floors: Vec<(Class, Day)>,
     /// What it does not take, and why.
     pub(super) refuse: Option<fn(&Item) -> Option<RefusalReason>>,
     /// Items that came in, refused ones included.
@@ -73,6 +74,7 @@ impl Member {
             offences: Vec::new(),
             bodies: BTreeMap::new(),
             wanted: BTreeSet::new(),
+            floors: Vec::new(),
             refuse: None,
             offered: 0,
             held_back: Vec::new(),
@@ -205,7 +207,7 @@ impl SetView for MapView<'_> {
     }
 
     fn floors(&self) -> Vec<(Class, Day)> {
-        Vec::new()
+        self.0.floors.clone()
     }
 
     fn roster(&self) -> (u64, &str) {

@@ -147,6 +147,26 @@ fn what_is_deleted_at_the_peer_is_sent_once_and_what_it_may_take_later_again() {
 }
 
 #[test]
+fn a_day_that_a_wrong_clock_hid_comes_on_the_same_connection_when_the_clock_is_right() {
+    // Whether or not the peer could tell of its floor before it refused.
+    for told in [vec![(Class::SPAM, Day(DAY + 1))], Vec::new()] {
+        let mut pair = pair_of(spread(300, |_| false), Vec::new());
+        pair.members[1].floors = told;
+        pair.members[1].refuse = Some(|_| Some(RefusalReason::BelowFloor));
+        pair.connect();
+        pair.run();
+        pair.tick();
+        assert!(pair.members[1].records.is_empty());
+        pair.members[1].floors.clear();
+        pair.members[1].refuse = None;
+        for _ in 0..3 {
+            pair.tick();
+        }
+        assert!(pair.agree(), "{} records", pair.members[1].records.len());
+    }
+}
+
+#[test]
 fn acknowledgements_that_no_honest_peer_sends_end_the_connection() {
     // Sequence, count, then position and reason of each refused item.
     for (ack, offence) in [
