@@ -4,6 +4,7 @@
 //! ```text
 //! damaged body    ──► wanted again: peers are asked, and the copy that comes is written anew
 //! damaged record  ──► leaves the set: the next comparison with a peer brings it; its name is saved
+//! damaged delete  ──► made again by this node: the index says still whom it covers
 //! wrong trie      ──► the set is made again from the index
 //! ```
 //! The index goes on naming what is damaged until its segment is written anew without it.
@@ -13,8 +14,11 @@ mod saved;
 use crate::check::Finding;
 use crate::error::ReadError;
 use crate::layout;
+use crate::state::Delete;
 use crate::store::{Committer, Store};
+use quar_base::action::Action;
 use quar_base::arrival::Arrival;
+use quar_base::coverage::{Coverage, RecipientSet};
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_index::{Index, Tree, Write};
@@ -65,7 +69,44 @@ impl Store {
             }
         }
         self.save_broken(&self.committer())?;
+        let lost = findings.iter().filter_map(|finding| match finding {
+            Finding::LostRecord { record } => Some(record.bucket),
+            _ => None,
+        });
+        self.delete_again(&lost.collect());
         Ok(marked)
+    }
+
+    /// A delete whose record is damaged holds here all the same, and no peer can have it from here any more:
+    /// this node deletes again, with effect from the same second, what its other deletes do not cover.
+    fn delete_again(&self, buckets: &BTreeSet<Bucket>) {
+        let mut again = Vec::new();
+        for bucket in buckets.iter().copied() {
+            let state = self.state();
+            let Some(held) = state.buckets.get(&bucket) else { continue };
+            for (message, deletes) in &held.deletes {
+                let is_lost = |delete: &&Delete| held.broken.records.contains(&delete.action);
+                let (gone, whole): (Vec<_>, Vec<_>) = deletes.iter().partition(is_lost);
+                let mut left = Coverage::default();
+                whole.iter().for_each(|delete| left.add(&delete.recipients));
+                let is_said = |set: &RecipientSet| {
+                    set.indices().all(|index| left.covers(set.recipient_count(), index))
+                };
+                let unsaid = gone.into_iter().filter(|delete| !is_said(&delete.recipients));
+                let message = MessageId { bucket, key: *message };
+                again.extend(
+                    unsaid.map(|delete| (delete.action, message, delete.recipients.clone())),
+                );
+            }
+        }
+        again.sort_by_key(|(action, ..)| *action);
+        for (action, message, recipients) in again {
+            let second = action.instant(message.bucket.day);
+            // What cannot be taken now is found by the next check again.
+            if let Err(error) = self.admit_action(message, &Action::Deleted(recipients), second) {
+                tracing::warn!(%message, %error, "a damaged delete could not be made again");
+            }
+        }
     }
 
     /// Damaged records lose their place in the index, as their segment is about to go.
@@ -161,7 +202,8 @@ impl Store {
         let is_in_index = self.index.get(tree, &layout::body_key(&body))?.is_some();
         {
             let mut state = self.state_mut();
-            if !state.is_visible(message) {
+            // A day that a wrong clock hides is shown again when the clock is right.
+            if !state.is_missed(message) {
                 return Ok(false);
             }
             let held = state.buckets.entry(message.bucket).or_default();

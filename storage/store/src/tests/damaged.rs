@@ -203,3 +203,53 @@ fn a_floor_is_told_of_a_class_that_has_no_name_and_no_mail() {
     drop(store);
     assert_eq!(node.open_at(later).0.floors(), floors);
 }
+
+#[test]
+fn a_record_that_comes_back_without_its_damaged_body_wants_it() {
+    let node = &mut Node::new(1);
+    let store = node.open_at(LATER).0;
+    let id = put(&store, b"mail", 1);
+    let (record, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    let name = SegmentName { bucket: id.bucket, number: 1 };
+    // Both lie in it, and neither tells of the other any more.
+    node.disk.damage(&name.path(), |bytes| bytes[12] ^= 1);
+    store.close();
+    store.segments.forget_bucket(id.bucket);
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    assert!(!store.broken_records().is_empty(), "{found:?}");
+    store.admit_record(record, None, LATER).unwrap();
+    store.commit();
+    assert_eq!(store.wanted(9).len(), 1);
+    store.admit_body(id.bucket, body.unwrap()).unwrap();
+    store.commit();
+    assert_eq!(store.body(id).unwrap(), b"mail");
+}
+
+#[test]
+fn a_delete_whose_record_is_damaged_reaches_peers_that_never_had_it() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let (store, peer) = (first.open_at(LATER).0, second.open_at(LATER).0);
+    let id = put(&store, b"mail", 2);
+    let (arrival, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    peer.admit_record(arrival, body, LATER).unwrap();
+    peer.commit();
+    let deleted = delete(&store, id, 2, &[0, 1]);
+    rot(&first, &store, id, &deleted.key());
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    store.commit();
+    let trie = store.view(crate::Which::Current).trie(id.bucket).unwrap();
+    for key in trie.iter() {
+        let (record, _) = store.item(id.bucket, &key).unwrap().unwrap();
+        peer.admit_record(record, None, LATER).unwrap();
+    }
+    peer.commit();
+    assert!(matches!(peer.message(id), Err(ReadError::NotFound(_))));
+    assert_eq!(peer.live_root(), store.live_root());
+    // Once is enough.
+    let records = store.counts().records;
+    store.mark_broken(&check(&store, id)).unwrap();
+    store.commit();
+    assert_eq!(store.counts().records, records);
+}
