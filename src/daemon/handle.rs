@@ -166,6 +166,7 @@ pub struct NodeHandle {
     store: Arc<Store>,
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
+    beginning_releases: Arc<release::Beginning>,
     brake: Arc<Brake>,
     clock: Clock,
 }
@@ -180,7 +181,12 @@ impl NodeHandle {
         brake: Brake,
         clock: Clock,
     ) -> Self {
-        Self { store, events, release: Arc::new(release), brake: Arc::new(brake), clock }
+        let (release, brake) = (Arc::new(release), Arc::new(brake));
+        Self { store, events, release, beginning_releases: Arc::default(), brake, clock }
+    }
+
+    pub(crate) fn beginning_releases(&self) -> &release::Beginning {
+        &self.beginning_releases
     }
 
     pub(crate) fn brake(&self) -> &Brake {

@@ -16,6 +16,8 @@ use quar_base::coverage::RecipientSet;
 use quar_base::key::MessageId;
 use quar_base::limits::FIELD_BYTES_MAX;
 use quar_store::{IdKey, Message};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
 
 /// Where and how messages are handed over.
 #[derive(Clone, Debug)]
@@ -26,6 +28,32 @@ pub struct Settings {
     pub helo: String,
     /// How long the delivery host may take.
     pub timeouts: Timeouts,
+}
+
+/// Messages whose release has begun and whose intent is not durable yet: another release of one of them would
+/// not see it.
+#[derive(Debug, Default)]
+pub struct Beginning(Mutex<BTreeSet<MessageId>>);
+
+/// One message's turn, until it is dropped.
+struct Turn<'a> {
+    beginning: &'a Beginning,
+    message: MessageId,
+}
+
+impl Beginning {
+    /// `None` while another release of the message begins.
+    fn turn(&self, message: MessageId) -> Option<Turn<'_>> {
+        let is_first = self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(message);
+        is_first.then_some(Turn { beginning: self, message })
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut messages = self.beginning.0.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.remove(&self.message);
+    }
 }
 
 /// Whom a release is for.
@@ -51,12 +79,20 @@ pub async fn release(
     let message = node.message(id).await?;
     let id_key = &node.store().settings().id_key;
     let target = choose(&message, &request, id_key)?;
+    let turn = node.beginning_releases().turn(id);
     if !request.again {
-        check_not_released(&message, &target)?;
+        let Some(_) = &turn else {
+            let address = target.addresses.first().cloned().unwrap_or_default();
+            let earlier = "a release that begins at this moment".to_owned();
+            return Err(ActError::ReleasedBefore { address, earlier });
+        };
+        // As it is now that no other release begins.
+        check_not_released(&node.message(id).await?, &target)?;
     }
     let body = node.body(id).await?;
     let intent = ReleaseIntent { recipients: target.set, others: target.others };
     let intent_id = node.act(id, Action::ReleaseIntent(intent)).await?;
+    drop(turn);
     tracing::info!(message = %id, release = %intent_id, recipients = target.addresses.len(), "releasing");
     let sender = &message.arrival.envelope.sender;
     let deliveries = delivery::deliver(

@@ -123,6 +123,26 @@ async fn what_cannot_be_asked_is_refused_by_name() {
 }
 
 #[tokio::test]
+async fn of_releases_of_one_message_at_the_same_time_one_is_delivered() {
+    let served = Served::start().await;
+    let id = served.put("sender=&recipient=a@x", b"Subject: x\r\n\r\nx").await;
+    let path = format!("/v1/messages/{id}/release");
+    let clients = [served.client().await, served.client().await, served.client().await];
+    let all = clients.map(|mut client| {
+        let path = path.clone();
+        tokio::spawn(async move {
+            let request = ReleaseRequest::default();
+            client.post::<ReleaseReply>(&path, &request).await.is_ok()
+        })
+    });
+    let mut delivered = 0;
+    for one in all {
+        delivered += usize::from(one.await.unwrap());
+    }
+    assert_eq!((delivered, served.sink.received().len()), (1, 1));
+}
+
+#[tokio::test]
 async fn a_release_is_delivered_once_unless_again_is_said() {
     let served = Served::start().await;
     let body = b"Subject: x\r\n\r\nbody\r\n";
