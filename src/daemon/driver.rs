@@ -8,7 +8,8 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
-use crate::api::{BrakeStatus, MemberStatus, NodeStatus};
+mod status;
+
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outgoing};
@@ -18,7 +19,7 @@ use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
 use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
-use quar_store::{LastSeen, Outcome, Store, Ticket, Which};
+use quar_store::{LastSeen, Outcome, Store, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -269,6 +270,10 @@ impl Driver {
                 let _ = reply.send(self.status());
                 return;
             }
+            Request::Holders { reply } => {
+                let _ = reply.send(self.node.holders());
+                return;
+            }
             Request::Fetch { message, asks, reply } => {
                 if asks {
                     self.node.handle(Input::Fetch(message), now, outputs);
@@ -363,65 +368,6 @@ impl Driver {
 
     fn count(&mut self, offence: &str) {
         *self.offences.entry(offence.to_owned()).or_default() += 1;
-    }
-
-    fn status(&self) -> NodeStatus {
-        let roster = self.store.roster();
-        let settings = self.store.settings();
-        let counts = self.store.counts();
-        let view = self.store.view(Which::Current);
-        let lost = self.node.lost(self.clock.now());
-        let (sent_bytes, received_bytes) = self.links.traffic();
-        let members = roster.members.iter().map(|member| self.member_status(member)).collect();
-        let name = roster.member(settings.member).map_or_else(String::new, |me| me.name.clone());
-        let mut status = NodeStatus {
-            name,
-            member: settings.member.to_string(),
-            cluster: settings.cluster.to_string(),
-            roster_epoch: roster.epoch,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            cutoff: view.cutoff().0,
-            state_root: view.state_root().to_string(),
-            live_root: self.store.live_root().to_string(),
-            records: counts.records,
-            wanted: counts.wanted,
-            lost: lost.bodies,
-            lost_messages: lost.messages.iter().map(ToString::to_string).collect(),
-            under_replicated: self.node.under_replicated(),
-            offences: self.offences.clone(),
-            sent_bytes,
-            received_bytes,
-            // Whoever counts deletions fills it in.
-            brake: BrakeStatus::default(),
-            upkeep: self.upkeep.status(),
-            disk: self.room.status(),
-            failed: self.store.has_failed(),
-            warnings: Vec::new(),
-            members,
-        };
-        status.warnings = crate::daemon::warnings::list(&status);
-        status
-    }
-
-    fn member_status(&self, member: &quar_base::roster::Member) -> MemberStatus {
-        let is_self = member.id == self.store.settings().member;
-        let transport = self.links.transport(member.id);
-        let known = self.node.peer_report(member.id);
-        MemberStatus {
-            name: member.name.clone(),
-            id: member.id.to_string(),
-            node_number: member.node_number,
-            location: member.location.clone(),
-            is_self,
-            state: if is_self || transport.is_some() { "up" } else { "down" }.to_owned(),
-            transport: transport.map_or_else(String::new, |kind| kind.to_string().to_lowercase()),
-            in_sync: is_self || known.in_sync,
-            records: known.records,
-            wanted: known.wanted,
-            clock_offset_ms: known.clock_offset_ms,
-            queued_bytes: known.queued_bytes,
-            refuses: known.refuses.to_owned(),
-        }
     }
 }
 

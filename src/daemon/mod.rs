@@ -4,14 +4,17 @@
 pub mod brake;
 pub mod clock;
 pub mod complaint;
+pub mod copies;
 pub mod driver;
 pub mod handle;
 pub mod hold;
 pub mod links;
 pub mod opening;
+pub mod prove;
 pub mod release;
 pub mod room;
 pub mod run;
+pub mod status;
 pub mod upkeep;
 pub mod view;
 pub mod warnings;

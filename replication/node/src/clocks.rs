@@ -56,7 +56,10 @@ impl Clocks {
     /// What is to be known at the next start. A restart makes no clock believable that is not.
     pub(crate) fn last_seen(&self, now: UnixMillis) -> LastSeen {
         let is_alone = !self.peers.values().any(|heard| is_recent(heard, now));
-        let doubted_since = self.gap_at.filter(|_| is_alone && was_lately(self.gap_at, now));
+        // The clock may have gone since the last tick, or there was none yet.
+        let is_gap = |last: UnixMillis| (now - last).0 > GAP_MS || (last - now).0 > GAP_MS;
+        let gap_at = self.last_tick.is_some_and(is_gap).then_some(now).or(self.gap_at);
+        let doubted_since = gap_at.filter(|_| is_alone && was_lately(gap_at, now));
         LastSeen { at: self.stamp_time(now), doubted_since }
     }
 
@@ -258,6 +261,8 @@ mod tests {
         hours.tick(NOW);
         assert!(!hours.is_corroborated(NOW));
         assert!(hours.is_corroborated(UnixMillis(NOW.0 + JUMP_MS)));
+        let untold = since(NOW.0 - 30 * 3_600_000);
+        assert_eq!(untold.last_seen(NOW).doubted_since, Some(NOW), "stopped before its first tick");
         let mut restarted = Clocks::since(Some(hours.last_seen(UnixMillis(NOW.0 + 60_000))));
         restarted.tick(UnixMillis(NOW.0 + 120_000));
         assert!(!restarted.is_corroborated(UnixMillis(NOW.0 + 120_000)));
