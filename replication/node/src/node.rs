@@ -12,8 +12,12 @@ use quar_base::roster::SignedRoster;
 use quar_base::time::{Day, UnixMillis};
 use quar_store::{Outcome, Refusal, Store, Ticket};
 use quar_sync::{Effect, Engine, Event, Item, ItemName};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
+
+/// So many items that no honest peer offers end the looking at a batch: each may cost the decoding
+/// of a long body.
+const OFFENCES_PER_BATCH: usize = 8;
 
 /// How a node behaves.
 #[derive(Clone, Debug)]
@@ -117,6 +121,8 @@ pub struct Node {
     pub(crate) clocks: Clocks,
     requests: HashMap<Ticket, Token>,
     today: Day,
+    out_of_time: BTreeMap<&'static str, u64>,
+    mails_admitted: u64,
 }
 
 impl Node {
@@ -141,6 +147,8 @@ impl Node {
             clocks: Clocks::since(last_seen),
             requests: HashMap::new(),
             today: Day(0),
+            out_of_time: BTreeMap::new(),
+            mails_admitted: 0,
         }
     }
 
@@ -195,6 +203,18 @@ impl Node {
     #[must_use]
     pub fn under_replicated(&self) -> u64 {
         self.copies.under_replicated()
+    }
+
+    /// Records of peers that were refused because they are too old or too far ahead, by kind: a wrong
+    /// clock does that too.
+    pub fn out_of_time(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.out_of_time.iter().map(|(kind, times)| (*kind, *times))
+    }
+
+    /// Mails with their bodies that peers have offered since the start and that were found right.
+    #[must_use]
+    pub fn mails_admitted(&self) -> u64 {
+        self.mails_admitted
     }
 
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -299,6 +319,8 @@ impl Node {
         for (_, refusal) in &decided.refused {
             if refusal.is_offence() {
                 outputs.push(Output::Offence { peer, offence: refusal.name() });
+            } else if matches!(refusal, Refusal::Ahead(_) | Refusal::BelowFloor { .. }) {
+                *self.out_of_time.entry(refusal.name()).or_default() += 1;
             }
         }
         let refused =
@@ -383,7 +405,18 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) {
         let stamp = self.clocks.stamp_time(now);
-        let admitted = items.into_iter().map(|item| admit(&self.store, item, stamp)).collect();
+        let mut offences = 0;
+        let admit_one = |item: Item| {
+            if offences >= OFFENCES_PER_BATCH {
+                return Err(Refusal::Invalid("it came behind too many bad ones".into()));
+            }
+            let is_mail = item.body().is_some();
+            let admitted = admit(&self.store, item, stamp);
+            self.mails_admitted += u64::from(is_mail && admitted.is_ok());
+            offences += usize::from(admitted.as_ref().is_err_and(Refusal::is_offence));
+            admitted
+        };
+        let admitted = items.into_iter().map(admit_one).collect();
         if let Some(decided) = self.offers.begin(batch, admitted) {
             self.tell(decided, now, outputs);
         }

@@ -85,9 +85,9 @@ impl Engine {
             }
             Event::Stored { peer, sequence, mut refused } => {
                 // A batch of an earlier connection is not this one's to acknowledge.
+                refused.sort_unstable();
                 let held = self.peers.get_mut(&peer);
-                if held.is_some_and(|held| held.decided(sequence)) {
-                    refused.sort_unstable();
+                if held.is_some_and(|held| held.decided(sequence, &refused)) {
                     effects.push(acknowledgement(peer, sequence, refused));
                 }
             }
@@ -141,6 +141,7 @@ impl Engine {
         let cutoff = set.cutoff(Which::Current);
         peer.greeted = Some(cutoff);
         peer.allow_round();
+        peer.allow_floors();
         let (records, wanted) = set.counts();
         let hello = Hello {
             clock_ms: set.now().0,
@@ -178,13 +179,20 @@ impl Engine {
         }
         match frame_kind {
             kind::HELLO => self.hello(id, payload, set, effects)?,
-            kind::FLOORS => self.floors(id, FloorsFrame::decode(payload)?, set, effects),
+            kind::FLOORS => {
+                peer.count_floors()?;
+                self.floors(id, FloorsFrame::decode(payload)?, set, effects);
+            }
             kind::ROSTER => {
+                peer.count_roster()?;
                 let text = frame::decode_roster(payload)?.to_owned();
                 effects.push(Effect::AdoptRoster { peer: id, text });
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
+                if peer.round.is_none() {
+                    peer.count_idle(payload.len(), set.now())?;
+                }
                 let frame = FlightFrame::decode(payload)?;
                 if let Some(told) = peer.gather(frame, set.now())? {
                     self.flight(id, &told, effects)?;
@@ -192,9 +200,9 @@ impl Engine {
             }
             kind::WANT_KEYS => {
                 // What is too much now is found again by a later round.
-                if let Some(round) = &peer.round
-                    && !peer.transfer.is_overasked()
-                {
+                if peer.round.is_none() || peer.transfer.is_overasked() {
+                    peer.count_idle(payload.len(), set.now())?;
+                } else if let Some(round) = &peer.round {
                     for (bucket, prefix, shorts) in frame::decode_want_keys(payload)? {
                         let keys = round.descent.keys_asked_for(bucket, &prefix, &shorts);
                         peer.transfer.bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
@@ -205,7 +213,7 @@ impl Engine {
             kind::BATCH => {
                 let (sequence, items) =
                     batch::decode_batch(payload, &mut peer.assembly, &peer.dictionaries)?;
-                peer.count_batch(sequence, payload.len())?;
+                peer.count_batch(sequence, payload.len(), &items)?;
                 for item in &items {
                     if let ItemName::Body(bucket, body) = item.name() {
                         peer.asked.remove(&(bucket, body));
@@ -226,7 +234,7 @@ impl Engine {
                 effects.push(acknowledgement(id, part.sequence, Vec::new()));
             }
             kind::DICTIONARY => peer.dictionaries.add(Dictionary::decode(payload)?),
-            kind::PASSED_OVER.. => {}
+            kind::PASSED_OVER.. => peer.count_idle(payload.len(), set.now())?,
             _ => return Err(Offence::UnknownKind),
         }
         Ok(())
@@ -250,6 +258,7 @@ impl Engine {
         peer.status.records = hello.records;
         peer.status.wanted = hello.wanted.into();
         if hello.digest != digest(set) {
+            peer.allow_roster();
             let (roster_epoch, _) = set.roster();
             let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
             effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });

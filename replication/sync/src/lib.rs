@@ -28,6 +28,7 @@ mod long;
 mod offence;
 mod peer;
 mod refusal;
+mod repeats;
 mod rounds;
 mod transfer;
 mod wants;

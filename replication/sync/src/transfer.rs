@@ -15,6 +15,7 @@ use crate::limits;
 use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
 use crate::refusal::{Hold, RefusalReason};
+use crate::repeats::Repeats;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::UnixMillis;
@@ -64,6 +65,8 @@ pub(crate) struct Transfer {
     mail_batches: usize,
     /// Records that the peer would refuse again.
     refused: BTreeSet<ItemName>,
+    /// Bodies that the peer asked for and took.
+    repeats: Repeats,
 }
 
 impl Transfer {
@@ -88,6 +91,7 @@ impl Transfer {
             hold: Hold::new(),
             mail_batches: 0,
             refused: BTreeSet::new(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -154,6 +158,9 @@ impl Transfer {
 
     /// Queues bodies that the peer asks for.
     pub(crate) fn ask(&mut self, bodies: Vec<(Bucket, BodyId)>) -> Result<(), Offence> {
+        for (bucket, id) in &bodies {
+            self.repeats.comes(&ItemName::Body(*bucket, *id))?;
+        }
         self.asked.extend(bodies);
         if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
             return Err(Offence::TooMuch);
@@ -283,6 +290,9 @@ impl Transfer {
                 Some(_) => {}
                 None => {
                     has_taken_mail |= is_mail;
+                    if matches!(name, ItemName::Body(..)) {
+                        self.repeats.took(&name);
+                    }
                     effects.push(Effect::Confirmed { peer: self.peer, name });
                 }
             }
@@ -373,10 +383,13 @@ impl Transfer {
 /// the dictionary travels ahead of it.
 fn take_batch(queue: &mut VecDeque<Item>, known: &Dictionaries) -> Vec<Item> {
     let mut items = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut raw_bytes) = (0, 0);
     while let Some(item) = queue.front() {
         bytes += item.wire_bytes();
-        let is_too_much = bytes > limits::BATCH_BYTES || items.len() >= limits::BATCH_ITEMS;
+        raw_bytes += item.body().map_or(0, |body| body.raw_bytes as usize);
+        let is_too_much = bytes > limits::BATCH_BYTES
+            || raw_bytes > limits::BATCH_RAW_BYTES
+            || items.len() >= limits::BATCH_ITEMS;
         let needed = item.body().and_then(|body| body.dictionary.as_ref());
         let is_new = needed.is_some_and(|needed| known.get(&needed.id).is_none());
         if (is_too_much || is_new) && !items.is_empty() {
