@@ -234,7 +234,7 @@ pub struct NodeStatus {
     pub lost_messages: Vec<String>,
     /// Messages acknowledged with fewer copies than asked for, since the start.
     pub under_replicated: u64,
-    /// Offences of peers since the start, by kind.
+    /// Offences of peers since the start, by kind; and records of theirs that were too old or too new.
     pub offences: std::collections::BTreeMap<String, u64>,
     /// Bytes sent to and received from peers since the start.
     pub sent_bytes: u64,

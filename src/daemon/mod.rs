@@ -11,6 +11,7 @@ pub mod links;
 pub mod opening;
 pub mod release;
 pub mod room;
+mod roster_file;
 pub mod run;
 pub mod upkeep;
 pub mod view;
