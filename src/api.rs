@@ -4,17 +4,21 @@
 //! Times are RFC 3339 in UTC; ids are in their text forms; sizes are bytes.
 
 mod brake;
+mod copies;
 mod files;
 mod hold;
+mod proof;
 mod usage;
 
 pub use brake::{BrakeReply, BrakeStatus};
+pub use copies::{CopiesStatus, HolderState, MessageCopies, duration};
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
     PlaceReply, PlacesReply, SegmentReply,
 };
 
 pub use hold::{HoldReply, HoldState, UnholdReply};
+pub use proof::ProofReply;
 use serde::{Deserialize, Serialize};
 pub use usage::{UsageReply, UsageRow, usage_by, usage_by_name};
 
@@ -52,6 +56,9 @@ pub struct MessageSummary {
     pub released: bool,
     /// Whether the body is on the node that answers.
     pub body_here: bool,
+    /// Who has it on disk; only where that was asked for.
+    #[serde(default)]
+    pub copies: Option<MessageCopies>,
 }
 
 /// One page of a listing.
@@ -197,12 +204,26 @@ pub struct MemberStatus {
     pub records: u64,
     /// Bodies it said it wants.
     pub wanted: u64,
+    /// What comparing with it came to.
+    #[serde(default)]
+    pub comparisons: ComparisonStatus,
     /// Its clock minus ours, in milliseconds, as far as known.
     pub clock_offset_ms: i64,
     /// Bytes queued or unacknowledged to it.
     pub queued_bytes: u64,
     /// Why it takes no mail from this node: `full` or `failed`; empty when it does.
     pub refuses: String,
+}
+
+/// Comparisons with a peer since its connection began.
+#[derive(Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ComparisonStatus {
+    /// Cutoffs, ten seconds apart, at which both roots were known.
+    pub made: u64,
+    /// Those at which they were equal.
+    pub equal: u64,
+    /// Payload of the frames that compare, both ways; what was missing is not in it.
+    pub bytes: u64,
 }
 
 /// The state of the node that answers.
@@ -234,6 +255,9 @@ pub struct NodeStatus {
     pub lost_messages: Vec<String>,
     /// Messages acknowledged with fewer copies than asked for, since the start.
     pub under_replicated: u64,
+    /// What is on fewer disks than it should be now.
+    #[serde(default)]
+    pub copies: CopiesStatus,
     /// Offences of peers since the start, by kind; and records of theirs that were too old or too new.
     pub offences: std::collections::BTreeMap<String, u64>,
     /// Bytes sent to and received from peers since the start.
@@ -309,7 +333,7 @@ pub struct UpkeepStatus {
 pub struct ErrorReply {
     /// A stable word: `not_found`, `ambiguous`, `invalid`, `unauthorized`, `forbidden`, `too_large`,
     /// `too_old`, `deleted`, `full`, `failed`, `busy`, `slow`, `stopping`, `body_missing`, `damaged`,
-    /// `released_before`, `no_recipients`, `refused`, `braked`.
+    /// `not_yet`, `released_before`, `no_recipients`, `refused`, `braked`.
     pub kind: String,
     /// In words, with what to do about it.
     pub error: String,

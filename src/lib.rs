@@ -7,6 +7,7 @@
 //! daemon     run: clock, connections, node task, commit thread, release
 //! intake     mail in: LMTP         delivery  mail out: SMTP
 //! surface    control socket and HTTP, one API
+//! proof      checks what a node signed, without any node
 //! demo       a real cluster on this machine, shown and checked
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
@@ -20,4 +21,5 @@ pub mod delivery;
 pub mod demo;
 pub mod intake;
 pub mod lock;
+pub mod proof;
 pub mod surface;

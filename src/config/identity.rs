@@ -272,7 +272,10 @@ pub(crate) fn load_id_key(
 }
 
 /// Reads a certificate; gives its DER.
-pub(crate) fn load_certificate(file: &Path) -> Result<Vec<u8>, IdentityError> {
+///
+/// # Errors
+/// [`IdentityError::Read`], [`IdentityError::NotPem`].
+pub fn load_certificate(file: &Path) -> Result<Vec<u8>, IdentityError> {
     let text = load_text(file)?;
     let certificate = CertificateDer::from_pem_slice(text.as_bytes());
     certificate.map(|der| der.to_vec()).map_err(|_| not_pem(file, "certificate"))

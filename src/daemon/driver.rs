@@ -8,9 +8,11 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
+mod status;
+
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
-use crate::daemon::links::{Links, Outlet};
+use crate::daemon::links::{Links, Outlet, rest};
 use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
@@ -23,8 +25,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
-
-mod status;
 
 /// Things taken at once.
 const BATCH: usize = 256;
@@ -316,6 +316,10 @@ impl Driver {
                 let _ = reply.send(self.status());
                 return;
             }
+            Request::Holders { reply } => {
+                let _ = reply.send(self.node.holders());
+                return;
+            }
             Request::Fetch { message, asks, reply } => {
                 if asks {
                     self.node.handle(Input::Fetch(message), now, outputs);
@@ -423,16 +427,6 @@ impl Driver {
 
     fn count(&mut self, offence: &str) {
         *self.offences.entry(offence.to_owned()).or_default() += 1;
-    }
-}
-
-/// Holds a peer's turn for a while.
-fn rest(pause: Duration, turn: OwnedSemaphorePermit) {
-    if !pause.is_zero() {
-        tokio::spawn(async move {
-            tokio::time::sleep(pause).await;
-            drop(turn);
-        });
     }
 }
 

@@ -1,10 +1,16 @@
 //! The surfaces' handle on the running node: intake, actions, reads and status.
 //! Never decides anything about mail; it carries questions to the node and answers back.
 
+mod error;
+
+pub use error::{ActError, FindError};
+
 use crate::api::{DeleteReply, NodeStatus};
 use crate::daemon::brake::Brake;
 use crate::daemon::clock::Clock;
+use crate::daemon::copies;
 use crate::daemon::driver::Event;
+use crate::daemon::prove::Prover;
 use crate::daemon::release;
 use crate::daemon::view;
 use crate::intake;
@@ -14,7 +20,7 @@ use quar_base::coverage::RecipientSet;
 use quar_base::ids::RecordId;
 use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
-use quar_store::{HoldError, Message, NewHold, Origin, Page, Query, ReadError, Refusal, Store};
+use quar_store::{Message, NewHold, Origin, Page, Query, ReadError, Refusal, Store};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
@@ -53,6 +59,11 @@ pub enum Request {
         /// Where the answer goes.
         reply: oneshot::Sender<NodeStatus>,
     },
+    /// Tell what every member has confirmed.
+    Holders {
+        /// Where the answer goes.
+        reply: oneshot::Sender<quar_node::Holders>,
+    },
     /// A body that a reader asked for is not here: fetch it before everything else.
     Fetch {
         /// The message.
@@ -62,84 +73,6 @@ pub enum Request {
         /// Whether every connected peer has said not to have it.
         reply: oneshot::Sender<bool>,
     },
-}
-
-/// Why an operator's request was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum ActError {
-    /// There is no such message, or more than one begins like this.
-    #[error(transparent)]
-    Find(#[from] FindError),
-    /// It cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    /// The store did not take the action.
-    #[error(transparent)]
-    Refused(#[from] Refusal),
-    /// No recipient of the message is called this.
-    #[error("{0:?} is no recipient of this message; `quarctl show` lists them")]
-    NoSuchRecipient(String),
-    /// It cannot be held.
-    #[error("the message cannot be held: {0}")]
-    Unfit(Refusal),
-    /// Nothing holds it.
-    #[error("{0} is not held here; `quarctl ls --class held` lists what is")]
-    NotHeld(MessageId),
-    /// There is nobody to release to.
-    #[error("the message has no recipient that is left; name one with --to")]
-    NoRecipients,
-    /// An earlier release was delivered or may have been.
-    #[error(
-        "{address} may already have this message ({earlier}); repeat with --again to release it all the same"
-    )]
-    ReleasedBefore {
-        /// For whom.
-        address: String,
-        /// What the earlier release came to.
-        earlier: String,
-    },
-    /// It waits: there were too many deletions within a minute.
-    #[error(
-        "{message} is not deleted: more than {limit} deletions came within a minute, and this one waits; `quarctl brake` shows what waits"
-    )]
-    Braked {
-        /// Which.
-        message: MessageId,
-        /// Deletions within a minute that do not wait.
-        limit: usize,
-    },
-    /// Too many wait.
-    #[error("{0} deletions wait already, and this one was refused; `quarctl brake` shows them")]
-    BrakeFull(usize),
-    /// No delivery host is configured.
-    #[error("no delivery host is configured; set host under [release] in quard.toml")]
-    NoDeliveryHost,
-    /// The daemon is stopping.
-    #[error("the daemon is stopping; try again on another node")]
-    Stopping,
-}
-
-impl From<HoldError> for ActError {
-    fn from(error: HoldError) -> Self {
-        match error {
-            HoldError::Read(error) => Self::Read(error),
-            HoldError::Unfit(refusal) => Self::Unfit(refusal),
-        }
-    }
-}
-
-/// Why a message id named no single message.
-#[derive(Debug, thiserror::Error)]
-pub enum FindError {
-    /// Nothing begins like this.
-    #[error("no message {0} here: it never came, was deleted, or is no longer kept")]
-    NotFound(String),
-    /// More than one does.
-    #[error("{0} names more than one message; give more digits")]
-    Ambiguous(String),
-    /// The index cannot be read.
-    #[error(transparent)]
-    Read(#[from] ReadError),
 }
 
 /// Which recipients an operator means.
@@ -167,6 +100,8 @@ pub struct NodeHandle {
     events: mpsc::Sender<Event>,
     release: Arc<release::Settings>,
     brake: Arc<Brake>,
+    copies: Arc<copies::Figures>,
+    prover: Arc<Prover>,
     clock: Clock,
 }
 
@@ -178,13 +113,27 @@ impl NodeHandle {
         events: mpsc::Sender<Event>,
         release: release::Settings,
         brake: Brake,
+        prover: Prover,
         clock: Clock,
     ) -> Self {
-        Self { store, events, release: Arc::new(release), brake: Arc::new(brake), clock }
+        let (release, brake, prover) = (Arc::new(release), Arc::new(brake), Arc::new(prover));
+        Self { store, events, release, brake, copies: Arc::default(), prover, clock }
+    }
+
+    pub(crate) fn prover(&self) -> &Arc<Prover> {
+        &self.prover
     }
 
     pub(crate) fn brake(&self) -> &Brake {
         &self.brake
+    }
+
+    pub(crate) fn copy_figures(&self) -> &Arc<copies::Figures> {
+        &self.copies
+    }
+
+    pub(crate) fn clock(&self) -> &Clock {
+        &self.clock
     }
 
     pub(crate) fn events(&self) -> &mpsc::Sender<Event> {
@@ -362,26 +311,6 @@ impl NodeHandle {
     pub fn name(&self) -> String {
         let me = self.store.settings().member;
         self.store.roster().member(me).map_or_else(|| me.to_string(), |known| known.name.clone())
-    }
-
-    /// The state of this node.
-    ///
-    /// # Errors
-    /// [`ActError::Stopping`].
-    pub async fn status(&self) -> Result<NodeStatus, ActError> {
-        let brake = self.brake.status();
-        let (reply, answer) = oneshot::channel();
-        let asked = self.events.send(Event::Request(Request::Status { reply })).await;
-        asked.map_err(|_| ActError::Stopping)?;
-        let mut status = answer.await.map_err(|_| ActError::Stopping)?;
-        if brake.waiting > 0 {
-            status.warnings.push(format!(
-                "{} deletions wait: more than {} came within a minute; `quarctl brake` shows them",
-                brake.waiting, brake.limit_per_minute
-            ));
-        }
-        status.brake = brake;
-        Ok(status)
     }
 
     /// Makes an action durable here and, as far as `copies` asks, elsewhere.

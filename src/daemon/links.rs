@@ -15,7 +15,7 @@ mod carry;
 mod dialing;
 mod pace;
 
-pub use carry::Outlet;
+pub use carry::{Outlet, rest};
 
 use crate::daemon::clock::Clock;
 use crate::daemon::driver::Event;

@@ -13,6 +13,7 @@ use crate::daemon::driver::{Driver, Event, Parts};
 use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
 use crate::daemon::opening::open_store;
+use crate::daemon::prove::Prover;
 use crate::daemon::release;
 use crate::daemon::room::Room;
 use crate::daemon::roster_file;
@@ -101,6 +102,7 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
         events.clone(),
         release_settings(config, &identity),
         Brake::new(config.delete.brake_per_minute),
+        Prover::new(&identity),
         clock.clone(),
     );
     let (stop, stopping) = watch::channel(false);

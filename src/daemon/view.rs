@@ -132,6 +132,7 @@ pub fn summary(message: &Message, roster: &Roster) -> MessageSummary {
         reason: arrival.reason.clone(),
         released: message.state.releases.iter().any(delivered),
         body_here: message.has_body,
+        copies: None,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What in a node's status needs an operator's eye, in words.
 //! Never hides a figure: every warning repeats the figures it is about.
 
-use crate::api::{DiskStatus, NodeStatus};
+use crate::api::{CopiesStatus, DiskStatus, NodeStatus, duration};
 
 /// How far a peer's clock may be off before it is worth a warning.
 const CLOCK_WARN_MS: i64 = 10_000;
@@ -63,6 +63,26 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     warnings
 }
 
+/// That messages are on too few disks.
+pub fn copies(copies: &CopiesStatus) -> Option<String> {
+    let oldest = duration(copies.oldest_seconds?);
+    let unknown = match copies.unknown.join(", ") {
+        names if names.is_empty() => String::new(),
+        names => {
+            format!("; what {names} had before this node started is not known and not counted")
+        }
+    };
+    let (messages, are) = match copies.messages {
+        1 => ("1 message".to_owned(), "is"),
+        count => (format!("{count} messages"), "are"),
+    };
+    Some(format!(
+        "{messages} {are} on fewer than {} disks, the oldest for {oldest}{unknown}; \
+         `quarctl ls --under-replicated` lists them",
+        copies.target
+    ))
+}
+
 /// That the disk is full, or nearly.
 fn room(disk: &DiskStatus) -> Option<String> {
     let free = disk.free_bytes >> 20;
@@ -116,8 +136,8 @@ fn bodies(count: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::list;
-    use crate::api::{DiskStatus, MemberStatus, NodeStatus};
+    use super::{copies, list};
+    use crate::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
 
     fn member(name: &str, state: &str, location: &str) -> MemberStatus {
         MemberStatus {
@@ -131,6 +151,7 @@ mod tests {
             in_sync: true,
             records: 0,
             wanted: 0,
+            comparisons: Default::default(),
             clock_offset_ms: 0,
             queued_bytes: 0,
             refuses: String::new(),
@@ -152,6 +173,7 @@ mod tests {
             lost: 0,
             lost_messages: Vec::new(),
             under_replicated: 0,
+            copies: CopiesStatus::default(),
             brake: Default::default(),
             upkeep: Default::default(),
             offences: std::collections::BTreeMap::new(),
@@ -202,6 +224,17 @@ mod tests {
         assert_eq!(warnings.len(), 2, "{warnings:?}");
         assert!(warnings[0].starts_with("2 bodies are not on this node yet"), "{warnings:?}");
         assert!(warnings[1].starts_with("1 body is lost"), "{warnings:?}");
+    }
+
+    #[test]
+    fn too_few_copies_are_told_with_the_oldest_and_with_who_is_not_known() {
+        let mut status = CopiesStatus { target: 2, ..CopiesStatus::default() };
+        assert_eq!(copies(&status), None);
+        (status.messages, status.oldest_seconds) = (12, Some(600));
+        status.unknown = vec!["c".into()];
+        let warning = copies(&status).unwrap();
+        assert!(warning.starts_with("12 messages are on fewer than 2 disks"), "{warning}");
+        assert!(warning.contains("the oldest for 10 min; what c had before"), "{warning}");
     }
 
     #[test]

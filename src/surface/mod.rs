@@ -28,6 +28,7 @@ mod hold;
 pub mod imported;
 mod inspection;
 mod instant;
+mod proof;
 mod query;
 mod routes;
 mod serve;

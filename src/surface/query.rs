@@ -16,6 +16,9 @@ use std::str::FromStr;
 pub(crate) const FILTERS: [&str; 7] =
     ["class", "day", "from", "to", "sender", "recipient", "subject"];
 
+/// Parameters that a listing has besides.
+const LISTING: [&str; 3] = ["before", "limit", "under_replicated"];
+
 /// The parameters of one request.
 pub(crate) struct Parameters(Vec<(String, String)>);
 
@@ -65,9 +68,15 @@ fn parse<T: FromStr<Err: Display>>(name: &str, text: &str) -> Result<T, Failure>
     parsed.map_err(|error| Failure::invalid(format!("{name}: {error}")))
 }
 
+/// Whether a listing is to hold only what is on too few disks.
+pub(crate) fn is_under_replicated(uri: &Uri) -> Result<bool, Failure> {
+    let parameters = Parameters::read(uri, &[&FILTERS[..], &LISTING[..]].concat())?;
+    Ok(parameters.parsed("under_replicated")?.unwrap_or(false))
+}
+
 /// The listing that a query string asks for.
 pub(crate) fn listing(uri: &Uri) -> Result<Query, Failure> {
-    let parameters = Parameters::read(uri, &[&FILTERS[..], &["before", "limit"]].concat())?;
+    let parameters = Parameters::read(uri, &[&FILTERS[..], &LISTING[..]].concat())?;
     let limit: usize = parameters.parsed("limit")?.unwrap_or(api::PAGE_DEFAULT);
     if !(1..=api::PAGE_MAX).contains(&limit) {
         let error = format!("limit: {limit} is not a number from 1 to {}", api::PAGE_MAX);
@@ -100,7 +109,7 @@ pub(crate) fn filters(parameters: &Parameters) -> Result<Query, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Parameters, listing};
+    use super::{Parameters, is_under_replicated, listing};
     use axum::http::Uri;
     use quar_base::class::Class;
     use quar_base::time::Day;
@@ -140,6 +149,13 @@ mod tests {
             assert_eq!(failure.kind(), "invalid");
             assert!(format!("{failure:?}").contains(named), "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_listing_is_of_what_is_on_too_few_disks_only_when_that_is_asked_for() {
+        assert!(is_under_replicated(&uri("under_replicated=some")).is_err());
+        assert!(!is_under_replicated(&uri("limit=7")).unwrap());
+        assert!(is_under_replicated(&uri("class=spam&under_replicated=true")).unwrap());
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! GET    /v1/messages                 viewer      MessagePage
 //! GET    /v1/messages/{id}            viewer      MessageDetail
 //! GET    /v1/messages/{id}/body       operator    message/rfc822, byte for byte
+//! GET    /v1/messages/{id}/proof      operator    bytes: see docs/formats.md, "Proof"
 //! POST   /v1/messages                 operator    201 PutReply; 200 when an import was here before
 //! DELETE /v1/messages/{id}            operator    DeleteReply
 //! POST   /v1/messages/{id}/release    operator    ReleaseReply
@@ -22,10 +23,11 @@
 use super::audit::Trail;
 use super::auth::{Caller, authenticate};
 use super::failure::Failure;
-use super::query::{Parameters, listing};
-use super::{Surface, envelope, hold, imported, upload, usage};
+use super::query::{Parameters, is_under_replicated, listing};
+use super::{Surface, envelope, hold, imported, proof, upload, usage};
 use crate::api::{MessageDetail, MessagePage, NodeStatus, PutReply, ReleaseRequest};
 use crate::config::HttpRole;
+use crate::daemon::copies;
 use crate::daemon::handle::{Arrived, Whom};
 use crate::intake::Mail;
 use crate::intake::lmtp::address::is_mailbox;
@@ -62,6 +64,7 @@ pub(crate) fn router(surface: Surface) -> Router {
         .route("/v1/messages", get(list).post(put))
         .route("/v1/messages/{id}", message)
         .route("/v1/messages/{id}/body", get(body))
+        .route("/v1/messages/{id}/proof", get(proof::proof))
         .route("/v1/messages/{id}/release", post(release))
         .route("/v1/messages/{id}/hold", post(hold::hold).delete(hold::unhold))
         .route("/v1/usage", get(usage::usage))
@@ -118,7 +121,11 @@ async fn list(
 ) -> Answer<Json<MessagePage>> {
     let page = async {
         caller.require(HttpRole::Viewer)?;
-        let page = surface.node.list(listing(&uri)?).await?;
+        let query = listing(&uri)?;
+        if is_under_replicated(&uri)? {
+            return Ok(Json(copies::list(&surface.node, query).await?));
+        }
+        let page = surface.node.list(query).await?;
         let messages = page.messages.iter();
         Ok(Json(MessagePage {
             messages: messages.map(|message| surface.node.summary(message)).collect(),
@@ -142,7 +149,9 @@ async fn show(
         let id = find(&surface, id).await?;
         trail.about(id);
         let message = surface.node.message(id).await?;
-        Ok(Json(surface.node.detail(&message)))
+        let mut detail = surface.node.detail(&message);
+        detail.summary.copies = Some(copies::of(&surface.node, &message).await?);
+        Ok(Json(detail))
     };
     let detail = detail.await;
     trail.end(detail)

@@ -2,6 +2,7 @@
 //! Never what one file of the surface does by itself: that is tested there.
 
 mod brake;
+mod proof;
 pub(crate) mod served;
 
 use super::imported::imported_id;
@@ -45,6 +46,10 @@ async fn a_message_is_put_listed_shown_opened_and_deleted() {
     let path = format!("/v1/messages/{}", &digest[..12]);
     let detail: MessageDetail = client.get(&path).await.unwrap();
     assert_eq!((detail.queue_id.as_str(), detail.summary.score), ("4ABC", 7.5));
+    let copies = detail.summary.copies.unwrap();
+    assert_eq!((copies.confirmed, copies.holders[0].state.as_str()), (1, "has"));
+    let under: MessagePage = client.get("/v1/messages?under_replicated=true").await.unwrap();
+    assert_eq!(under.messages, [], "a node alone is all there is to be");
     assert_eq!(client.bytes(&format!("{path}/body")).await.unwrap(), &body[..]);
     let empty = client.delete::<Value>(&format!("{path}?recipient=")).await;
     assert_eq!(refusal(empty), (400, "invalid".into()));

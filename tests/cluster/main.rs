@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod clocks;
+mod copies;
 mod demo;
 mod frames;
 mod index;

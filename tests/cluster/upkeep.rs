@@ -1,6 +1,9 @@
 //! Days that are packed by running daemons, and damage on disk that they mend from one another.
 
 use crate::support::{Running, assert_kept, daemon, feed, some_mails, start};
+use quard::config::{Paths, load_certificate};
+use quard::proof::verify;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 /// Days go by in an instant, and upkeep is done all the time.
@@ -56,6 +59,26 @@ async fn a_packed_day_is_read_and_deleted_from_on_every_node() {
         assert!(crate::support::body_of(&mut client, &gone).await.is_err());
     }
     assert_kept(&running.cluster, &ids, &mails).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_node_proves_a_message_of_a_packed_day_by_the_same_root() {
+    let (mut running, ids, mails) = packed(100).await;
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let paths = Paths::under(Some(&running.cluster.nodes[0].root));
+    let authority = load_certificate(&paths.authority_certificate()).unwrap();
+    let (mut roots, mut names) = (BTreeSet::new(), BTreeSet::new());
+    for node in &running.cluster.nodes {
+        let mut client = node.client().await.unwrap();
+        let bytes = client.bytes(&format!("/v1/messages/{}/proof", ids[7])).await.unwrap();
+        let proven = verify(&bytes, &authority).unwrap();
+        assert_eq!(proven.proof.message.to_string(), ids[7]);
+        assert!(proven.proof.is_about(&mails[7].body));
+        roots.insert(proven.proof.state_root);
+        names.insert(proven.node);
+    }
+    assert_eq!(roots.len(), 1);
+    assert_eq!(names, ["node1", "node2", "node3"].map(str::to_owned).into());
 }
 
 /// The longest segment below a directory.

@@ -5,6 +5,7 @@ use crate::authority::Authority;
 use crate::error::{CertificateFault, NetError};
 use quar_base::ids::MemberId;
 use quar_base::signing::{PublicKey, SigningKey};
+use quar_base::time::UnixMillis;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 use std::fmt;
@@ -117,10 +118,40 @@ impl fmt::Debug for Identity {
     }
 }
 
+/// Whom a certificate names, as the authority that issued it vouches for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Certified {
+    /// Which member.
+    pub member: MemberId,
+    /// Its name for people; empty when the certificate has none.
+    pub name: String,
+    /// Its key.
+    pub public_key: PublicKey,
+}
+
+/// Reads a member's certificate, which the authority must have issued and which must be valid at an
+/// instant: for what a member signed then, whatever became of it since. Admits nobody.
+///
+/// # Errors
+/// As [`Identity::new`]; [`NetError::Expired`] and [`NetError::NotYetValid`] by that instant.
+pub fn certified(
+    certificate_der: &[u8],
+    authority_der: &[u8],
+    at: UnixMillis,
+) -> Result<Certified, NetError> {
+    let certificate = CertificateDer::from(certificate_der);
+    let Subject { member, public_key, name, .. } = Subject::read(&certificate)?;
+    let authority = Authority::new(CertificateDer::from(authority_der.to_vec()))?;
+    let at = UnixTime::since_unix_epoch(Duration::from_millis(at.0));
+    authority.issued(&certificate, member, at)?;
+    Ok(Certified { member, name, public_key })
+}
+
 /// What this crate reads from a certificate.
 pub(crate) struct Subject {
     pub(crate) member: MemberId,
     pub(crate) public_key: PublicKey,
+    pub(crate) name: String,
     /// From when on it is valid.
     pub(crate) not_before: UnixTime,
 }
@@ -140,6 +171,7 @@ impl Subject {
         Ok(Self {
             member: member_of(&certificate)?,
             public_key: public_key_of(&certificate)?,
+            name: name_of(&certificate),
             not_before: UnixTime::since_unix_epoch(Duration::from_secs(
                 u64::try_from(not_before_s).unwrap_or(0),
             )),
@@ -162,6 +194,12 @@ fn member_of(certificate: &X509Certificate<'_>) -> Result<MemberId, CertificateF
         None => Ok(member),
         Some(_) => Err(CertificateFault::SeveralMembers),
     }
+}
+
+fn name_of(certificate: &X509Certificate<'_>) -> String {
+    let mut names = certificate.subject().iter_common_name();
+    let name = names.next().and_then(|name| name.as_str().ok());
+    name.unwrap_or_default().to_owned()
 }
 
 /// Only the canonical text counts: two certificates never spell one member differently.

@@ -47,7 +47,7 @@ pub use dial::Preference;
 pub use endpoint::{Endpoint, Limits, Settings};
 pub use error::{Attempt, CertificateFault, NetError, ProtocolFault, Refusal};
 pub use frame::{FRAME_HEADER_BYTES, Frame};
-pub use identity::{Identity, certificate_name};
+pub use identity::{Certified, Identity, certificate_name, certified};
 pub use receiver::FrameReceiver;
 pub use sender::FrameSender;
 pub use tls::Admission;

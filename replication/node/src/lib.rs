@@ -10,6 +10,7 @@
 
 mod clocks;
 mod copies;
+mod holders;
 mod node;
 mod offers;
 mod report;
@@ -17,6 +18,7 @@ mod request;
 mod view;
 
 pub use copies::CopyRule;
+pub use holders::{Holder, Holders, Holding, UnderReplicated};
 pub use node::{Input, Node, NodeSettings, Output};
 pub use report::{Lost, PeerReport};
 pub use request::{Answer, Request, Token};

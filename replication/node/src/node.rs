@@ -120,6 +120,8 @@ pub struct Node {
     offers: Offers,
     pub(crate) clocks: Clocks,
     requests: HashMap<Ticket, Token>,
+    /// Disks on which each message should be.
+    pub(crate) target: usize,
     today: Day,
     out_of_time: BTreeMap<&'static str, u64>,
     mails_admitted: u64,
@@ -146,6 +148,7 @@ impl Node {
             offers: Offers::default(),
             clocks: Clocks::since(last_seen),
             requests: HashMap::new(),
+            target: settings.copies.copies,
             today: Day(0),
             out_of_time: BTreeMap::new(),
             mails_admitted: 0,
@@ -190,6 +193,7 @@ impl Node {
 
     /// Uses a roster that has been saved.
     pub fn set_roster(&mut self, roster: SignedRoster) {
+        self.engine.keep_members(|id| roster.roster().member(id).is_some());
         self.roster = roster;
     }
 
@@ -371,7 +375,7 @@ impl Node {
                     let (items, rest) = load_all(&self.store, names, with_mail);
                     self.engine_event(Event::Loaded { peer, items, rest }, now, outputs);
                 }
-                Effect::Confirmed { peer, name } => {
+                Effect::Confirmed { peer, name, .. } => {
                     if let ItemName::Record(bucket, key) = name {
                         let peers = self.peers();
                         let done = self.copies.confirmed(peer, (bucket, key), &peers);

@@ -6,7 +6,7 @@ use crate::view::StoreView;
 use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
-use quar_sync::RefusalReason;
+use quar_sync::{Comparisons, RefusalReason};
 
 /// Messages without a body that are named in a status.
 const LOST_NAMED: usize = 100;
@@ -20,6 +20,8 @@ pub struct PeerReport {
     pub records: u64,
     /// Bodies it said it wants.
     pub wanted: u64,
+    /// What comparing with it came to, since its connection began.
+    pub comparisons: Comparisons,
     /// Its clock minus ours.
     pub clock_offset_ms: i64,
     /// Bytes queued or unacknowledged.
@@ -46,6 +48,7 @@ impl Node {
             in_sync: status.in_sync,
             records: status.records,
             wanted: status.wanted,
+            comparisons: status.comparisons,
             clock_offset_ms: self.clocks.offset_ms(peer).unwrap_or(0),
             queued_bytes: status.queued_bytes,
             refuses: status.refuses.map_or("", RefusalReason::name),

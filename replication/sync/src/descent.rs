@@ -70,6 +70,12 @@ impl Descent {
         newest.minus(limits::SINGLE_DAYS - 1)
     }
 
+    /// What is compared.
+    pub(crate) fn tries(&self) -> &BTreeMap<Bucket, Trie> {
+        &self.set.tries
+    }
+
+    /// Flights of the peer that were answered, its buckets included.
     pub(crate) fn flights(&self) -> u32 {
         self.flights
     }

@@ -9,6 +9,7 @@
 //! ```
 
 use crate::batch;
+use crate::confirmed::Confirmed;
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
     self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, kind,
@@ -30,6 +31,8 @@ pub struct Engine {
     push_bytes_max: usize,
     pub(crate) peers: BTreeMap<MemberId, Peer>,
     pub(crate) wants: Wants,
+    pub(crate) confirmed: BTreeMap<MemberId, Confirmed>,
+    shared_at: Cutoff,
     not_pushed: u64,
 }
 
@@ -37,7 +40,15 @@ impl Engine {
     /// The protocol of member `me`; at most `push_bytes_max` of fresh items wait for a peer.
     #[must_use]
     pub fn new(me: MemberId, push_bytes_max: usize) -> Self {
-        Self { me, push_bytes_max, peers: BTreeMap::new(), wants: Wants::default(), not_pushed: 0 }
+        Self {
+            me,
+            push_bytes_max,
+            peers: BTreeMap::new(),
+            wants: Wants::default(),
+            confirmed: BTreeMap::new(),
+            shared_at: Cutoff(0),
+            not_pushed: 0,
+        }
     }
 
     /// Connected peers, and whether they take mail as far as is known.
@@ -60,6 +71,27 @@ impl Engine {
 
     /// Takes one event. Batches are sent by [`Self::flush`].
     pub fn handle(&mut self, event: Event<'_>, set: &dyn SetView, effects: &mut Vec<Effect>) {
+        let known = effects.len();
+        if let Event::Frame { peer, kind, payload } = &event {
+            self.count_comparing(*peer, *kind, payload.len());
+        }
+        self.take(event, set, effects);
+        for effect in &effects[known..] {
+            if let Effect::Send { peer, kind, payload } = effect {
+                self.count_comparing(*peer, *kind, payload.len());
+            }
+        }
+    }
+
+    fn count_comparing(&mut self, peer: MemberId, kind: u8, bytes: usize) {
+        if kind::compares(kind)
+            && let Some(peer) = self.peers.get_mut(&peer)
+        {
+            peer.status.comparisons.bytes += bytes as u64;
+        }
+    }
+
+    fn take(&mut self, event: Event<'_>, set: &dyn SetView, effects: &mut Vec<Effect>) {
         match event {
             Event::Tick => self.tick(set, effects),
             Event::Connected { peer, session_key } => {
@@ -123,6 +155,10 @@ impl Engine {
             if peer.greeted != Some(cutoff) && peer.round.is_none() {
                 self.greet(id, set, effects);
             }
+        }
+        if self.shared_at != cutoff {
+            self.shared_at = cutoff;
+            self.share_confirmed(set);
         }
         self.want(set, effects);
     }
@@ -200,14 +236,18 @@ impl Engine {
             }
             kind::WANT_KEYS => {
                 // What is too much now is found again by a later round.
-                if peer.round.is_none() || peer.transfer.is_overasked() {
-                    peer.count_idle(payload.len(), set.now())?;
-                } else if let Some(round) = &peer.round {
-                    for (bucket, prefix, shorts) in frame::decode_want_keys(payload)? {
-                        let keys = round.descent.keys_asked_for(bucket, &prefix, &shorts);
-                        peer.transfer.bulk(keys.into_iter().map(|(b, k)| ItemName::Record(b, k)));
-                    }
+                let wants = frame::decode_want_keys(payload)?;
+                let Some(round) = &peer.round else {
+                    return peer.count_idle(payload.len(), set.now());
+                };
+                let keys = wants.iter().flat_map(|(bucket, prefix, shorts)| {
+                    round.descent.keys_asked_for(*bucket, prefix, shorts)
+                });
+                let keys: Vec<_> = keys.collect();
+                if !peer.transfer.is_overasked() {
+                    peer.transfer.bulk(keys.iter().map(|(b, k)| ItemName::Record(*b, *k)));
                 }
+                self.found_lacking(id, &keys);
             }
             kind::FRESH => self.send_fresh(id, payload, set)?,
             kind::BATCH => {
@@ -222,8 +262,9 @@ impl Engine {
                 effects.push(Effect::Offer { peer: id, sequence, items });
             }
             kind::ACK => {
-                let ack = AckFrame::decode(payload)?;
+                let (ack, before) = (AckFrame::decode(payload)?, effects.len());
                 peer.transfer.acknowledged(&ack, set.now(), effects)?;
+                self.confirm_by_acknowledgement(id, &effects[before..]);
             }
             kind::WANT_BODIES => peer.transfer.ask(frame::decode_bodies(payload)?)?,
             kind::NOT_HERE => self.not_here(id, &frame::decode_bodies(payload)?, set, effects)?,
@@ -263,7 +304,8 @@ impl Engine {
             let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
             effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });
         }
-        peer.hello = Some(hello);
+        let is_first = peer.hello.replace(hello).is_none();
+        self.confirm_by_hello(id, is_first, set);
         self.compare(id, set, effects);
         Ok(())
     }

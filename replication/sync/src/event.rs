@@ -84,6 +84,15 @@ impl Item {
         }
     }
 
+    /// Whether it is all there is to have: an action, or an arrival together with its body.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        match self {
+            Self::Record(record, body) => body.is_some() || record.head().kind != Kind::ARRIVAL,
+            Self::Body(..) => false,
+        }
+    }
+
     /// Bytes that the item takes in a batch, a little more than less.
     #[must_use]
     pub fn wire_bytes(&self) -> usize {
@@ -195,6 +204,8 @@ pub enum Effect {
         peer: MemberId,
         /// What.
         name: ItemName,
+        /// Whether that is all of it: an arrival was sent together with its body.
+        is_whole: bool,
     },
     /// The peer's clock stands this far ahead of ours.
     PeerClock {

@@ -37,6 +37,11 @@ pub(crate) mod kind {
     pub(crate) const NOT_HERE: u8 = 12;
     pub(crate) const DICTIONARY: u8 = 13;
     pub(crate) const PASSED_OVER: u8 = 64;
+
+    /// Whether frames of a kind find out what differs, and carry none of it.
+    pub(crate) fn compares(kind: u8) -> bool {
+        matches!(kind, HELLO..=FRESH)
+    }
 }
 
 /// The greeting: 64 bytes.

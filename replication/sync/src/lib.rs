@@ -8,6 +8,7 @@
 //! transfer   one peer's batches: push before bulk, within a window
 //! long       bodies that do not fit a batch, part by part
 //! refusal    what a peer did not take, and why; how long it gets no mail then
+//! confirmed  what each peer has on its disk, as far as it said so
 //! wants      bodies that are missing here: whom to ask, how often, and what nobody has
 //! frame codec  what goes over the wire, and its limits
 //! ```
@@ -15,6 +16,7 @@
 
 mod batch;
 mod codec;
+mod confirmed;
 mod descent;
 mod dictionaries;
 mod engine;
@@ -33,10 +35,11 @@ mod rounds;
 mod transfer;
 mod wants;
 
+pub use confirmed::Confirmed;
 pub use engine::Engine;
 pub use event::{CodedBody, Dictionary, Effect, Event, Item, ItemName, SetView, Snapshot, Which};
 pub use offence::Offence;
-pub use peer::PeerStatus;
+pub use peer::{Comparisons, PeerStatus};
 pub use refusal::RefusalReason;
 
 #[cfg(test)]

@@ -66,6 +66,10 @@ pub const REFUSED_KEPT: usize = 10_000;
 pub const SINGLE_DAYS: u32 = 32;
 /// Bulk keys held for one peer; a round that finds more leaves the rest to the next.
 pub const BULK_KEYS: usize = 4_000_000;
+/// Acknowledged records of one peer that are kept key by key before they go into tries.
+pub const ACKNOWLEDGED_KEPT: usize = 20_000;
+/// Of a bucket of which a peer lacks more than this, nothing counts as confirmed.
+pub const LACKING_KEPT: usize = 10_000;
 /// Items taken on a connection of which is remembered that they were, the newest.
 pub const REPEATS_KNOWN: usize = 16_384;
 /// Items that may come again on a connection beyond as many as were taken.

@@ -14,7 +14,19 @@ use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::{Cutoff, UnixMillis};
+use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Comparisons with a peer since its connection began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Comparisons {
+    /// Cutoffs at which both roots were known.
+    pub made: u64,
+    /// Those at which they were equal.
+    pub equal: u64,
+    /// Payload of the frames that compare, both ways.
+    pub bytes: u64,
+}
 
 /// A peer as a status shows it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -29,6 +41,8 @@ pub struct PeerStatus {
     pub queued_bytes: u64,
     /// Rounds in which something was compared.
     pub rounds: u64,
+    /// What comparing came to.
+    pub comparisons: Comparisons,
     /// Why it takes no mail; `None` when it does.
     pub refuses: Option<RefusalReason>,
 }
@@ -40,6 +54,8 @@ pub(crate) struct Round {
     pub(crate) heard_at: UnixMillis,
     /// Whether what it finds is queued: not while an earlier round's findings are.
     pub(crate) adds_bulk: bool,
+    /// What the peer has, as far as the round goes.
+    pub(crate) there: BTreeMap<Bucket, Trie>,
 }
 
 /// A batch that is not acknowledged yet.
@@ -54,8 +70,12 @@ pub(crate) struct Peer {
     /// The cutoff of the last greeting sent.
     pub(crate) greeted: Option<Cutoff>,
     pub(crate) hello: Option<Hello>,
+    /// The last cutoff at which roots were compared, in steps.
+    compared: u32,
     pub(crate) floors: Option<FloorsFrame>,
     pub(crate) round: Option<Round>,
+    /// What the last round found to be there, until the peer's next greeting says whether it wants bodies.
+    pub(crate) found_there: Option<BTreeMap<Bucket, Trie>>,
     pub(crate) next_round: u32,
     pub(crate) is_fresh_told: bool,
     /// Whether the peer told what it has that is younger than the cutoff.
@@ -100,8 +120,10 @@ impl Peer {
             transfer: Transfer::new(id, push_bytes_max),
             greeted: None,
             hello: None,
+            compared: 0,
             floors: None,
             round: None,
+            found_there: None,
             next_round: 1,
             is_fresh_told: false,
             has_told_fresh: false,
@@ -126,7 +148,8 @@ impl Peer {
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
         let adds_bulk = self.transfer.is_done_with_findings();
-        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk });
+        let there = descent.tries().clone();
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, adds_bulk, there });
     }
 
     /// A greeting: a few at once, then one in a while.
@@ -140,6 +163,16 @@ impl Peer {
         self.allow_round();
         let allowed = limits::HELLOS_AT_ONCE + (now - self.counted_from).0 / limits::HELLO_EVERY_MS;
         if self.hellos > allowed { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// Roots were compared at a cutoff: a second time tells nothing new.
+    pub(crate) fn compared(&mut self, cutoff_steps: u32, is_equal: bool) {
+        self.status.in_sync = is_equal;
+        if cutoff_steps > self.compared {
+            self.compared = cutoff_steps;
+            self.status.comparisons.made += 1;
+            self.status.comparisons.equal += u64::from(is_equal);
+        }
     }
 
     /// Greetings went either way: upon each the lower member begins a round, should the roots differ.

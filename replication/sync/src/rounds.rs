@@ -23,14 +23,14 @@ impl Engine {
             return;
         };
         let Some(hello) = &peer.hello else { return };
-        let Some((which, theirs)) = common_view(hello, set) else {
+        let Some((which, cutoff_steps, theirs)) = common_view(hello, set) else {
             return;
         };
-        peer.status.in_sync = half(&set.state_root(which)) == theirs;
-        let Some(now) = (!peer.status.in_sync && peer.round.is_none()).then(|| set.now()) else {
-            return;
-        };
-        if self.me > id {
+        peer.compared(cutoff_steps, half(&set.state_root(which)) == theirs);
+        if peer.status.in_sync {
+            return self.confirm_by_root(id, which, set);
+        }
+        if peer.round.is_some() || self.me > id {
             return;
         }
         let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
@@ -40,7 +40,7 @@ impl Engine {
         let first_single = Descent::first_single(&snapshot);
         let descent = Descent::new(snapshot, &peer.session_key, round, first_single);
         let payload = descent.buckets(cutoff_steps, round).encode();
-        peer.begin(descent, now);
+        peer.begin(descent, set.now());
         effects.push(Effect::Send { peer: id, kind: kind::BUCKETS, payload });
     }
 
@@ -84,7 +84,7 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let Some(round) = &mut peer.round else { return Ok(()) };
         if told.is_empty() {
-            peer.round = None;
+            peer.end_round();
             return Ok(());
         }
         let found = round.descent.answer(told)?;
@@ -93,6 +93,7 @@ impl Engine {
     }
 
     fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
+        self.found_lacking(id, &found.missing_there);
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
@@ -107,7 +108,7 @@ impl Engine {
         }
         send_flight(id, &found.told, effects);
         if found.told.is_empty() {
-            peer.round = None;
+            peer.end_round();
         }
     }
 }
@@ -118,8 +119,8 @@ fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) 
     }
 }
 
-/// Our view at the highest cutoff for which the peer told a root, and that root.
-fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
+/// Our view at the highest cutoff for which the peer told a root, that cutoff, and the root.
+fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, u32, [u8; 16])> {
     let theirs = [
         (hello.cutoff_steps, hello.current_root),
         (hello.cutoff_steps.saturating_sub(1), hello.previous_root),
@@ -127,7 +128,7 @@ fn common_view(hello: &Hello, set: &dyn SetView) -> Option<(Which, [u8; 16])> {
     let mine = [Which::Current, Which::Previous];
     let pairs = mine.into_iter().flat_map(|which| theirs.map(|(at, root)| (which, at, root)));
     let common = pairs.filter(|(which, at, _)| steps(set.cutoff(*which)) == *at);
-    common.max_by_key(|(_, at, _)| *at).map(|(which, _, root)| (which, root))
+    common.max_by_key(|(_, at, _)| *at)
 }
 
 /// Leaves out the days that the peer no longer accepts.

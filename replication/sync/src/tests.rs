@@ -48,6 +48,25 @@ fn members_in_sync_say_hello_in_64_bytes_and_nothing_more() {
 }
 
 #[test]
+fn comparisons_are_counted_once_a_cutoff_with_the_bytes_both_ways() {
+    let mut pair = pair_of(spread(3000, |_| false), spread(3000, |n| n == 7));
+    pair.connect();
+    pair.run();
+    let seen = |pair: &Pair| {
+        [0, 1].map(|n| pair.members[n].engine.status(pair.members[1 - n].id).comparisons)
+    };
+    let carried: usize = (1..=7).filter_map(|kind| pair.bytes.get(&kind)).sum();
+    for comparisons in seen(&pair) {
+        assert_eq!((comparisons.made, comparisons.equal), (1, 0));
+        assert_eq!(comparisons.bytes, carried as u64);
+    }
+    pair.tick();
+    for comparisons in seen(&pair) {
+        assert_eq!((comparisons.made, comparisons.equal), (2, 1));
+    }
+}
+
+#[test]
 fn an_hour_that_is_missing_costs_less_than_a_kilobyte_to_find() {
     for lacking in [0, 1] {
         let all = spread(20_000, |_| false);

@@ -23,14 +23,25 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// One batch that the peer has not acknowledged.
 struct Sent {
-    /// What, and whether it is mail.
-    items: Vec<(ItemName, bool)>,
+    items: Vec<SentItem>,
     bytes: usize,
+}
+
+struct SentItem {
+    name: ItemName,
+    is_mail: bool,
+    is_whole: bool,
 }
 
 impl Sent {
     fn has_mail(&self) -> bool {
-        self.items.iter().any(|(_, is_mail)| *is_mail)
+        self.items.iter().any(|item| item.is_mail)
+    }
+}
+
+impl From<&Item> for SentItem {
+    fn from(item: &Item) -> Self {
+        Self { name: item.name(), is_mail: item.is_mail(), is_whole: item.is_whole() }
     }
 }
 
@@ -284,7 +295,8 @@ impl Transfer {
         self.mail_batches -= usize::from(sent.has_mail());
         let mut refused = ack.refused.iter().peekable();
         let mut has_taken_mail = false;
-        for (position, (name, is_mail)) in sent.items.into_iter().enumerate() {
+        for (position, item) in sent.items.into_iter().enumerate() {
+            let SentItem { name, is_mail, is_whole } = item;
             match refused.next_if(|(at, _)| usize::from(*at) == position) {
                 Some((_, reason)) if reason.is_final() => self.forget(name),
                 Some(_) => {}
@@ -293,7 +305,7 @@ impl Transfer {
                     if matches!(name, ItemName::Body(..)) {
                         self.repeats.took(&name);
                     }
-                    effects.push(Effect::Confirmed { peer: self.peer, name });
+                    effects.push(Effect::Confirmed { peer: self.peer, name, is_whole });
                 }
             }
         }
@@ -327,7 +339,7 @@ impl Transfer {
     fn send(&mut self, items: &[Item], effects: &mut Vec<Effect>) -> u64 {
         items.iter().for_each(|item| self.send_dictionary(item, effects));
         let payload = batch::encode_batch(self.next_sequence, items);
-        let items = items.iter().map(|item| (item.name(), item.is_mail())).collect();
+        let items = items.iter().map(SentItem::from).collect();
         self.send_numbered(kind::BATCH, payload, items, effects)
     }
 
@@ -346,7 +358,7 @@ impl Transfer {
         &mut self,
         kind: u8,
         payload: Vec<u8>,
-        items: Vec<(ItemName, bool)>,
+        items: Vec<SentItem>,
         effects: &mut Vec<Effect>,
     ) -> u64 {
         let sequence = self.next_sequence;

@@ -1,8 +1,9 @@
-//! The node's state as a status shows it.
+//! What a node says of itself and of its peers.
 //! Never changes anything.
 
 use super::Driver;
-use crate::api::{BrakeStatus, MemberStatus, NodeStatus};
+use crate::api::{BrakeStatus, ComparisonStatus, CopiesStatus, MemberStatus, NodeStatus};
+use quar_base::roster::Member;
 use quar_store::Which;
 
 impl Driver {
@@ -34,8 +35,9 @@ impl Driver {
             offences,
             sent_bytes,
             received_bytes,
-            // Whoever counts deletions fills it in.
+            // Whoever counts deletions, or copies, fills it in.
             brake: BrakeStatus::default(),
+            copies: CopiesStatus::default(),
             upkeep: self.upkeep.status(),
             disk: self.room.status(),
             failed: self.store.has_failed(),
@@ -46,7 +48,7 @@ impl Driver {
         status
     }
 
-    fn member_status(&self, member: &quar_base::roster::Member) -> MemberStatus {
+    fn member_status(&self, member: &Member) -> MemberStatus {
         let is_self = member.id == self.store.settings().member;
         let transport = self.links.transport(member.id);
         let known = self.node.peer_report(member.id);
@@ -61,6 +63,11 @@ impl Driver {
             in_sync: is_self || known.in_sync,
             records: known.records,
             wanted: known.wanted,
+            comparisons: ComparisonStatus {
+                made: known.comparisons.made,
+                equal: known.comparisons.equal,
+                bytes: known.comparisons.bytes,
+            },
             clock_offset_ms: known.clock_offset_ms,
             queued_bytes: known.queued_bytes,
             refuses: known.refuses.to_owned(),

@@ -7,7 +7,8 @@ use quar_base::ids::MemberId;
 use quar_net::{FRAME_HEADER_BYTES, Frame, FrameReceiver, FrameSender, NetError};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use tokio::sync::{Semaphore, mpsc};
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 /// Frames a reader hands over at once, and bytes: one frame more may lie beyond.
 const FRAMES_PER_EVENT: usize = 64;
@@ -48,6 +49,16 @@ impl Outlet {
         // A writer that is gone reports its end by itself.
         let _ = self.queue.send((kind, payload));
         true
+    }
+}
+
+/// Holds a peer's turn for a while.
+pub fn rest(pause: Duration, turn: OwnedSemaphorePermit) {
+    if !pause.is_zero() {
+        tokio::spawn(async move {
+            tokio::time::sleep(pause).await;
+            drop(turn);
+        });
     }
 }
 

@@ -12,6 +12,7 @@ use crate::daemon::brake::Brake;
 use crate::daemon::clock::{Clock, entropy};
 use crate::daemon::driver::Event;
 use crate::daemon::handle::{NodeHandle, Request};
+use crate::daemon::prove::Prover;
 use crate::daemon::release;
 use crate::delivery::Timeouts;
 use crate::demo::sink::Sink;
@@ -58,8 +59,10 @@ impl Served {
             helo: "n1".into(),
             timeouts: Timeouts::default(),
         };
-        let node =
-            NodeHandle::new(store.clone(), events, settings, Brake::new(BRAKE), Clock::start());
+        let root = directory.path().join("out/n1");
+        let prover = Prover::new(&Identity::load(&Paths::under(Some(&root))).unwrap());
+        let brake = Brake::new(BRAKE);
+        let node = NodeHandle::new(store.clone(), events, settings, brake, prover, Clock::start());
         let surface = Surface::new(node, tokens());
         let (stop, stopping) = watch::channel(false);
         let socket = directory.path().join("run/control.sock");
@@ -192,6 +195,9 @@ async fn answer(store: Arc<Store>, mut queue: mpsc::Receiver<Event>) {
                 let admitted = store.admit_action(message, &action, Clock::start().now());
                 let id = admitted.and_then(|(_, record)| commit().map(|()| record.id()));
                 let _ = reply.send(id);
+            }
+            Event::Request(Request::Holders { reply }) => {
+                let _ = reply.send(quar_node::Holders::alone(&store));
             }
             _ => {}
         }

@@ -8,7 +8,7 @@
 
 use crate::class::Class;
 use crate::ids::RecordId;
-use crate::time::{Cutoff, DAY_SECONDS, Day, UnixMillis};
+use crate::time::{CUTOFF_AGE_MS, CUTOFF_STEP_MS, Cutoff, DAY_SECONDS, Day, UnixMillis};
 use std::fmt;
 use std::str::FromStr;
 
@@ -100,6 +100,13 @@ impl RecordKey {
     pub fn is_settled(&self, day: Day, cutoff: Cutoff) -> bool {
         cutoff.covers(day, self.second)
     }
+
+    /// The first instant whose cutoff the record counts at, for a bucket of `day`.
+    #[must_use]
+    pub fn settles(&self, day: Day) -> UnixMillis {
+        let UnixMillis(instant) = self.instant(day);
+        UnixMillis(instant.next_multiple_of(CUTOFF_STEP_MS) + CUTOFF_AGE_MS)
+    }
 }
 
 impl fmt::Debug for RecordKey {
@@ -180,8 +187,8 @@ mod tests {
     use super::{Bucket, MessageId, RecordKey};
     use crate::class::Class;
     use crate::ids::RecordId;
-    use crate::time::Day;
-    use proptest::prelude::{any, prop_assert_eq, proptest};
+    use crate::time::{Day, UnixMillis};
+    use proptest::prelude::{any, prop_assert, prop_assert_eq, proptest};
 
     #[test]
     fn a_message_id_reads_like_a_date() {
@@ -215,6 +222,14 @@ mod tests {
                 key: RecordKey { second, id: RecordId(id) },
             };
             prop_assert_eq!(id.to_string().parse(), Ok(id));
+        }
+
+        #[test]
+        fn a_record_settles_at_the_first_instant_that_counts_it(day in 0u32..2_932_896, second in 0u32..200_000) {
+            let key = RecordKey { second, id: RecordId([0; 32]) };
+            let settles = key.settles(Day(day));
+            prop_assert!(key.is_settled(Day(day), settles.cutoff()));
+            prop_assert!(!key.is_settled(Day(day), UnixMillis(settles.0 - 1).cutoff()));
         }
 
         #[test]

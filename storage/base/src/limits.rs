@@ -27,3 +27,7 @@ pub const STAMP_AHEAD_MS_MAX: u64 = 48 * 3600 * 1000;
 pub const SEGMENT_BYTES_MAX: u64 = 256 << 20;
 /// Largest dictionary that bodies are coded with, in bytes.
 pub const DICTIONARY_BYTES_MAX: usize = 128 << 10;
+/// Largest certificate in a proof, in bytes of DER.
+pub const CERTIFICATE_BYTES_MAX: usize = 4096;
+/// Largest proof, in bytes: more than the longest way to a state root takes.
+pub const PROOF_BYTES_MAX: usize = 18 << 10;

@@ -17,12 +17,12 @@
 //!   `a`. Given the number of leaves, the shape is fixed and a root has one reading; so the state
 //!   root takes in the number.
 //! - Its proofs are checked against whatever leaf count the caller passes, and surplus hashes are
-//!   ignored. A verifier must take the count from what was signed, refuse an index at or above it
-//!   and refuse surplus hashes.
+//!   ignored. So [`Place::state_root`] takes the count in, refuses an index at or above it, and
+//!   wants as many hashes as the shape has, no more.
 
 use crate::hash::{Domain, Hash, digest};
 use quar_base::key::Bucket;
-use rs_merkle::{Hasher, MerkleTree};
+use rs_merkle::{Hasher, MerkleProof, MerkleTree};
 use std::collections::BTreeMap;
 
 /// The tree over all buckets that have keys, in the order of class and day.
@@ -31,6 +31,17 @@ use std::collections::BTreeMap;
 #[derive(Clone)]
 pub struct DayTree {
     tree: MerkleTree<BucketHasher>,
+    /// Of each leaf.
+    buckets: Vec<Bucket>,
+}
+
+/// Where a bucket's leaf stands among the leaves, and what leads from there to the state root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Place {
+    pub(crate) index: u64,
+    pub(crate) leaf_count: u64,
+    /// The other half of each pair that the way goes through, the lowest first.
+    pub(crate) siblings: Vec<Hash>,
 }
 
 #[derive(Clone)]
@@ -57,16 +68,14 @@ impl DayTree {
             .filter(|(_, count, _)| *count > 0)
             .map(|(bucket, count, root)| (bucket, leaf(bucket, count, root)))
             .collect();
-        let leaves: Vec<[u8; 32]> = sorted.into_values().collect();
-        Self { tree: MerkleTree::from_leaves(&leaves) }
+        let (buckets, leaves): (Vec<_>, Vec<_>) = sorted.into_iter().unzip();
+        Self { tree: MerkleTree::from_leaves(&leaves), buckets }
     }
 
     /// The state root; [`Hash::EMPTY`] when no bucket has keys.
     #[must_use]
     pub fn root(&self) -> Hash {
-        self.tree.root().map_or(Hash::EMPTY, |pairs| {
-            digest(Domain::State, &[&self.leaf_count().to_be_bytes(), &pairs])
-        })
+        self.tree.root().map_or(Hash::EMPTY, |pairs| state_root(self.leaf_count(), &pairs))
     }
 
     /// How many buckets have keys.
@@ -74,6 +83,47 @@ impl DayTree {
     pub fn leaf_count(&self) -> u64 {
         self.tree.leaves_len() as u64
     }
+
+    /// Where a bucket stands; `None` when it has no keys.
+    pub(crate) fn place(&self, bucket: Bucket) -> Option<Place> {
+        let index = self.buckets.binary_search(&bucket).ok()?;
+        let proof = self.tree.proof(&[index]);
+        let siblings = proof.proof_hashes().iter().map(|hash| Hash(*hash)).collect();
+        Some(Place { index: index as u64, leaf_count: self.leaf_count(), siblings })
+    }
+}
+
+impl Place {
+    /// The state root of a tree that has this leaf here; `None` when no tree of so many leaves has
+    /// such a place.
+    pub(crate) fn state_root(&self, bucket: Bucket, count: u64, root: Hash) -> Option<Hash> {
+        if pairs_above(self.index, self.leaf_count)? != self.siblings.len() {
+            return None;
+        }
+        let hashes = self.siblings.iter().map(|hash| hash.0).collect();
+        let (index, leaf_count) =
+            (usize::try_from(self.index).ok()?, usize::try_from(self.leaf_count).ok()?);
+        let proof = MerkleProof::<BucketHasher>::new(hashes);
+        let pairs = proof.root(&[index], &[leaf(bucket, count, root)], leaf_count).ok()?;
+        Some(state_root(self.leaf_count, &pairs))
+    }
+}
+
+/// Pairs that the way from a leaf goes through: none in a layer at whose odd end it stands.
+pub(crate) fn pairs_above(index: u64, leaf_count: u64) -> Option<usize> {
+    if index >= leaf_count {
+        return None;
+    }
+    let (mut at, mut width, mut pairs) = (index, leaf_count, 0);
+    while width > 1 {
+        pairs += usize::from(at ^ 1 < width);
+        (at, width) = (at / 2, width.div_ceil(2));
+    }
+    Some(pairs)
+}
+
+fn state_root(leaf_count: u64, pairs: &[u8; 32]) -> Hash {
+    digest(Domain::State, &[&leaf_count.to_be_bytes(), pairs])
 }
 
 fn leaf(bucket: Bucket, count: u64, root: Hash) -> [u8; 32] {

@@ -20,14 +20,17 @@ mod day_tree;
 #[doc(hidden)]
 pub mod fuzz;
 mod hash;
+mod inclusion;
 mod iter;
 mod node;
 mod part;
 mod prefix;
+mod spread;
 mod trie;
 
 pub use day_tree::DayTree;
 pub use hash::{Hash, short_of_key, short8_of_key};
+pub use inclusion::{INCLUSION_BYTES_MAX, Inclusion, InclusionError};
 pub use iter::Iter;
 pub use node::LEAF_KEYS_MAX;
 pub use part::{KeySource, Part, PartsError};

@@ -272,14 +272,47 @@ impl Page {
     }
 
     pub(crate) fn hash(&self) -> Hash {
-        *self.hash.get_or_init(|| {
-            let slots = array::from_fn(|nibble| {
-                self.children[nibble].as_ref().map_or(Hash::EMPTY, Node::hash)
-            });
-            let depth = [self.at.nibbles()];
-            let count = self.count.to_be_bytes();
-            digest(Domain::Page, &[&depth, &count, &slot_root(slots).0])
-        })
+        *self.hash.get_or_init(|| page_hash(self.at.nibbles(), self.count, slot_root(self.slots())))
+    }
+
+    fn slots(&self) -> [Hash; 16] {
+        array::from_fn(|nibble| self.children[nibble].as_ref().map_or(Hash::EMPTY, Node::hash))
+    }
+
+    /// What leads from the slot of a key to this page's hash.
+    pub(crate) fn step(&self, key: &KeyBytes) -> Step {
+        let depth = self.at.nibbles();
+        let mut at = usize::from(nibble_of(key, depth));
+        let (mut slots, mut width) = (self.slots(), 16);
+        let siblings = array::from_fn(|_| {
+            let sibling = slots[at ^ 1];
+            width = pair_up(&mut slots, width);
+            at /= 2;
+            sibling
+        });
+        Step { depth, count: self.count, siblings }
+    }
+}
+
+/// One page on the way from a leaf to the root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    pub(crate) depth: u8,
+    pub(crate) count: u64,
+    /// The other half of each pair that the way goes through, that of two slots first.
+    pub(crate) siblings: [Hash; 4],
+}
+
+impl Step {
+    /// The page's hash, from that of the slot in which `key` is.
+    pub(crate) fn hash(&self, key: &KeyBytes, slot: Hash) -> Hash {
+        let mut at = nibble_of(key, self.depth);
+        let mut hash = slot;
+        for sibling in self.siblings {
+            hash = if at.is_multiple_of(2) { pair(hash, sibling) } else { pair(sibling, hash) };
+            at /= 2;
+        }
+        page_hash(self.depth, self.count, hash)
     }
 }
 
@@ -288,16 +321,28 @@ pub(crate) fn leaf_hash(keys: &[KeyBytes]) -> Hash {
     digest(Domain::Leaf, &[&[keys.len() as u8], keys.as_flattened()])
 }
 
+fn page_hash(depth: u8, count: u64, slot_root: Hash) -> Hash {
+    digest(Domain::Page, &[&[depth], &count.to_be_bytes(), &slot_root.0])
+}
+
 fn slot_root(mut slots: [Hash; 16]) -> Hash {
     let mut width = slots.len();
     while width > 1 {
-        width /= 2;
-        for at in 0..width {
-            let (left, right) = (slots[2 * at], slots[2 * at + 1]);
-            slots[at] = digest(Domain::SlotPair, &[&left.0, &right.0]);
-        }
+        width = pair_up(&mut slots, width);
     }
     slots[0]
+}
+
+/// Hashes the first `width` in pairs, in place; returns how many pairs there are.
+fn pair_up(slots: &mut [Hash; 16], width: usize) -> usize {
+    for at in 0..width / 2 {
+        slots[at] = pair(slots[2 * at], slots[2 * at + 1]);
+    }
+    width / 2
+}
+
+fn pair(left: Hash, right: Hash) -> Hash {
+    digest(Domain::SlotPair, &[&left.0, &right.0])
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@
 
 use crate::hash::Hash;
 use crate::iter::Iter;
-use crate::node::{Leaf, Node, Page, leaf_hash};
+use crate::node::{Leaf, Node, Page, Step, leaf_hash};
 use crate::part::{KeySource, Part, PartsError, Stored, check};
 use crate::prefix::{KeyBytes, Prefix};
 use quar_base::ids::RecordId;
@@ -147,6 +147,27 @@ impl Trie {
             }
         }
         false
+    }
+
+    /// The keys of a key's leaf and the pages above that, the lowest first; `None` when the key is
+    /// not in the set, or not to be had.
+    pub(crate) fn way_to(&self, key: &KeyBytes) -> Option<(Vec<KeyBytes>, Vec<Step>)> {
+        let mut steps = Vec::new();
+        let mut next = self.root.as_ref();
+        loop {
+            match next?.opened()? {
+                Node::Stored(_) => return None,
+                Node::Page(page) => {
+                    steps.push(page.step(key));
+                    next = page.child(key);
+                }
+                Node::Leaf(leaf) => {
+                    leaf.keys.binary_search(key).ok()?;
+                    steps.reverse();
+                    return Some((leaf.keys.clone(), steps));
+                }
+            }
+        }
     }
 
     /// How many keys there are.

@@ -44,6 +44,7 @@ pub const TARGETS: &[Target] = &[
     ("footer", footer),
     ("pack", pack),
     ("opening", opening),
+    ("proof", proof),
 ];
 
 pub(crate) const CLUSTER: ClusterId = ClusterId([9; 16]);
@@ -287,6 +288,11 @@ pub fn pack(input: &[u8]) {
 /// A store that is opened over segments and small files of any bytes.
 pub fn opening(input: &[u8]) {
     opening::opening(input);
+}
+
+/// A proof that a message was here.
+pub fn proof(input: &[u8]) {
+    crate::proof::fuzz::proof(input);
 }
 
 #[cfg(test)]

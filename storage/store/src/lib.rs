@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod admit;
+mod among;
 mod broken;
 mod catalog;
 mod check;
@@ -36,6 +37,8 @@ mod open;
 mod pack;
 mod peek;
 mod pressure;
+mod proof;
+mod prove;
 mod read;
 mod recent;
 mod reserve;
@@ -51,6 +54,7 @@ mod usage;
 mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
+pub use among::Among;
 pub use check::{Checked, Finding};
 pub use codec::{Codec, CodecError, CodedBody};
 pub use commit::{Outcome, Stored};
@@ -68,6 +72,8 @@ pub use list::{Page, Query};
 pub use open::{OpenProgress, OpenReport, Opening};
 pub use pack::{PackProgress, Packed};
 pub use pressure::Room;
+pub use proof::{Proof, ProofError};
+pub use prove::ProveError;
 pub use read::Message;
 pub use rotate::Rotated;
 pub use seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};

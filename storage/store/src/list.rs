@@ -157,7 +157,7 @@ impl Store {
     }
 
     /// Adds one day's messages; returns whether the page is full.
-    fn list_day(
+    pub(crate) fn list_day(
         &self,
         query: &Query,
         buckets: &[Bucket],

@@ -9,9 +9,9 @@
 //! Two views are kept, for the cutoff in force and the one before, so that two members whose clocks
 //! stand on either side of a step still have one in common.
 
-use quar_base::key::{Bucket, RecordKey};
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::time::{Cutoff, UnixMillis};
-use quar_merkle::{DayTree, Hash, Trie};
+use quar_merkle::{DayTree, Hash, Inclusion, Trie};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// How far behind a cutoff a delete by a clock that is right may be stamped: a cutoff is at most 15 s old,
@@ -66,7 +66,17 @@ impl View {
     /// The root over all buckets.
     #[must_use]
     pub fn state_root(&self) -> Hash {
-        DayTree::from_buckets(self.buckets().into_iter()).root()
+        self.day_tree().root()
+    }
+
+    /// The way from a message's arrival to the state root; `None` when it is not in the set, or its
+    /// day's keys cannot be read.
+    pub(crate) fn inclusion(&self, id: MessageId) -> Option<Inclusion> {
+        Inclusion::new(&self.day_tree(), id.bucket, self.tries.get(&id.bucket)?, &id.key)
+    }
+
+    fn day_tree(&self) -> DayTree {
+        DayTree::from_buckets(self.buckets().into_iter())
     }
 
     pub(crate) fn clone_where(&self, keep: impl Fn(Bucket) -> bool) -> Self {

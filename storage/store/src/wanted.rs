@@ -97,6 +97,16 @@ impl Store {
         left.into_iter().flat_map(behind).take(limit).collect()
     }
 
+    /// Arrivals of a bucket whose body is not here, ascending.
+    #[must_use]
+    pub fn bodiless(&self, bucket: Bucket) -> Vec<RecordKey> {
+        let state = self.state();
+        let held = state.buckets.get(&bucket).map(|held| held.wanted.by_arrival.keys().copied());
+        let mut keys: Vec<RecordKey> = held.into_iter().flatten().collect();
+        keys.sort_unstable();
+        keys
+    }
+
     /// Whether a record here needs a body that is not here.
     #[must_use]
     pub fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool {

@@ -5,12 +5,14 @@ mod act;
 mod disk;
 mod export;
 mod filters;
+mod proof;
 mod usage;
 
 pub use act::{Brake, BrakeWhat, Hold, Release, Rm, Unhold};
 pub use disk::{ErasureCheck, Fsck, Inspect, InspectWhat, Repair};
 pub use export::{Export, ExportFormat};
 pub use filters::Filters;
+pub use proof::{Prove, VerifyProof};
 pub use usage::Du;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -87,6 +89,10 @@ pub enum Command {
     Repair(Repair),
     /// Tell whether a deleted message has left this node's files
     ErasureCheck(ErasureCheck),
+    /// Prove that this node holds a message, as it stands now
+    Prove(Prove),
+    /// Check a proof, with the certificate of the cluster's authority and no node
+    VerifyProof(VerifyProof),
     /// Print a script that completes quarctl's commands in a shell
     Completions(Completions),
 }
@@ -227,6 +233,9 @@ pub struct Ls {
     /// Print whole ids
     #[arg(long)]
     pub long: bool,
+    /// List only what fewer members have confirmed on disk than should have it
+    #[arg(long)]
+    pub under_replicated: bool,
 }
 
 /// Arguments of commands that take one message.

@@ -110,6 +110,17 @@ impl Backend {
         }
     }
 
+    /// One page of the messages on too few disks.
+    ///
+    /// # Errors
+    /// As [`Self::put`]; a stopped node does not know what its peers have.
+    pub fn list_under_replicated(&mut self, query: &Query) -> anyhow::Result<MessagePage> {
+        match self {
+            Self::Daemon(daemon) => daemon.list_under_replicated(query),
+            Self::Offline(_) => bail!("a stopped node does not know what its peers have on disk"),
+        }
+    }
+
     /// Everything about a message but its body.
     ///
     /// # Errors
@@ -162,6 +173,17 @@ impl Backend {
         match self {
             Self::Daemon(daemon) => daemon.unhold(id),
             Self::Offline(offline) => offline.unhold(id),
+        }
+    }
+
+    /// A proof that a message is here: its bytes.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn prove(&mut self, id: &str) -> anyhow::Result<bytes::Bytes> {
+        match self {
+            Self::Daemon(daemon) => daemon.bytes(&format!("/v1/messages/{id}/proof")),
+            Self::Offline(offline) => offline.prove(id),
         }
     }
 

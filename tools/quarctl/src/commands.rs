@@ -8,6 +8,7 @@ mod hold;
 mod init;
 mod inspect;
 mod look;
+mod proof;
 mod status;
 pub mod store;
 mod usage;
@@ -45,6 +46,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
             Ok(Ending::Done)
         }
         Command::Repair(_) => disk::repair(arguments, output),
+        Command::VerifyProof(what) => proof::verify(arguments, what, output),
         Command::Inspect(_)
         | Command::Fsck(_)
         | Command::ErasureCheck(_)
@@ -56,6 +58,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
         | Command::Show(_)
         | Command::Cat(_)
         | Command::Rm(_)
+        | Command::Prove(_)
         | Command::Hold(_)
         | Command::Unhold(_) => with_store(arguments, output),
     }
@@ -72,6 +75,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         Command::Show(one) => look::show(&mut backend, one, output),
         Command::Cat(cat) => look::cat(&mut backend, cat, output),
         Command::Rm(rm) => act::remove(&mut backend, rm, output),
+        Command::Prove(prove) => proof::prove(&mut backend, prove, output),
         Command::Hold(hold) => hold::hold(&mut backend, hold, output),
         Command::Unhold(unhold) => hold::unhold(&mut backend, unhold, output),
         Command::Inspect(inspect) => inspect::inspect(&mut backend, inspect, output),
@@ -82,6 +86,7 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
         | Command::Release(_)
         | Command::Status(_)
         | Command::Brake(_)
+        | Command::VerifyProof(_)
         | Command::Completions(_) => {
             unreachable!("these need no store")
         }

@@ -29,6 +29,11 @@ impl Output {
         self.is_json
     }
 
+    /// Whether somebody sees it as it comes.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
     /// One JSON value, on a line of its own.
     pub fn json(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         serde_json::to_writer(&mut self.out, value).map_err(io::Error::from)?;

@@ -182,6 +182,49 @@ async fn what_one_operator_holds_another_reads_releases_and_lets_go() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_proves_is_checked_where_there_is_no_node() {
+    let mut running = Running::start("").await;
+    let file = running.file("mail.eml", MAIL);
+    let other = running.file("other.eml", b"Subject: other\r\n\r\n");
+    let id = running.quarctl(1, &["put", file.to_str().unwrap()]).text().to_owned();
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let proof = running.directory.path().join("proof");
+    // It has just come: the node waits until it has settled.
+    running.quarctl(2, &["prove", &id, "--out", proof.to_str().unwrap()]).text();
+
+    let ca = quard::config::Paths::under(Some(&running.root(3))).authority_certificate();
+    let ca = ca.to_str().unwrap();
+    let nowhere = Path::new("/nowhere");
+    let line = ["verify-proof", proof.to_str().unwrap(), "--ca", ca];
+    let told = quarctl(nowhere, &[&line[..], &["--message", file.to_str().unwrap()]].concat());
+    assert!(told.text().starts_with("node2 held this message at "), "{told:?}");
+    assert!(told.text().contains(&format!("message     {id}")), "{told:?}");
+    assert!(told.text().ends_with("mail.eml, byte for byte"), "{told:?}");
+    let json = quarctl(nowhere, &[&["--json"], &line[..]].concat());
+    let json: Value = serde_json::from_slice(&json.out).unwrap();
+    assert_eq!((&json["node"], &json["message"]), (&"node2".into(), &id.as_str().into()));
+    let wrong = quarctl(nowhere, &[&line[..], &["--message", other.to_str().unwrap()]].concat());
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert!(wrong.err.contains("about another mail"), "{wrong:?}");
+
+    let mut bytes = std::fs::read(&proof).unwrap();
+    assert_eq!(running.quarctl(2, &["prove", &id]).out.len(), bytes.len());
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&proof, bytes).unwrap();
+    let changed = quarctl(nowhere, &line);
+    assert_eq!((changed.code, changed.out.len()), (1, 0), "{changed:?}");
+    assert!(changed.err.contains("proves nothing"), "{changed:?}");
+    assert_eq!(quarctl(nowhere, &["verify-proof", "/nowhere/proof", "--ca", ca]).code, 1);
+
+    running.quarctl(1, &["rm", &id]).text();
+    running.cluster.wait_for_equal_roots().await.unwrap();
+    let gone = running.quarctl(2, &["prove", &id]);
+    assert_eq!((gone.code, gone.out.len()), (3, 0), "{gone:?}");
+    assert!(gone.err.contains("was deleted"), "{gone:?}");
+}
+
 /// `quarctl` with files of at most 100 kB, as on a disk that is full then.
 fn quarctl_with_little_room(root: &Path, line: &[&str]) -> Ran {
     let script = "trap '' XFSZ; ulimit -f 200; exec \"$@\"";

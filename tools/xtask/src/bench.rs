@@ -13,6 +13,7 @@ mod machine;
 mod outcome;
 mod plot;
 mod storage;
+mod sync;
 mod table;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -21,6 +22,7 @@ use clap::{Args, Subcommand};
 use figures::Figures;
 use machine::Machine;
 use outcome::{DemoOutcome, ExpiryOutcome, RivalOutcome};
+use serde_json::Value;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -36,6 +38,8 @@ pub(crate) enum Bench {
     Cluster(ClusterBench),
     /// One store: puts, disk, checks, an index that lived, and all of it as the store grows
     Storage(storage::StorageBench),
+    /// Two members that differ: bytes and round trips to find what is missing; upkeep of the tries
+    Sync(sync::SyncBench),
 }
 
 /// How to measure a cluster.
@@ -72,12 +76,11 @@ pub(crate) struct ClusterBench {
 
 /// Measures what was asked for and prints it. True: what went wrong is an error.
 pub(crate) fn run(workspace: &Metadata, bench: &Bench) -> Result<bool> {
+    let root = workspace.workspace_root.as_std_path();
     let cluster = match bench {
         Bench::Cluster(cluster) => cluster,
-        Bench::Storage(bench) => {
-            let root = workspace.workspace_root.as_std_path();
-            return storage::run(root, bench).map(|()| true);
-        }
+        Bench::Storage(bench) => return storage::run(root, bench).map(|()| true),
+        Bench::Sync(bench) => return sync::run(root, bench).map(|()| true),
     };
     let figures = measure(workspace, cluster)?;
     if cluster.json {
@@ -204,6 +207,21 @@ fn run_rival(root: &Path, quard: &Path, bench: &ClusterBench) -> Result<RivalOut
         bench.missed
     );
     Ok(outcome)
+}
+
+/// Runs a bench of a crate; each line that it prints is an object.
+fn lines_of(root: &Path, package: &str, bench: &str, arguments: &[&str]) -> Result<Vec<Value>> {
+    settle()?;
+    say(&format!("{bench} {}", arguments.join(" ")));
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    cargo.current_dir(root).args(["bench", "--package", package, "--bench", bench, "--"]);
+    cargo.args(arguments);
+    let text = output_of(cargo)?;
+    let parse =
+        |line: &str| serde_json::from_str(line).with_context(|| format!("{bench} printed: {line}"));
+    let lines: Vec<Value> = text.lines().map(parse).collect::<Result<_>>()?;
+    ensure!(!lines.is_empty(), "{bench} {} printed nothing", arguments.join(" "));
+    Ok(lines)
 }
 
 /// What a command prints; it must succeed. What it says meanwhile goes to the terminal.

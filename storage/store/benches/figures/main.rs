@@ -12,6 +12,7 @@ mod fsck;
 mod grow;
 mod machine;
 mod put;
+mod upkeep;
 
 use std::path::PathBuf;
 
@@ -24,6 +25,7 @@ fn main() {
     match (part.as_str(), corpus) {
         ("put", corpus) => put::run(count.unwrap_or(20_000), corpus.as_deref()),
         ("fsck", corpus) => fsck::run(count.unwrap_or(20_000), corpus.as_deref()),
+        ("upkeep", _) => upkeep::run(count.unwrap_or(10_000)),
         ("churn", _) => churn::run(count.unwrap_or(10_000)),
         ("disk", corpus) => disk::run(count.unwrap_or(9322), corpus.as_deref()),
         ("grow", _) => grow::run(count.unwrap_or(10_000)),
@@ -35,6 +37,8 @@ fn main() {
         ("pack", Some(directory)) => grow::pack(count.unwrap_or(10_000), &directory),
         ("expired", Some(directory)) => grow::expired(count.unwrap_or(10_000), &directory),
         ("rebuild", Some(directory)) => grow::rebuild(count.unwrap_or(10_000), &directory),
-        _ => eprintln!("usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn [MESSAGES]"),
+        _ => eprintln!(
+            "usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn|upkeep [MESSAGES]"
+        ),
     }
 }

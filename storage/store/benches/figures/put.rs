@@ -9,11 +9,16 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, PoisonError};
-use std::thread::{self, Thread};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use tokio::runtime::Builder;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 const WRITERS: usize = 64;
+/// Times that whoever is ready may still join a commit.
+const GATHER_ROUNDS: usize = 3;
 /// Messages that share one of the plain program's commits.
 const COMMIT: usize = 64;
 /// Turns; the median is shown, and the worst.
@@ -21,7 +26,7 @@ const TURNS: usize = 5;
 
 /// Puts messages and prints the figures.
 pub fn run(count: usize, corpus: Option<&Path>) {
-    let messages = messages(count, corpus);
+    let messages = Arc::new(messages(count, corpus));
     let (mut put, mut plain, mut memory, mut cpu, mut encode) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut sealed = 0;
@@ -69,68 +74,83 @@ fn messages(count: usize, corpus: Option<&Path>) -> Vec<Message> {
     bodies(count, corpus).into_iter().enumerate().map(message).collect()
 }
 
-/// Who waits for what, and what is done.
+/// Who waits for what, and what was done before anybody waited for it.
 #[derive(Default)]
 struct Board {
-    waiting: HashMap<Ticket, Thread>,
+    waiting: HashMap<Ticket, oneshot::Sender<()>>,
     done: HashSet<Ticket>,
 }
 
-/// Seconds until all are durable.
-fn put_all(directory: &Path, messages: &[Message]) -> f64 {
-    let store = open(directory);
-    let board = Mutex::new(Board::default());
-    let (next, is_over) = (AtomicUsize::new(0), AtomicBool::new(false));
-    let (has_work, signal) = (Mutex::new(false), Condvar::new());
-    let write = || {
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(message) = messages.get(number) else { return };
-            let ticket = admit(&store, message);
-            let locked = || board.lock().unwrap_or_else(PoisonError::into_inner);
-            locked().waiting.insert(ticket, thread::current());
-            *has_work.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            signal.notify_one();
-            while !locked().done.remove(&ticket) {
-                thread::park();
-            }
+impl Board {
+    fn wait(&mut self, ticket: Ticket) -> Option<oneshot::Receiver<()>> {
+        if self.done.remove(&ticket) {
+            return None;
         }
-    };
-    let commit = || {
-        while !is_over.load(Ordering::Acquire) {
-            let mut has_work = has_work.lock().unwrap_or_else(PoisonError::into_inner);
-            while !std::mem::take(&mut *has_work) && !is_over.load(Ordering::Acquire) {
-                has_work = signal.wait(has_work).unwrap_or_else(PoisonError::into_inner);
-            }
-            drop(has_work);
-            for (ticket, outcome) in store.commit() {
-                assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
-                acknowledge(&board, ticket);
-            }
+        let (tell, told) = oneshot::channel();
+        self.waiting.insert(ticket, tell);
+        Some(told)
+    }
+
+    fn acknowledge(&mut self, ticket: Ticket) {
+        match self.waiting.remove(&ticket) {
+            Some(writer) => writer.send(()).expect("a writer waits until its message is durable"),
+            None => drop(self.done.insert(ticket)),
         }
-    };
+    }
+}
+
+/// Seconds until all are durable. Writers are tasks on as many threads as there are processors, and
+/// commits gather what is ready and run on one more, as the daemon does it.
+fn put_all(directory: &Path, messages: &Arc<Vec<Message>>) -> f64 {
+    let store = Arc::new(open(directory));
+    let board = Arc::new(Mutex::new(Board::default()));
+    let next = Arc::new(AtomicUsize::new(0));
+    let (signal, has_work) = mpsc::channel(1);
+    let runtime = Builder::new_multi_thread().build().expect("threads can be started");
+    let committer = runtime.spawn(commit_all(store.clone(), board.clone(), has_work));
     let (ms, ()) = timed(|| {
-        thread::scope(|scope| {
-            let committer = scope.spawn(commit);
-            let writers: Vec<_> = (0..WRITERS).map(|_| scope.spawn(write)).collect();
-            writers.into_iter().for_each(|writer| writer.join().expect("no writer panics"));
-            is_over.store(true, Ordering::Release);
-            *has_work.lock().unwrap_or_else(PoisonError::into_inner) = true;
-            signal.notify_one();
-            committer.join().expect("the committer does not panic");
-        });
+        let mut writers = JoinSet::new();
+        for _ in 0..WRITERS {
+            let (store, messages) = (store.clone(), messages.clone());
+            let (board, next, signal) = (board.clone(), next.clone(), signal.clone());
+            let write = async move {
+                while let Some(message) = messages.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    let ticket = admit(&store, message);
+                    let told = locked(&board).wait(ticket);
+                    // A signal that waits already says as much.
+                    let _ = signal.try_send(());
+                    if let Some(told) = told {
+                        told.await.expect("the committer tells everybody");
+                    }
+                }
+            };
+            writers.spawn_on(write, runtime.handle());
+        }
+        drop(signal);
+        runtime.block_on(writers.join_all());
     });
+    runtime.block_on(committer).expect("the committer does not panic");
     store.close();
     ms / 1000.0
 }
 
-/// The writer may have gone to sleep already, or not yet said what it waits for.
-fn acknowledge(board: &Mutex<Board>, ticket: Ticket) {
-    let mut board = board.lock().unwrap_or_else(PoisonError::into_inner);
-    board.done.insert(ticket);
-    let writer = board.waiting.remove(&ticket);
-    drop(board);
-    writer.iter().for_each(Thread::unpark);
+/// Commits until no writer is left.
+async fn commit_all(store: Arc<Store>, board: Arc<Mutex<Board>>, mut has_work: mpsc::Receiver<()>) {
+    while let Some(()) = has_work.recv().await {
+        for _ in 0..GATHER_ROUNDS {
+            tokio::task::yield_now().await;
+        }
+        let store = store.clone();
+        let outcomes = tokio::task::spawn_blocking(move || store.commit()).await;
+        for (ticket, outcome) in outcomes.expect("a commit does not panic") {
+            assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
+            locked(&board).acknowledge(ticket);
+        }
+    }
+}
+
+fn locked(board: &Mutex<Board>) -> MutexGuard<'_, Board> {
+    board.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn admit(store: &Store, message: &Message) -> Ticket {

@@ -9,8 +9,8 @@ use quar_base::roster::{Member, Roster};
 use quar_base::signing::SigningKey;
 use quar_base::time::UnixMillis;
 use quar_store::{
-    CodedBody, EncryptionKey, IdKey, Mail, OpenReport, Opening, Origin, RealDisk, Retention,
-    Settings, SledHome, Store,
+    CodedBody, EncryptionKey, IdKey, IndexHome, Mail, OpenReport, Opening, Origin, RealDisk,
+    Retention, Settings, SledHome, Store,
 };
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -131,6 +131,15 @@ pub fn open(directory: &Path) -> Store {
 
 /// As [`open`], and what opening found.
 pub fn open_with(directory: &Path, retention: Retention) -> (Store, OpenReport) {
+    open_in(directory, retention, &mut SledHome(directory.join("index")))
+}
+
+/// As [`open_with`], with its index in a home.
+pub fn open_in(
+    directory: &Path,
+    retention: Retention,
+    index: &mut dyn IndexHome,
+) -> (Store, OpenReport) {
     let random = aws_lc_rs::rand::SystemRandom::new();
     let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &random)
         .expect("a key can be made");
@@ -163,7 +172,7 @@ pub fn open_with(directory: &Path, retention: Retention) -> (Store, OpenReport) 
     let opening = Opening {
         settings,
         disk: Arc::new(RealDisk::new(directory)),
-        index: &mut SledHome(directory.join("index")),
+        index,
         roster: Arc::new(roster),
         now: NOW,
         seed: [1; 32],

@@ -67,6 +67,12 @@ impl Daemon {
         self.get(&format!("/v1/messages?{}", query_string(&query)))
     }
 
+    pub(super) fn list_under_replicated(&mut self, query: &Query) -> anyhow::Result<MessagePage> {
+        let mut query = list_query(query);
+        query.push(("under_replicated", "true".to_owned()));
+        self.get(&format!("/v1/messages?{}", query_string(&query)))
+    }
+
     pub(super) fn usage(&mut self, query: &Query, by: UsageBy) -> anyhow::Result<UsageReply> {
         let mut pairs = filter_pairs(query);
         pairs.push(("by", usage_by_name(by).to_owned()));
@@ -78,8 +84,11 @@ impl Daemon {
     }
 
     pub(super) fn body(&mut self, id: &str) -> anyhow::Result<Bytes> {
-        let path = format!("/v1/messages/{id}/body");
-        let answer = self.runtime.block_on(self.client.bytes(&path));
+        self.bytes(&format!("/v1/messages/{id}/body"))
+    }
+
+    pub(super) fn bytes(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        let answer = self.runtime.block_on(self.client.bytes(path));
         answer.map_err(from_client)
     }
 

@@ -20,6 +20,7 @@ use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
 use quard::daemon::handle::{ActError, Arrived};
 use quard::daemon::opening::open_store;
+use quard::daemon::prove::Prover;
 use quard::daemon::view;
 use quard::intake::Mail;
 use quard::lock::DataLock;
@@ -35,6 +36,7 @@ const PROOF: &str = "no holder of this lock panics";
 /// An open store.
 pub struct Offline {
     store: Store,
+    prover: Prover,
     clock: Clock,
     /// Outcomes of commits that were made while others waited for theirs.
     outcomes: Mutex<HashMap<Ticket, Outcome>>,
@@ -57,7 +59,8 @@ impl Offline {
         config.check_node(identity.this_member())?;
         let clock = Clock::start();
         let (store, _) = open_store(paths, &config, &identity, &clock, &mut |_| {})?;
-        Ok(Self { store, clock, outcomes: Mutex::default(), _lock: lock })
+        let prover = Prover::new(&identity);
+        Ok(Self { store, prover, clock, outcomes: Mutex::default(), _lock: lock })
     }
 
     pub(super) fn put(&self, mail: Mail, arrived: Arrived) -> anyhow::Result<PutReply> {
@@ -119,6 +122,23 @@ impl Offline {
     pub(super) fn body(&self, id: &str) -> anyhow::Result<Bytes> {
         let id = self.find(id)?;
         Ok(self.store.body(id).map_err(unreadable)?.into())
+    }
+
+    /// Waits, as the daemon does, for a message that has just come.
+    pub(super) fn prove(&self, text: &str) -> anyhow::Result<Bytes> {
+        let id = self.named(text)?;
+        loop {
+            let now = self.clock.now();
+            self.store.advance(now.cutoff());
+            let error = match self.prover.prove(&self.store, id, now) {
+                Ok(proof) => return Ok(proof.into()),
+                Err(error) => error,
+            };
+            match error.wait(now) {
+                Some(wait) => std::thread::sleep(wait),
+                None => return Err(Refused::new(error.kind(), error).into()),
+            }
+        }
     }
 
     pub(super) fn delete(&self, id: &str, recipients: &[String]) -> anyhow::Result<DeleteReply> {

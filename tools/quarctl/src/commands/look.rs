@@ -8,18 +8,22 @@ use crate::output::{Output, plain, short_id, size, time};
 use anyhow::Context;
 use quar_base::key::MessageId;
 use quar_store::Query;
-use quard::api::{self, MessageDetail, MessagePage, MessageSummary, ReleaseState};
+use quard::api::{self, MessageCopies, MessageDetail, MessagePage, MessageSummary, ReleaseState};
 
 /// Lists messages.
 pub fn list(backend: &mut Backend, ls: &Ls, output: &mut Output) -> anyhow::Result<Ending> {
     let limit = if ls.all { api::PAGE_MAX } else { ls.limit.into() };
     let mut query = Query { before: ls.before, ..ls.filters.query(limit) };
-    let mut page = backend.list(&query)?;
+    let list = match ls.under_replicated {
+        true => Backend::list_under_replicated,
+        false => Backend::list,
+    };
+    let mut page = list(backend, &query)?;
     while ls.all
         && let Some(next) = page.next.take()
     {
         query.before = Some(next.parse::<MessageId>()?);
-        let more = backend.list(&query)?;
+        let more = list(backend, &query)?;
         page.messages.extend(more.messages);
         page.damaged += more.damaged;
         page.next = more.next;
@@ -41,13 +45,15 @@ fn show_page(page: &MessagePage, ls: &Ls, output: &mut Output) -> anyhow::Result
             message.class.clone(),
             size(message.bytes),
             marks(message),
+            copies(message),
             sender(&message.sender),
             recipients(&message.recipients),
             message.subject.replace('\n', " "),
         ]
     };
     let rows = page.messages.iter().map(row).collect();
-    let headings = ["ID", "RECEIVED (UTC)", "CLASS", "SIZE", "", "SENDER", "RECIPIENTS", "SUBJECT"];
+    let headings =
+        ["ID", "RECEIVED (UTC)", "CLASS", "SIZE", "", "COPIES", "SENDER", "RECIPIENTS", "SUBJECT"];
     if page.messages.is_empty() {
         output.remark("no messages");
     } else {
@@ -74,6 +80,12 @@ fn marks(message: &MessageSummary) -> String {
         marks.push('?');
     }
     marks
+}
+
+/// How many of the members have it.
+fn copies(message: &MessageSummary) -> String {
+    let copies = message.copies.as_ref();
+    copies.map_or_else(String::new, |copies| format!("{}/{}", copies.confirmed, copies.members))
 }
 
 fn sender(address: &str) -> String {
@@ -116,6 +128,7 @@ fn show_detail(detail: &MessageDetail, output: &mut Output) -> anyhow::Result<()
         ("queue id", detail.queue_id.clone()),
         ("client", format!("{} {}", detail.client_address, detail.helo)),
         ("sender", sender(&message.sender)),
+        ("copies", message.copies.as_ref().map_or_else(String::new, MessageCopies::text)),
     ];
     for (name, text) in lines {
         field(name, &text, output)?;
@@ -211,6 +224,7 @@ mod tests {
             reason: String::new(),
             released: true,
             body_here: false,
+            copies: None,
         }
     }
 

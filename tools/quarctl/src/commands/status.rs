@@ -3,7 +3,7 @@
 
 use crate::failure::Ending;
 use crate::output::{Output, count, plain, size};
-use quard::api::{DiskStatus, MemberStatus, NodeStatus, UpkeepStatus};
+use quard::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus, UpkeepStatus, duration};
 
 /// Shows a node's state; ends as failed when the node takes nothing, with warnings when it has any.
 pub fn show(status: &NodeStatus, is_cluster: bool, output: &mut Output) -> anyhow::Result<Ending> {
@@ -43,7 +43,8 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("contents", roots),
         ("wanted", format!("{} bodies", count(status.wanted))),
         ("lost", format!("{} bodies", count(status.lost))),
-        ("too few copies", count(status.under_replicated)),
+        ("too few copies", copies(&status.copies)),
+        ("answered early", format!("{} messages", count(status.under_replicated))),
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
         ("disk free", room(&status.disk)),
         ("packed", packed(&status.upkeep)),
@@ -64,6 +65,19 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
     }
     Ok(())
+}
+
+/// What is on too few disks.
+fn copies(copies: &CopiesStatus) -> String {
+    let about = if copies.bytes_estimated { "about " } else { "" };
+    let mut text = format!("{} messages, {about}{}", count(copies.messages), size(copies.bytes));
+    if let Some(seconds) = copies.oldest_seconds {
+        text.push_str(&format!(", the oldest for {}", duration(seconds)));
+    }
+    for name in &copies.unknown {
+        text.push_str(&format!("; {name} not counted: not heard since this node started"));
+    }
+    text
 }
 
 fn room(disk: &DiskStatus) -> String {
@@ -121,7 +135,7 @@ mod tests {
     use super::show;
     use crate::failure::Ending;
     use crate::output::tests::Written;
-    use quard::api::{DiskStatus, MemberStatus, NodeStatus};
+    use quard::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
 
     fn status(warnings: &[&str]) -> NodeStatus {
         let member = MemberStatus {
@@ -135,6 +149,7 @@ mod tests {
             in_sync: true,
             records: 1200,
             wanted: 0,
+            comparisons: Default::default(),
             clock_offset_ms: -1500,
             queued_bytes: 0,
             refuses: String::new(),
@@ -155,7 +170,16 @@ mod tests {
             wanted: 3,
             lost: 1,
             lost_messages: vec!["spam-20261123-081512-77".to_owned()],
-            under_replicated: 0,
+            under_replicated: 7,
+            copies: CopiesStatus {
+                target: 2,
+                messages: 1500,
+                bytes: 3_000_000,
+                bytes_estimated: true,
+                oldest_seconds: Some(7_300),
+                oldest: None,
+                unknown: vec!["node3".into()],
+            },
             brake: Default::default(),
             upkeep: Default::default(),
             offences: [("bad_frame".to_owned(), 2)].into(),
@@ -187,6 +211,8 @@ mod tests {
             "bad_frame: 2",
             "spam-20261123-081512-77",
             "1.0 kB out, 2.0 kB in",
+            "1,500 messages, about 3.0 MB, the oldest for 2 h; node3 not counted",
+            "7 messages",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

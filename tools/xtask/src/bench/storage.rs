@@ -6,13 +6,12 @@
 //! ```
 
 use super::machine::Machine;
-use super::{output_of, plot, say, settle};
-use anyhow::{Context, Result, ensure};
+use super::{lines_of, plot};
+use anyhow::Result;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Mails of a put and of a check.
 const MAILS: &str = "20000";
@@ -76,23 +75,12 @@ pub(super) fn run(root: &Path, bench: &StorageBench) -> Result<()> {
     Ok(())
 }
 
-/// Runs one part of the bench; each line that it prints is an object.
+/// Runs one part of the bench.
 fn figures(root: &Path, part: &str, count: &str, corpus: Option<&Path>) -> Result<Vec<Value>> {
-    settle()?;
-    say(&format!("figures {part} {count}"));
-    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root).args(["bench", "--package", "quar-store", "--bench", "figures", "--"]);
-    cargo.args([part, count]);
-    if let Some(corpus) = corpus {
-        cargo.arg(std::path::absolute(corpus)?);
-    }
-    let text = output_of(cargo)?;
-    let parse = |line: &str| {
-        serde_json::from_str(line).with_context(|| format!("figures {part} printed: {line}"))
-    };
-    let parts: Vec<Value> = text.lines().map(parse).collect::<Result<_>>()?;
-    ensure!(!parts.is_empty(), "figures {part} printed nothing");
-    Ok(parts)
+    let corpus = corpus.map(std::path::absolute).transpose()?;
+    let corpus = corpus.as_ref().map(|corpus| corpus.to_string_lossy());
+    let arguments: Vec<&str> = [part, count].into_iter().chain(corpus.as_deref()).collect();
+    lines_of(root, "quar-store", "figures", &arguments)
 }
 
 /// A line for each figure, those of growth with the number of messages.

@@ -6,6 +6,8 @@
 use crate::failure::{Ending, ending_of, kind};
 use crate::testing::Nodes;
 use quar_base::class::Class;
+use quar_base::time::{Millis, UnixMillis};
+use quard::daemon::clock::Clock;
 use quard::daemon::handle::Arrived;
 use quard::intake::Mail;
 use quard::lock::DataLock;
@@ -114,6 +116,39 @@ fn a_message_is_held_and_let_go_on_a_stopped_node() {
         assert_eq!(nodes.run(1, line).unwrap().1, Ending::NotFound, "{line:?}");
     }
     assert_eq!(ending_of(&nodes.run(1, &["show", &held]).expect_err("let go")), Ending::NotFound);
+}
+
+#[test]
+fn a_stopped_node_proves_what_it_holds_and_says_what_it_does_not() {
+    let nodes = Nodes::create();
+    let an_hour_ago = UnixMillis(Clock::start().now().0 - 3_600_000);
+    let put =
+        |text: &[u8], at| nodes.open(1).unwrap().put(mail(text), Arrived::Imported(at)).unwrap().id;
+    let id = put(b"Subject: proven\r\n\r\n", an_hour_ago);
+    let ahead = put(b"Subject: ahead\r\n\r\n", an_hour_ago.plus(Millis(5 * 3_600_000)));
+    let file = nodes.scratch().join("proof");
+    let out = ["--out", file.to_str().unwrap()];
+    let (text, ending) = nodes.run(1, &[&["prove", &id[..]], &out[..]].concat()).unwrap();
+    assert_eq!((text.as_str(), ending), ("", Ending::Done));
+    // The other node's copy of the authority's certificate is found by itself.
+    let verify = ["verify-proof", file.to_str().unwrap()];
+    let told = nodes.json(2, &verify);
+    assert_eq!((&told["node"], &told["message"]), (&"n1".into(), &id.as_str().into()));
+    assert_eq!((&told["class"], &told["body_bytes"]), (&"virus".into(), &19.into()));
+    let early = nodes.run(1, &["prove", &ahead]).expect_err("four hours ahead");
+    assert_eq!(kind(&early), Some("not_yet"));
+    assert!(early.to_string().contains("too new"), "{early}");
+    nodes.run(1, &["rm", &id]).unwrap();
+    let gone = nodes.run(1, &["prove", &id]).expect_err("deleted");
+    assert!(gone.to_string().contains("was deleted"), "{gone}");
+    assert_eq!(ending_of(&gone), Ending::NotFound);
+    let never = nodes.run(1, &["prove", "ffff"]).expect_err("never came");
+    assert_eq!(ending_of(&never), Ending::NotFound);
+    assert_eq!(nodes.json(1, &verify), told, "what was proven stays proven");
+    std::fs::write(&file, vec![0; 1 << 20]).unwrap();
+    let long = nodes.run(1, &verify).expect_err("no proof");
+    assert!(format!("{long:#}").contains("at most 18432 bytes"), "{long:#}");
+    assert!(nodes.run(1, &["verify-proof", "/nowhere"]).is_err());
 }
 
 #[test]
