@@ -8,7 +8,7 @@ use std::path::Path;
 pub(crate) type Target<'a> = (&'a str, fn(&[u8]));
 
 /// Runs each target over every file of its corpus.
-pub(crate) fn corpora(targets: &[Target<'_>]) {
+fn corpora(targets: &[Target<'_>]) {
     // From the crate, two levels below the top.
     let fuzz = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tools/fuzz");
     for (name, run) in targets {
@@ -26,4 +26,9 @@ pub(crate) fn corpora(targets: &[Target<'_>]) {
         }
         assert!(count > 0, "{name} has no inputs in {}", corpus.display());
     }
+}
+
+#[test]
+fn every_input_of_the_corpus_is_decoded_or_refused() {
+    corpora(super::TARGETS);
 }

@@ -64,7 +64,6 @@ fn key_place(bucket: Bucket, key: RecordKey) -> KeyPlace {
 #[derive(Default)]
 pub(crate) struct Offered {
     ranges: BTreeMap<RangePlace, u64>,
-    in_ranges: u64,
     keys: BTreeSet<KeyPlace>,
     taken: BTreeMap<u64, Taken>,
     next_lot: u64,
@@ -86,7 +85,7 @@ impl Offered {
 
     /// Records that are offered.
     fn count(&self) -> u64 {
-        self.in_ranges + self.keys.len() as u64
+        self.ranges.values().sum::<u64>() + self.keys.len() as u64
     }
 
     /// Records that are being sent.
@@ -108,12 +107,9 @@ impl Offered {
     fn add(&mut self, lot: Lot) {
         match lot {
             Lot::Range(bucket, prefix, count) => {
-                let old = self.ranges.insert(range_place(bucket, prefix), count);
-                self.in_ranges += count - old.unwrap_or(0).min(count);
-                if self.ranges.len() > limits::OFFERS_KEPT
-                    && let Some((_, count)) = self.ranges.pop_last()
-                {
-                    self.in_ranges = self.in_ranges.saturating_sub(count);
+                self.ranges.insert(range_place(bucket, prefix), count);
+                if self.ranges.len() > limits::OFFERS_KEPT {
+                    self.ranges.pop_last();
                 }
             }
             Lot::Keys(bucket, keys) => {
@@ -128,8 +124,7 @@ impl Offered {
     fn remove(&mut self, lot: &Lot) {
         match lot {
             Lot::Range(bucket, prefix, _) => {
-                let count = self.ranges.remove(&range_place(*bucket, *prefix)).unwrap_or(0);
-                self.in_ranges = self.in_ranges.saturating_sub(count);
+                self.ranges.remove(&range_place(*bucket, *prefix));
             }
             Lot::Keys(bucket, keys) => {
                 for key in keys {

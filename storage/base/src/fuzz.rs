@@ -255,13 +255,3 @@ fn check_name<T: FromStr + Display + PartialEq + Debug>(text: &str) -> Option<T>
 #[cfg(test)]
 #[path = "../../../tools/fuzz/replay.rs"]
 mod replay;
-
-#[cfg(test)]
-mod tests {
-    use super::{TARGETS, replay};
-
-    #[test]
-    fn every_input_of_the_corpus_is_decoded_or_refused() {
-        replay::corpora(TARGETS);
-    }
-}

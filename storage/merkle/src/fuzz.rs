@@ -100,13 +100,3 @@ fn cut(keys: &BTreeSet<RecordKey>, limit: u64) {
 #[cfg(test)]
 #[path = "../../../tools/fuzz/replay.rs"]
 mod replay;
-
-#[cfg(test)]
-mod tests {
-    use super::{TARGETS, replay};
-
-    #[test]
-    fn every_input_of_the_corpus_is_decoded_or_refused() {
-        replay::corpora(TARGETS);
-    }
-}
