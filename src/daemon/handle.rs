@@ -25,9 +25,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{mpsc, oneshot};
 
-/// How long a reader waits for a body that must come from a peer first.
-const FETCH_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at a body that must come from a peer first.
 const FETCH_POLL: Duration = Duration::from_millis(20);
+/// After so many polls nothing more is hoped for: five seconds.
+const FETCH_POLLS: u32 = 250;
 /// After so many polls another peer is asked: the one before may be slow.
 const FETCH_POLLS_EACH: u32 = 25;
 
@@ -253,19 +254,19 @@ impl NodeHandle {
         read: impl Fn(&Store) -> Result<T, E> + Clone + Send + 'static,
         needs_body: fn(&E) -> bool,
     ) -> Result<T, E> {
-        let mut polls = 0;
+        let mut polls_left = FETCH_POLLS;
         loop {
             let (store, read) = (self.store.clone(), read.clone());
             let result = blocking(move || Ok(read(&store))).await?;
-            if !result.as_ref().is_err_and(needs_body) || FETCH_POLL * polls >= FETCH_PATIENCE {
+            if !result.as_ref().is_err_and(needs_body) || polls_left == 0 {
                 return result;
             }
-            if self.fetch(id, polls % FETCH_POLLS_EACH == 0).await {
-                polls = u32::try_from(FETCH_PATIENCE.as_millis()).unwrap_or(u32::MAX);
+            if self.fetch(id, polls_left.is_multiple_of(FETCH_POLLS_EACH)).await {
+                polls_left = 0;
                 continue;
             }
             tokio::time::sleep(FETCH_POLL).await;
-            polls += 1;
+            polls_left -= 1;
         }
     }
 

@@ -11,7 +11,7 @@ impl NodeHandle {
     /// The state of this node.
     ///
     /// # Errors
-    /// [`ActError::Stopping`], or what the disk said.
+    /// [`ActError::Stopping`].
     pub async fn status(&self) -> Result<NodeStatus, ActError> {
         let brake = self.brake().status();
         let (reply, answer) = oneshot::channel();
@@ -25,8 +25,37 @@ impl NodeHandle {
             ));
         }
         status.brake = brake;
-        status.copies = copies::status(self).await?;
-        status.warnings.extend(warnings::copies(&status.copies));
+        let warning = match copies::status(self).await {
+            Ok(copies) => {
+                status.copies = copies;
+                warnings::copies(&status.copies)
+            }
+            Err(error) => unknown_copies(error)?,
+        };
+        status.warnings.extend(warning);
         Ok(status)
+    }
+}
+
+/// A status tells what is known also when the disk cannot be read: then above all.
+fn unknown_copies(error: ActError) -> Result<Option<String>, ActError> {
+    match error {
+        ActError::Stopping => Err(ActError::Stopping),
+        error => Ok(Some(format!("how many copies there are cannot be told: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::unknown_copies;
+    use crate::daemon::handle::ActError;
+    use quar_store::ReadError;
+
+    #[test]
+    fn a_disk_that_cannot_be_read_is_a_warning_and_not_the_end_of_the_status() {
+        let error = ReadError::Io(std::io::Error::from_raw_os_error(5));
+        let warning = unknown_copies(error.into()).unwrap().unwrap();
+        assert!(warning.contains("cannot be told: "), "{warning}");
+        assert!(matches!(unknown_copies(ActError::Stopping), Err(ActError::Stopping)));
     }
 }
