@@ -47,9 +47,9 @@ pub(crate) mod kind {
     pub(crate) const HURRY: u8 = 18;
     pub(crate) const PASSED_OVER: u8 = 64;
 
-    /// Whether frames of a kind find out what differs, and carry none of it.
+    /// Whether frames of a kind find out what differs, offer it or take it, and carry none of it.
     pub(crate) fn compares(kind: u8) -> bool {
-        matches!(kind, HELLO..=FRESH)
+        matches!(kind, HELLO..=FRESH | OFFER | TAKE)
     }
 }
 

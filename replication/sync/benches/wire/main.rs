@@ -47,16 +47,21 @@ fn run(world: &World, case: Case, missing: &[usize], lacking: usize) {
     pair.run();
     assert!(pair.agree(), "{case:?}: the two do not come to have the same");
     let (greeting, comparison) = (pair.bytes_of(&[1, 2, 3, 7]), pair.bytes_of(&[4, 5, 6]));
-    let bulk = pair.bytes_of(&[8, 9]);
+    // Lots that are offered, taken, ended and left: nothing of what is missing is in them, but its keys.
+    let (lots, bulk) = (pair.bytes_of(&[14, 15, 16, 17]), pair.bytes_of(&[8, 9]));
     let half_trips = pair.half_trips;
     // The next cutoff: whoever has the same says so, and nothing more.
     pair.tick();
-    let again = pair.bytes_of(&[1, 2, 3, 4, 5, 6, 7, 8, 9]) - greeting - comparison - bulk;
+    let again = pair.bytes_of(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 14, 15, 16, 17])
+        - greeting
+        - comparison
+        - lots
+        - bulk;
     let (rival_bytes, rival_half_trips) = rival::reconcile(world, missing);
     println!(
         "{{\"part\":\"wire\",\"messages\":{},\"classes\":{},\"case\":\"{}\",\"missing\":{},\
          \"lacks\":\"{}\",\"greeting_bytes\":{greeting},\"comparison_bytes\":{comparison},\
-         \"round_trips\":{},\"bulk_bytes\":{bulk},\"next_cutoff_bytes\":{again},\
+         \"lots_bytes\":{lots},\"round_trips\":{},\"bulk_bytes\":{bulk},\"next_cutoff_bytes\":{again},\
          \"negentropy_bytes\":{rival_bytes},\"negentropy_round_trips\":{}}}",
         world.len(),
         world.classes(),

@@ -53,7 +53,7 @@ pub(super) fn run(root: &Path, bench: &SyncBench) -> Result<()> {
 /// Names of fields and the heads of their columns.
 type Columns = [(&'static str, &'static str)];
 
-const WIRE: [(&str, &str); 11] = [
+const WIRE: [(&str, &str); 12] = [
     ("messages", "messages"),
     ("classes", "classes"),
     ("case", "missing"),
@@ -61,6 +61,7 @@ const WIRE: [(&str, &str); 11] = [
     ("lacks", "lacks"),
     ("greeting_bytes", "greeting B"),
     ("comparison_bytes", "comparison B"),
+    ("lots_bytes", "lots B"),
     ("round_trips", "round trips"),
     ("next_cutoff_bytes", "next cutoff B"),
     ("negentropy_bytes", "negentropy B"),
