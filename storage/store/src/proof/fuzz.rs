@@ -1,43 +1,10 @@
 //! What must hold of any bytes that are read as a proof.
 //! Never built into the product.
 
-use super::{Proof, ProofError, sha256};
-use crate::fuzz::{BUCKET, CLUSTER, MEMBER};
-use quar_base::class::Class;
-use quar_base::ids::{BodyId, RecordId};
-use quar_base::key::{Bucket, MessageId, RecordKey};
+use super::{Proof, ProofError};
+use quar_base::key::MessageId;
 use quar_base::limits::PROOF_BYTES_MAX;
-use quar_base::signing::{PUBLIC_KEY_BYTES, PublicKey, Signature};
-use quar_base::time::Day;
-use quar_merkle::{DayTree, Hash, Inclusion, Trie};
-
-/// A proof of the first of so many messages in the first of so many buckets. Never changes from run
-/// to run; nobody signed it.
-pub(crate) fn sample(keys: u32, buckets: u32) -> Proof {
-    let key = |i: u32| RecordKey { second: i, id: RecordId([i as u8; 32]) };
-    let trie = Trie::from_sorted((0..keys).map(key));
-    let others = (1..buckets).map(|number| {
-        let bucket = Bucket { class: Class::VIRUS, day: Day(BUCKET.day.0 - number) };
-        (bucket, 7, Hash([number as u8; 32]))
-    });
-    let own = (BUCKET, trie.len(), trie.root());
-    let tree = DayTree::from_buckets(others.chain([own]));
-    let noon = BUCKET.day.start().plus(quar_base::time::Millis(12 * 3_600_000));
-    Proof {
-        cluster: CLUSTER,
-        member: MEMBER,
-        at: noon,
-        cutoff: noon.cutoff(),
-        state_root: tree.root(),
-        message: MessageId { bucket: BUCKET, key: key(0) },
-        body: BodyId([11; 32]),
-        body_bytes: 3,
-        body_sha256: sha256(b"abc"),
-        inclusion: Inclusion::new(&tree, BUCKET, &trie, &key(0)).expect("it is in the set"),
-        certificate: vec![0x30, 0],
-        signature: Signature([5; 64]),
-    }
-}
+use quar_base::signing::{PUBLIC_KEY_BYTES, PublicKey};
 
 /// A proof: the bytes as they are, and with the state root that they lead to.
 pub(crate) fn proof(input: &[u8]) {

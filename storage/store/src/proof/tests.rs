@@ -1,9 +1,42 @@
 //! The bytes of a proof: one form, and everything else refused before it is believed.
 
-use super::fuzz::sample;
 use super::{FIXED_BYTES, Proof, ProofError, sha256};
+use crate::fuzz::{BUCKET, CLUSTER, MEMBER};
+use quar_base::class::Class;
+use quar_base::ids::{BodyId, RecordId};
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::limits::{CERTIFICATE_BYTES_MAX, MESSAGE_BYTES_MAX, PROOF_BYTES_MAX};
-use quar_base::time::{Cutoff, Day, UnixMillis};
+use quar_base::signing::Signature;
+use quar_base::time::{Cutoff, Day, Millis, UnixMillis};
+use quar_merkle::{DayTree, Hash, Inclusion, Trie};
+
+/// A proof of the first of so many messages in the first of so many buckets. Never changes from run
+/// to run; nobody signed it.
+fn sample(keys: u32, buckets: u32) -> Proof {
+    let key = |i: u32| RecordKey { second: i, id: RecordId([i as u8; 32]) };
+    let trie = Trie::from_sorted((0..keys).map(key));
+    let others = (1..buckets).map(|number| {
+        let bucket = Bucket { class: Class::VIRUS, day: Day(BUCKET.day.0 - number) };
+        (bucket, 7, Hash([number as u8; 32]))
+    });
+    let own = (BUCKET, trie.len(), trie.root());
+    let tree = DayTree::from_buckets(others.chain([own]));
+    let noon = BUCKET.day.start().plus(Millis(12 * 3_600_000));
+    Proof {
+        cluster: CLUSTER,
+        member: MEMBER,
+        at: noon,
+        cutoff: noon.cutoff(),
+        state_root: tree.root(),
+        message: MessageId { bucket: BUCKET, key: key(0) },
+        body: BodyId([11; 32]),
+        body_bytes: 3,
+        body_sha256: sha256(b"abc"),
+        inclusion: Inclusion::new(&tree, BUCKET, &trie, &key(0)).expect("it is in the set"),
+        certificate: vec![0x30, 0],
+        signature: Signature([5; 64]),
+    }
+}
 
 /// A proof's bytes after a change of its fields, its way to the state root made right.
 fn changed(change: impl FnOnce(&mut Proof)) -> Vec<u8> {
