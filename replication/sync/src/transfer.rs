@@ -17,6 +17,7 @@ use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
 use crate::queue::{Portion, Queue};
 use crate::refusal::{Hold, RefusalReason};
+use crate::repeats::Repeats;
 use crate::sent::{Sent, SentItem};
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
@@ -59,6 +60,8 @@ pub(crate) struct Transfer {
     mail_batches: usize,
     /// Records that the peer would refuse again.
     refused: BTreeSet<ItemName>,
+    /// What the peer took.
+    repeats: Repeats,
 }
 
 impl Transfer {
@@ -85,6 +88,7 @@ impl Transfer {
             hold: Hold::new(),
             mail_batches: 0,
             refused: BTreeSet::new(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -133,8 +137,9 @@ impl Transfer {
             }
         };
         let names = keys.into_iter().map(|key| ItemName::Record(bucket, key));
-        let refused = &self.refused;
-        self.bulk.push(frame.number, names.filter(|name| !refused.contains(name)))
+        let names: Vec<_> = names.filter(|name| !self.refused.contains(name)).collect();
+        names.iter().try_for_each(|name| self.repeats.comes(name))?;
+        self.bulk.push(frame.number, names)
     }
 
     /// The peer takes the rest of a lot from somebody else.
@@ -161,6 +166,9 @@ impl Transfer {
 
     /// Queues bodies that the peer asks for.
     pub(crate) fn ask(&mut self, bodies: Vec<(Bucket, BodyId)>) -> Result<(), Offence> {
+        for (bucket, id) in &bodies {
+            self.repeats.comes(&ItemName::Body(*bucket, *id))?;
+        }
         self.asked.extend(bodies);
         if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
             return Err(Offence::TooMuch);
@@ -342,6 +350,7 @@ impl Transfer {
                 Some(_) => {}
                 None => {
                     has_taken_mail |= is_mail;
+                    self.repeats.took(&name);
                     effects.push(Effect::Confirmed { peer: self.peer, name, is_whole });
                 }
             }

@@ -58,6 +58,16 @@ fn floods_of_honest_looking_frames_end_the_connection() {
     assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
     assert_eq!(offences_of(&[(7, vec![0; 5])]), [Offence::OutOfTurn], "fresh is told once");
     assert_eq!(offences_of(&[(8, vec![5, 0])]), [Offence::OutOfTurn], "batches are numbered");
+    assert_eq!(offences_of(&[(8, vec![1, 0])]), [Offence::Malformed], "a batch has items");
+    assert_eq!(
+        offences_of(&vec![(2, vec![0, 0]); 9]),
+        [Offence::NotAsked],
+        "floors answer greetings"
+    );
+    assert_eq!(offences_of(&[(3, vec![0])]), [Offence::NotAsked], "rosters answer floors");
+    assert_eq!(offences_of(&vec![(200, vec![0; 1 << 20]); 3]), []);
+    assert_eq!(offences_of(&vec![(200, vec![0; 1 << 20]); 5]), [Offence::TooMuch]);
+    assert_eq!(offences_of(&vec![(200, vec![]); 17_000]), [Offence::TooMuch]);
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
     let many = |count: u16| -> Vec<_> {
         (0..count)
