@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 /// What a connection runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -171,6 +172,26 @@ impl Closer {
     #[must_use]
     pub fn is_open(&self) -> bool {
         self.0.upgrade().is_some_and(|link| link.check().is_ok())
+    }
+}
+
+impl Closer {
+    /// Datagrams that have come from the peer, over QUIC: as long as this grows, the line is alive.
+    #[must_use]
+    pub fn datagrams_received(&self) -> Option<u64> {
+        match &self.0.upgrade()?.wire {
+            Wire::Quic(connection) => Some(connection.stats().udp_rx.datagrams),
+            _ => None,
+        }
+    }
+
+    /// How long an answer takes on this line by now, over QUIC.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        match &self.0.upgrade()?.wire {
+            Wire::Quic(connection) => Some(connection.rtt()),
+            _ => None,
+        }
     }
 }
 
