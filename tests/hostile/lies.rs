@@ -1,8 +1,8 @@
 //! The lies: each is told over and over until the daemon ends the connection, or enough was said.
 
 use crate::member::{
-    ACK, BATCH, BUCKETS, FLOORS, Liar, ROSTER, batch, frame, record_item, varint, want_all_keys,
-    want_bodies, with_body,
+    ACK, BATCH, BUCKETS, FLOORS, HURRY, LOT_SENT, Liar, OFFER, ROSTER, TAKE, WANT_BODIES, batch,
+    frame, named_bodies, put_keys, put_range, record_item, varint, want_all_keys, with_body,
 };
 use quar_base::ids::{BodyId, RecordId};
 use quar_base::key::RecordKey;
@@ -110,7 +110,7 @@ pub fn all(liar: &Liar, known: RecordKey) -> Vec<Lie> {
             batch(n, &[record_item(&record)])
         }),
         Lie::new("one action again and again", "replayed-items", move |_, n| {
-            batch(n, &vec![replayed.clone(); 2])
+            batch(n, &vec![replayed.clone(); 400])
         }),
         Lie::new("actions on a message in a place where it is not", "", move |liar, n| {
             let elsewhere = quar_base::key::Bucket { day: day.minus(1), ..liar.bucket() };
@@ -125,10 +125,30 @@ pub fn all(liar: &Liar, known: RecordKey) -> Vec<Lie> {
         }),
         Lie::new("bodies asked for faster than answers come", "beyond-limits", |liar, n| {
             let id = |at: u64| BodyId([(n + at) as u8; 32]);
-            want_bodies(liar.bucket(), (0..1000).map(id))
+            named_bodies(WANT_BODIES, liar.bucket(), (0..1000).map(id))
         }),
         Lie::new("all keys asked for, many times", "beyond-limits", |liar, _| {
             want_all_keys(liar.bucket())
+        }),
+        Lie::new("lots that nobody took", "answer-not-asked-for", |_, n| {
+            frame(LOT_SENT, &varint(1_000_000 + n))
+        }),
+        Lie::new("an offer of more than there can be", "malformed-frame", |liar, _| {
+            frame(OFFER, &[varint(1), put_range(liar.bucket(), 1 << 40)].concat())
+        }),
+        Lie::new("offers of what nobody has", "", |liar, n| {
+            let keys = (0..500).map(|at| nobody(n * 500 + at)).collect();
+            frame(OFFER, &[varint(1), put_keys(liar.bucket(), keys)].concat())
+        }),
+        Lie::new("lots taken of what is not here", "beyond-limits", |liar, n| {
+            takes(n, &put_keys(liar.bucket(), vec![nobody(n)]))
+        }),
+        Lie::new("everything taken again and again", "beyond-limits", |liar, n| {
+            takes(n, &put_range(liar.bucket(), 1))
+        }),
+        Lie::new("bodies hurried that were not asked for", "beyond-limits", |liar, n| {
+            let id = |at: u64| BodyId([(n + at) as u8; 32]);
+            named_bodies(HURRY, liar.bucket(), (0..1000).map(id))
         }),
         Lie::new("floors that nobody asked for", "answer-not-asked-for", |_, _| {
             frame(FLOORS, &[0, 0])
@@ -145,6 +165,13 @@ pub fn all(liar: &Liar, known: RecordKey) -> Vec<Lie> {
             frame(ACK, &[77, 0])
         }),
     ]
+}
+
+/// A lot that is taken many times, each time under another number.
+fn takes(number: u64, lot: &[u8]) -> Vec<u8> {
+    const TIMES: u64 = 100;
+    let take = |at| frame(TAKE, &[&varint(number * TIMES + at), lot].concat());
+    (0..TIMES).flat_map(take).collect()
 }
 
 /// A key that is in no roster.

@@ -31,6 +31,10 @@ pub const WANT_KEYS: u8 = 6;
 pub const BATCH: u8 = 8;
 pub const ACK: u8 = 9;
 pub const WANT_BODIES: u8 = 10;
+pub const OFFER: u8 = 14;
+pub const TAKE: u8 = 15;
+pub const LOT_SENT: u8 = 16;
+pub const HURRY: u8 = 18;
 
 /// What a member knows: its own secrets and the cluster's.
 pub struct Liar {
@@ -182,10 +186,22 @@ pub fn with_body(record: &Record, body: &CodedBody) -> Vec<u8> {
     item
 }
 
-pub fn want_bodies(bucket: Bucket, ids: impl IntoIterator<Item = BodyId>) -> Vec<u8> {
+pub fn named_bodies(kind: u8, bucket: Bucket, ids: impl IntoIterator<Item = BodyId>) -> Vec<u8> {
     let bodies: Vec<Vec<u8>> =
         ids.into_iter().map(|id| [put_bucket(bucket), id.0.to_vec()].concat()).collect();
-    frame(WANT_BODIES, &[varint(bodies.len() as u64), bodies.concat()].concat())
+    frame(kind, &[varint(bodies.len() as u64), bodies.concat()].concat())
+}
+
+/// A lot of all records of a bucket, said to be so many.
+pub fn put_range(bucket: Bucket, count: u64) -> Vec<u8> {
+    [vec![0], put_bucket(bucket), vec![0], varint(count)].concat()
+}
+
+/// A lot of these records.
+pub fn put_keys(bucket: Bucket, mut keys: Vec<RecordKey>) -> Vec<u8> {
+    keys.sort_unstable();
+    let bytes: Vec<_> = keys.iter().map(RecordKey::to_bytes).collect();
+    [vec![1], put_bucket(bucket), varint(keys.len() as u64), bytes.concat()].concat()
 }
 
 /// Asks for all keys that there are, as often as one frame can.

@@ -34,12 +34,12 @@ async fn a_backlog_arrives_over_a_slow_and_lossy_line() {
     }
 }
 
-/// Mails of 8 kB that nothing makes shorter.
+/// Mails of 16 kB that nothing makes shorter.
 fn noise(count: usize) -> Vec<TestMail> {
     let mut rng = Rng::from_seed([3; 32]);
     let mut mails = some_mails(count);
     for mail in &mut mails {
-        let noise: Vec<u8> = (0..8).flat_map(|_| rng.bytes::<1000>()).collect();
+        let noise: Vec<u8> = (0..16).flat_map(|_| rng.bytes::<1000>()).collect();
         let text = data_encoding::BASE64.encode(&noise);
         let lines = text.as_bytes().chunks(76).collect::<Vec<_>>().join(&b"\r\n"[..]);
         mail.body = [&b"Subject: noise\r\n\r\n"[..], &lines, b"\r\n"].concat().into();
@@ -50,8 +50,8 @@ fn noise(count: usize) -> Vec<TestMail> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_line_that_is_cut_every_five_seconds_carries_at_most_a_tenth_twice() {
     let queue = Duration::from_millis(50);
-    let line = Quality { bytes_per_s: 500_000, lost_of_million: 0, queue, ..BAD };
-    let mails = noise(700);
+    let line = Quality { bytes_per_s: 1_000_000, lost_of_million: 0, queue, ..BAD };
+    let mails = noise(500);
     for lines in ["tcp = false", "quic = false"] {
         let mut carried = Vec::new();
         for is_cut in [false, true] {

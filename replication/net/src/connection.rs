@@ -256,6 +256,10 @@ impl Link {
             }
             // Wakes whoever waits on either half. Fails only if the peer is gone already.
             Wire::Tcp(socket) => {
+                if reason == CloseReason::Offence {
+                    // The system keeps nothing for a peer that goes on sending: it is told so with a reset.
+                    let _ = socket.set_linger(Some(Duration::ZERO));
+                }
                 let _ = socket.shutdown(Shutdown::Both);
             }
             #[cfg(test)]

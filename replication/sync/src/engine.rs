@@ -15,8 +15,7 @@ use crate::budget::Budget;
 use crate::confirmed::Confirmed;
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
-    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame,
-    TakeFrame, kind,
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, kind,
 };
 use crate::limits;
 use crate::offence::Offence;
@@ -285,13 +284,11 @@ impl Engine {
             }
             kind::FRESH => self.offer_fresh(id, payload, set, effects)?,
             kind::OFFER => self.offered(id, frame::decode_offer(payload)?, set, effects),
-            kind::TAKE => peer.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::TAKE | kind::LEAVE | kind::HURRY => peer.asks(frame_kind, payload, set)?,
             kind::LOT_SENT => {
                 self.lot_sent(id, frame::decode_lot_number(payload)?)?;
                 self.take_lots(set, effects);
             }
-            kind::LEAVE => peer.transfer.leave(frame::decode_lot_number(payload)?),
-            kind::HURRY => peer.transfer.hurry(&frame::decode_bodies(payload)?),
             kind::BATCH => {
                 let (sequence, items) =
                     batch::decode_batch(payload, &mut peer.assembly, &peer.dictionaries)?;

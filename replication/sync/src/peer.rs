@@ -4,8 +4,8 @@
 use crate::backfill::Offered;
 use crate::descent::Descent;
 use crate::dictionaries::Dictionaries;
-use crate::event::{Item, ItemName};
-use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
+use crate::event::{Item, ItemName, SetView};
+use crate::frame::{self, FlightFrame, FloorsFrame, Hello, TakeFrame, Told, kind};
 use crate::limits;
 use crate::long::Assembly;
 use crate::offence::Offence;
@@ -242,6 +242,21 @@ impl Peer {
         let seconds = (now - self.connected).0 / 1000;
         let allowed = limits::IDLE_BYTES + seconds.saturating_mul(limits::IDLE_BYTES_PER_S);
         if self.idle_bytes > allowed { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// The peer takes a lot, leaves one, or hurries bodies.
+    pub(crate) fn asks(
+        &mut self,
+        frame_kind: u8,
+        payload: &[u8],
+        set: &dyn SetView,
+    ) -> Result<(), Offence> {
+        let leads_to_something = match frame_kind {
+            kind::TAKE => self.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::LEAVE => self.transfer.leave(frame::decode_lot_number(payload)?),
+            _ => self.transfer.hurry(&frame::decode_bodies(payload)?),
+        };
+        if leads_to_something { Ok(()) } else { self.count_idle(payload.len(), set.now()) }
     }
 
     /// The peer was greeted: it may answer with its floors.
