@@ -22,12 +22,14 @@ use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
 use quar_store::{Outcome, Store, Ticket};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 /// Things taken at once.
 const BATCH: usize = 256;
+/// Commits under way at once: one is drafted while another is synced.
+const COMMITS: usize = 2;
 /// Times that the rest of the runtime has its turn before a flush, as long as that brings more.
 const GATHER_ROUNDS: usize = 3;
 /// How often the node is told the time.
@@ -101,7 +103,8 @@ pub struct Driver {
     links: Arc<Links>,
     clock: Clock,
     commits: std::sync::mpsc::Sender<()>,
-    is_committing: bool,
+    /// Commits under way.
+    committing: usize,
     peers: HashMap<MemberId, Peer>,
     waiters: HashMap<Token, Waiter>,
     next_token: u64,
@@ -131,26 +134,29 @@ pub struct Parts {
 }
 
 impl Driver {
-    /// Starts the commit thread.
+    /// Starts the commit threads.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
         let Parts { node, store, links, clock, save_roster, upkeep, room } = parts;
         let (commits, wakes) = std::sync::mpsc::channel();
-        let committing = store.clone();
-        std::thread::Builder::new().name("commit".into()).spawn(move || {
-            while wakes.recv().is_ok() {
-                let outcomes = committing.commit();
-                if events.blocking_send(Event::Committed(outcomes)).is_err() {
-                    break;
+        let wakes = Arc::new(Mutex::new(wakes));
+        for _ in 0..COMMITS {
+            let (wakes, store, events) = (wakes.clone(), store.clone(), events.clone());
+            let is_woken = move || wakes.lock().is_ok_and(|wakes| wakes.recv().is_ok());
+            std::thread::Builder::new().name("commit".into()).spawn(move || {
+                while is_woken() {
+                    if events.blocking_send(Event::Committed(store.commit())).is_err() {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
+        }
         Ok(Self {
             node,
             store,
             links,
             clock,
             commits,
-            is_committing: false,
+            committing: 0,
             peers: HashMap::new(),
             waiters: HashMap::new(),
             next_token: 1,
@@ -204,8 +210,8 @@ impl Driver {
             for output in outputs.drain(..) {
                 self.perform(output);
             }
-            if !self.is_committing && self.store.has_pending() {
-                self.is_committing = self.commits.send(()).is_ok();
+            if self.committing < COMMITS && self.store.has_pending() {
+                self.committing += usize::from(self.commits.send(()).is_ok());
             }
         }
     }
@@ -249,7 +255,7 @@ impl Driver {
             }
             Event::Rejected { why } => self.count(why),
             Event::Committed(outcomes) => {
-                self.is_committing = false;
+                self.committing -= 1;
                 self.node.handle(Input::Committed(outcomes), now, outputs);
             }
             Event::Request(request) => self.ask(request, outputs),
