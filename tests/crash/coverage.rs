@@ -32,14 +32,27 @@ fn name_of(call: &str) -> Option<&'static str> {
     NAMES.iter().find(|(_, calls)| calls.contains(&call)).map(|(name, _)| *name)
 }
 
-/// Lines such as `4711 pwrite64(9</var/lib/quard/x>, ...`.
+/// Lines such as `4711 pwrite64(9</var/lib/quard/x>, ...`, or in two when another thread's call came between:
+/// `4711 fsync(9</var/lib/quard/x> <unfinished ...>` and `4711 <... fsync resumed>) = 0`. A call that the end of
+/// the process overtook has no result (`= ?`, or no second line): it came back to nobody, so the shim says nothing.
 fn counted_by_strace(trace: &str, data: &str) -> Counts {
     let mut counts = Counts::new();
+    let mut unfinished = BTreeMap::new();
     for line in trace.lines() {
-        let Some((head, rest)) = line.split_once('(') else { continue };
-        let Some(name) = head.split_whitespace().last().and_then(name_of) else { continue };
-        let is_listing = head.ends_with("newfstatat") && rest.contains("\"\", ");
-        if rest.contains(data) && !is_listing {
+        let Some((pid, call)) = line.trim_start().split_once(' ') else { continue };
+        let call = call.trim_start();
+        let name = if call.starts_with("<... ") {
+            unfinished.remove(pid)
+        } else {
+            call.split_once('(').and_then(|(head, rest)| {
+                let is_listing = head == "newfstatat" && rest.contains("\"\", ");
+                name_of(head).filter(|_| rest.contains(data) && !is_listing)
+            })
+        };
+        let Some(name) = name else { continue };
+        if call.ends_with("<unfinished ...>") {
+            unfinished.insert(pid, name);
+        } else if !call.ends_with("= ?") {
             *counts.entry(name).or_default() += 1;
         }
     }
