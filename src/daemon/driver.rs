@@ -17,10 +17,9 @@ use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
-use quar_base::time::UnixMillis;
 use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
-use quar_store::{Outcome, Store, Ticket};
+use quar_store::{LastSeen, Outcome, Store, Ticket};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -221,7 +220,7 @@ impl Driver {
         let running = self.clock.since_start();
         if running - self.last_checkpoint >= self.clock.upkeep_every(CHECKPOINT_EVERY) {
             self.last_checkpoint = running;
-            let (store, now) = (self.store.clone(), self.node.time(self.clock.now()));
+            let (store, now) = (self.store.clone(), self.node.last_seen(self.clock.now()));
             tokio::task::spawn_blocking(move || checkpoint(&store, now));
         }
     }
@@ -364,7 +363,7 @@ impl Driver {
         for output in outputs {
             self.perform(output);
         }
-        checkpoint(&self.store, self.node.time(self.clock.now()));
+        checkpoint(&self.store, self.node.last_seen(self.clock.now()));
         self.store.close();
         let _ = done.send(());
     }
@@ -379,7 +378,7 @@ impl Driver {
 }
 
 /// Makes the index durable, and the time until which the node ran.
-fn checkpoint(store: &Store, now: UnixMillis) {
+fn checkpoint(store: &Store, now: LastSeen) {
     if let Err(error) = store.checkpoint() {
         tracing::warn!(%error, "the index could not be flushed; it will be replayed");
     }
