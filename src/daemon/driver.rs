@@ -17,17 +17,18 @@ use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
-use quar_base::time::UnixMillis;
 use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
-use quar_store::{Outcome, Store, Ticket};
+use quar_store::{LastSeen, Outcome, Store, Ticket};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Things taken at once.
 const BATCH: usize = 256;
+/// Commits under way at once: one is drafted while another is synced.
+const COMMITS: usize = 2;
 /// Times that the rest of the runtime has its turn before a flush, as long as that brings more.
 const GATHER_ROUNDS: usize = 3;
 /// How often the node is told the time.
@@ -110,7 +111,8 @@ pub struct Driver {
     links: Arc<Links>,
     clock: Clock,
     commits: std::sync::mpsc::Sender<()>,
-    is_committing: bool,
+    /// Commits under way.
+    committing: usize,
     peers: HashMap<MemberId, Peer>,
     waiters: HashMap<Token, Waiter>,
     next_token: u64,
@@ -147,26 +149,29 @@ pub struct Parts {
 }
 
 impl Driver {
-    /// Starts the commit thread.
+    /// Starts the commit threads.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
         let Parts { node, store, links, clock, save_roster, upkeep, room } = parts;
         let (commits, wakes) = std::sync::mpsc::channel();
-        let committing = store.clone();
-        std::thread::Builder::new().name("commit".into()).spawn(move || {
-            while wakes.recv().is_ok() {
-                let outcomes = committing.commit();
-                if events.blocking_send(Event::Committed(outcomes)).is_err() {
-                    break;
+        let wakes = Arc::new(Mutex::new(wakes));
+        for _ in 0..COMMITS {
+            let (wakes, store, events) = (wakes.clone(), store.clone(), events.clone());
+            let is_woken = move || wakes.lock().is_ok_and(|wakes| wakes.recv().is_ok());
+            std::thread::Builder::new().name("commit".into()).spawn(move || {
+                while is_woken() {
+                    if events.blocking_send(Event::Committed(store.commit())).is_err() {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
+        }
         Ok(Self {
             node,
             store,
             links,
             clock,
             commits,
-            is_committing: false,
+            committing: 0,
             peers: HashMap::new(),
             waiters: HashMap::new(),
             next_token: 1,
@@ -217,8 +222,8 @@ impl Driver {
             for output in outputs.drain(..) {
                 self.perform(output);
             }
-            if !self.is_committing && self.store.has_pending() {
-                self.is_committing = self.commits.send(()).is_ok();
+            if self.committing < COMMITS && self.store.has_pending() {
+                self.committing += usize::from(self.commits.send(()).is_ok());
             }
             if let Some(stopping) = self.stopping.take() {
                 if self.is_drained() || self.clock.since_start() > stopping.deadline {
@@ -240,7 +245,7 @@ impl Driver {
         let running = self.clock.since_start();
         if running - self.last_checkpoint >= self.clock.upkeep_every(CHECKPOINT_EVERY) {
             self.last_checkpoint = running;
-            let (store, now) = (self.store.clone(), self.node.time(self.clock.now()));
+            let (store, now) = (self.store.clone(), self.node.last_seen(self.clock.now()));
             tokio::task::spawn_blocking(move || checkpoint(&store, now));
         }
     }
@@ -286,7 +291,7 @@ impl Driver {
             }
             Event::Rejected { why } => self.count(why),
             Event::Committed(outcomes) => {
-                self.is_committing = false;
+                self.committing -= 1;
                 self.node.handle(Input::Committed(outcomes), now, outputs);
             }
             Event::Request(request) => self.ask(request, outputs),
@@ -416,7 +421,7 @@ impl Driver {
         for output in outputs {
             self.perform(output);
         }
-        checkpoint(&self.store, self.node.time(self.clock.now()));
+        checkpoint(&self.store, self.node.last_seen(self.clock.now()));
         self.store.close();
         let _ = done.send(());
     }
@@ -431,7 +436,7 @@ impl Driver {
 }
 
 /// Makes the index durable, and the time until which the node ran.
-fn checkpoint(store: &Store, now: UnixMillis) {
+fn checkpoint(store: &Store, now: LastSeen) {
     if let Err(error) = store.checkpoint() {
         tracing::warn!(%error, "the index could not be flushed; it will be replayed");
     }

@@ -6,12 +6,15 @@
 //! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
 //!            time at which this node last ran
 //! median     of two middle ones the nearer to this clock, or the farther when this one has jumped
-//! unlinking  when most members heard within the hour agree on the day; with none heard, when this
-//!            clock has not jumped since its last daily tick
+//! unlinking  when this clock and most members heard within the hour agree on the day; with none heard, when this
+//!            clock is not in doubt. In the first hour, and while it is, most of all members have to agree
+//! doubt      for two days after this clock went more than an hour at once while the node ran, or more than two
+//!            days, or an hour back, while it did not; or until most members tell the same time
 //! ```
 
 use quar_base::ids::MemberId;
-use quar_base::time::{Day, UnixMillis};
+use quar_base::time::UnixMillis;
+use quar_store::LastSeen;
 use std::collections::BTreeMap;
 
 const CUTOFF_TOLERANCE_MS: i64 = 5_000;
@@ -19,6 +22,9 @@ const STAMP_TOLERANCE_MS: i64 = 3_600_000;
 const HEARD_WITHIN_MS: u64 = 3_600_000;
 /// Two ticks further apart than this, or backwards, are a jump.
 const JUMP_MS: u64 = 48 * 3_600_000;
+/// Two ticks of one run further apart than this are one for unlinking. Across a restart they are none: nodes are
+/// switched off for a night.
+const GAP_MS: u64 = 3_600_000;
 
 /// A peer's clock as last heard.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +36,14 @@ struct Heard {
 /// All clocks this node knows of.
 #[derive(Debug, Default)]
 pub(crate) struct Clocks {
+    /// Members of the roster, this node among them.
+    members: usize,
     peers: BTreeMap<MemberId, Heard>,
     last_tick: Option<UnixMillis>,
     jumped_at: Option<UnixMillis>,
+    /// When this clock last went too far at once, if most members have not told the same time since.
+    doubted_since: Option<UnixMillis>,
+    first_tick: Option<UnixMillis>,
     /// When this node last ran, until the first tick.
     last_seen: Option<UnixMillis>,
     /// The first tick, and how far this clock lay behind that: it was set back meanwhile.
@@ -42,8 +53,22 @@ pub(crate) struct Clocks {
 impl Clocks {
     /// Starts from the time at which this node was last known to run. When that is not known, the
     /// clock may have jumped.
-    pub(crate) fn since(last_seen: Option<UnixMillis>) -> Self {
-        Self { last_tick: last_seen.or(Some(UnixMillis(0))), last_seen, ..Self::default() }
+    pub(crate) fn since(seen: Option<LastSeen>, members: usize) -> Self {
+        let last_seen = seen.map(|seen| seen.at);
+        let doubted_since = seen.and_then(|seen| seen.doubted_since);
+        let last_tick = last_seen.or(Some(UnixMillis(0)));
+        Self { members, last_tick, last_seen, doubted_since, ..Self::default() }
+    }
+
+    /// The roster has so many members from now on.
+    pub(crate) fn set_members(&mut self, members: usize) {
+        self.members = members;
+    }
+
+    /// What is to be known at the next start. A restart makes no clock believable that is not.
+    pub(crate) fn last_seen(&self, now: UnixMillis) -> LastSeen {
+        let doubted_since = self.doubted_since(now).filter(|since| was_lately(Some(*since), now));
+        LastSeen { at: self.stamp_time(now), doubted_since }
     }
 
     /// A peer's clock stands this far ahead of ours.
@@ -66,7 +91,32 @@ impl Clocks {
                 self.jumped_at = Some(now);
             }
         }
+        self.doubted_since = self.doubted_since(now);
+        self.first_tick.get_or_insert(now);
         self.last_tick = Some(now);
+    }
+
+    /// Since when this clock is not to be unlinked by, the time since the last tick included.
+    fn doubted_since(&self, now: UnixMillis) -> Option<UnixMillis> {
+        let forward_max = if self.first_tick.is_some() { GAP_MS } else { JUMP_MS };
+        let is_gap = |last: UnixMillis| (now - last).0 > forward_max || (last - now).0 > GAP_MS;
+        let doubted_since =
+            self.last_tick.is_some_and(is_gap).then_some(now).or(self.doubted_since);
+        doubted_since.filter(|_| !self.is_agreed_with(now))
+    }
+
+    fn is_agreed_with(&self, now: UnixMillis) -> bool {
+        let same = |heard: &&Heard| heard.offset_ms.abs() <= STAMP_TOLERANCE_MS;
+        self.are_most(self.recent(now).filter(same).count())
+    }
+
+    /// Whether so many peers and this node are most of all members.
+    fn are_most(&self, peers: usize) -> bool {
+        peers > 0 && (peers + 1) * 2 > self.members
+    }
+
+    fn recent(&self, now: UnixMillis) -> impl Iterator<Item = &Heard> {
+        self.peers.values().filter(move |heard| is_recent(heard, now))
     }
 
     /// The time by which cutoffs are computed.
@@ -78,7 +128,7 @@ impl Clocks {
     pub(crate) fn stamp_time(&self, now: UnixMillis) -> UnixMillis {
         // Mail that a lone node stamps with a day long gone would expire as soon as peers are met.
         // Or it is the earlier run whose clock was wrong: steady running makes this one believable.
-        let is_alone = !self.peers.values().any(|heard| is_recent(heard, now));
+        let is_alone = self.recent(now).next().is_none();
         match self.set_back {
             Some((first, behind_ms)) if is_alone && (now - first).0 < JUMP_MS => {
                 UnixMillis(now.0.saturating_add(behind_ms))
@@ -90,24 +140,25 @@ impl Clocks {
     /// Whether bytes of a day that the retention lets go may be unlinked.
     pub(crate) fn is_corroborated(&self, now: UnixMillis) -> bool {
         let mine = self.stamp_time(now).day();
-        let mut heard = 0;
-        let mut agreeing = 0;
-        for peer in self.peers.values().filter(|heard| is_recent(heard, now)) {
-            heard += 1;
-            let theirs: Day = moved(now, peer.offset_ms).day();
-            if theirs >= mine {
-                agreeing += 1;
-            }
+        let agrees = |heard: &&Heard| moved(now, heard.offset_ms).day() >= mine;
+        let agreeing = self.recent(now).filter(agrees).count();
+        let heard = self.recent(now).count();
+        let is_doubted = was_lately(self.doubted_since, now);
+        let has_run = |first: UnixMillis| (now - first).0 >= HEARD_WITHIN_MS;
+        if self.members > 1 && (is_doubted || !self.first_tick.is_some_and(has_run)) {
+            // Those heard first may be the few whose clocks are wrong too.
+            return now.day() >= mine && self.are_most(agreeing);
         }
         if heard == 0 {
-            return self.last_tick.is_some() && !self.has_jumped(now);
+            return self.first_tick.is_some() && !is_doubted;
         }
-        agreeing * 2 > heard
+        // Who follows a peer's clock believes it for stamps; for what cannot be undone its own has to agree.
+        now.day() >= mine && agreeing * 2 > heard
     }
 
     /// Whether this clock jumped, and has not run steadily long enough since to be believed again.
     fn has_jumped(&self, now: UnixMillis) -> bool {
-        self.jumped_at.is_some_and(|jumped| now >= jumped && (now - jumped).0 < JUMP_MS)
+        was_lately(self.jumped_at, now)
     }
 
     fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
@@ -118,14 +169,17 @@ impl Clocks {
     /// The median over this clock (offset 0) and those heard within the hour. Two middle ones stand
     /// word against word: the nearer to ours counts, unless ours jumped and theirs need not have.
     fn median_offset(&self, now: UnixMillis) -> i64 {
-        let recent = self.peers.values().filter(|heard| is_recent(heard, now));
-        let mut offsets: Vec<i64> = recent.map(|heard| heard.offset_ms).collect();
+        let mut offsets: Vec<i64> = self.recent(now).map(|heard| heard.offset_ms).collect();
         offsets.push(0);
         offsets.sort_unstable();
         let (low, high) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
         let low_is_nearer = low.abs() <= high.abs();
         if low_is_nearer != self.has_jumped(now) { low } else { high }
     }
+}
+
+fn was_lately(at: Option<UnixMillis>, now: UnixMillis) -> bool {
+    at.is_some_and(|at| now >= at && (now - at).0 < JUMP_MS)
 }
 
 fn is_recent(heard: &Heard, now: UnixMillis) -> bool {
@@ -141,12 +195,18 @@ mod tests {
     use super::{Clocks, JUMP_MS};
     use quar_base::ids::MemberId;
     use quar_base::time::UnixMillis;
+    use quar_store::LastSeen;
 
     const NOW: UnixMillis = UnixMillis(1_795_420_800_000);
     const YEAR_MS: i64 = 365 * 86_400_000;
 
+    /// A node that is alone.
+    fn since(last_seen_ms: u64) -> Clocks {
+        Clocks::since(Some(LastSeen::at(UnixMillis(last_seen_ms))), 1)
+    }
+
     fn clocks(offsets: &[i64]) -> Clocks {
-        let mut clocks = Clocks::since(Some(NOW));
+        let mut clocks = Clocks::since(Some(LastSeen::at(NOW)), 3);
         for (number, offset) in offsets.iter().enumerate() {
             clocks.heard(MemberId([number as u8; 16]), *offset, NOW);
         }
@@ -167,13 +227,13 @@ mod tests {
     fn a_clock_that_jumped_gives_way_to_the_first_peer_heard() {
         for skew in [YEAR_MS, -YEAR_MS] {
             let now = UnixMillis(NOW.0.saturating_add_signed(skew));
-            let mut jumped = Clocks::since(Some(NOW));
+            let mut jumped = Clocks::since(Some(LastSeen::at(NOW)), 3);
             jumped.tick(now);
             jumped.heard(MemberId([1; 16]), -skew, now);
             assert_eq!(jumped.stamp_time(now), NOW, "one peer, who contradicts");
             jumped.heard(MemberId([2; 16]), -skew + 4, now);
             assert!(jumped.stamp_time(now).0.abs_diff(NOW.0) <= 4);
-            let mut steady = Clocks::since(Some(NOW));
+            let mut steady = Clocks::since(Some(LastSeen::at(NOW)), 3);
             steady.tick(NOW);
             steady.heard(MemberId([3; 16]), skew, NOW);
             assert_eq!(
@@ -186,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_lone_node_whose_clock_was_set_back_stamps_no_day_that_is_over() {
-        let mut lone = Clocks::since(Some(NOW));
+        let mut lone = Clocks::since(Some(LastSeen::at(NOW)), 3);
         let back = UnixMillis(NOW.0 - YEAR_MS as u64);
         lone.tick(back);
         assert_eq!(lone.stamp_time(back), NOW);
@@ -212,16 +272,97 @@ mod tests {
     }
 
     #[test]
-    fn a_lone_node_whose_clock_jumped_waits() {
-        let mut lone = Clocks::since(Some(UnixMillis(NOW.0 - YEAR_MS as u64)));
-        lone.tick(NOW);
-        assert!(!lone.is_corroborated(UnixMillis(NOW.0 + 1)));
-        assert!(lone.is_corroborated(UnixMillis(NOW.0 + 49 * 3_600_000)));
-        let mut unknown = Clocks::since(None);
-        unknown.tick(NOW);
-        assert!(!unknown.is_corroborated(NOW));
-        let mut steady = Clocks::since(Some(UnixMillis(NOW.0 - 60_000)));
-        steady.tick(NOW);
-        assert!(steady.is_corroborated(NOW));
+    fn nothing_is_unlinked_on_the_word_of_one_peer_that_this_clock_contradicts() {
+        let mut fresh = Clocks::since(None, 1);
+        fresh.tick(NOW);
+        fresh.heard(MemberId([1; 16]), YEAR_MS, NOW);
+        assert_eq!(fresh.stamp_time(NOW), UnixMillis(NOW.0 + YEAR_MS as u64));
+        assert!(!fresh.is_corroborated(NOW));
+    }
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    /// Ticks of a node that runs, every half hour until then.
+    fn run(clocks: &mut Clocks, hours: std::ops::RangeInclusive<u64>) {
+        for half in 2 * hours.start()..=2 * hours.end() {
+            clocks.tick(after(0, half * HOUR_MS / 2));
+        }
+    }
+
+    fn after(hours: u64, milliseconds: u64) -> UnixMillis {
+        UnixMillis(NOW.0 + hours * HOUR_MS + milliseconds)
+    }
+
+    #[test]
+    fn a_lone_node_that_was_off_for_a_night_unlinks_at_once_and_one_whose_clock_jumped_waits() {
+        let mut night = since(NOW.0 - 30 * HOUR_MS);
+        night.tick(NOW);
+        assert!(night.is_corroborated(NOW));
+        let mut year = since(NOW.0 - YEAR_MS as u64);
+        let mut unknown = Clocks::since(None, 1);
+        for clocks in [&mut year, &mut unknown] {
+            run(clocks, 0..=47);
+            assert!(!clocks.is_corroborated(after(47, 0)));
+            run(clocks, 48..=48);
+            assert!(clocks.is_corroborated(after(48, 0)));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_went_by_hours_while_the_node_ran_is_not_unlinked_by_for_two_days_restarts_or_not()
+     {
+        let mut ran = since(NOW.0 - 31 * HOUR_MS);
+        ran.tick(UnixMillis(NOW.0 - 30 * HOUR_MS));
+        let stopped_first = Clocks::since(Some(ran.last_seen(NOW)), 1);
+        ran.tick(NOW);
+        assert!(!ran.is_corroborated(NOW));
+        let restarted = Clocks::since(Some(ran.last_seen(after(0, 60_000))), 1);
+        for mut clocks in [ran, stopped_first, restarted] {
+            run(&mut clocks, 1..=47);
+            assert!(!clocks.is_corroborated(after(47, 0)));
+            run(&mut clocks, 48..=48);
+            assert!(clocks.is_corroborated(after(48, 0)));
+            assert_eq!(clocks.last_seen(after(48, 0)), LastSeen::at(after(48, 0)));
+        }
+    }
+
+    #[test]
+    fn peers_that_tell_the_same_time_end_the_doubt_and_others_do_not() {
+        for (offset_ms, members, doubted_since) in
+            [(0, 3, None), (0, 4, Some(NOW)), (-30 * HOUR_MS as i64, 3, Some(NOW))]
+        {
+            let mut clocks = since(NOW.0 - 30 * HOUR_MS);
+            clocks.set_members(members);
+            clocks.tick(UnixMillis(NOW.0 - 30 * HOUR_MS));
+            clocks.tick(NOW);
+            clocks.heard(MemberId([1; 16]), offset_ms, NOW);
+            assert_eq!(clocks.last_seen(NOW).doubted_since, doubted_since);
+        }
+    }
+
+    #[test]
+    fn a_node_with_peers_waits_an_hour_to_hear_one_before_it_unlinks_by_its_own_clock() {
+        let mut clocks = since(NOW.0 - 30 * HOUR_MS);
+        clocks.set_members(3);
+        clocks.tick(NOW);
+        assert!(!clocks.is_corroborated(after(0, 1)));
+        run(&mut clocks, 1..=1);
+        assert!(clocks.is_corroborated(after(1, 0)));
+    }
+
+    #[test]
+    fn nothing_is_unlinked_by_a_clock_that_went_until_most_members_are_heard() {
+        let mut clocks = since(NOW.0 - 60_000);
+        clocks.set_members(5);
+        clocks.tick(UnixMillis(NOW.0 - 60_000));
+        // Its own clock is wrong, and so is the first that it hears.
+        let ahead = after(18, 0);
+        clocks.tick(ahead);
+        clocks.heard(MemberId([5; 16]), 6 * 24 * HOUR_MS as i64, ahead);
+        assert!(!clocks.is_corroborated(ahead));
+        for (number, offset_ms) in [(1, 0), (2, 1)] {
+            clocks.heard(MemberId([number; 16]), offset_ms, ahead);
+        }
+        assert!(clocks.is_corroborated(ahead));
     }
 }

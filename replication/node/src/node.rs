@@ -10,7 +10,7 @@ use quar_base::ids::MemberId;
 use quar_base::key::MessageId;
 use quar_base::roster::SignedRoster;
 use quar_base::time::{Day, UnixMillis};
-use quar_store::{Outcome, Refusal, Store, Ticket};
+use quar_store::{LastSeen, Outcome, Refusal, Store, Ticket};
 use quar_sync::{Effect, Engine, Event, Item, ItemName};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -133,9 +133,10 @@ impl Node {
         store: Arc<Store>,
         roster: SignedRoster,
         authority: quar_base::signing::PublicKey,
-        last_seen: Option<UnixMillis>,
+        last_seen: Option<LastSeen>,
     ) -> Self {
         let push_bytes_max = usize::try_from(settings.push_bytes_max).unwrap_or(usize::MAX);
+        let members = roster.roster().members.len();
         Self {
             store,
             roster,
@@ -143,7 +144,7 @@ impl Node {
             engine: Engine::new(settings.member, push_bytes_max),
             copies: Copies::new(settings.copies),
             offers: Offers::default(),
-            clocks: Clocks::since(last_seen),
+            clocks: Clocks::since(last_seen, members),
             requests: HashMap::new(),
             target: settings.copies.copies,
             today: Day(0),
@@ -201,6 +202,7 @@ impl Node {
     /// Uses a roster that has been saved.
     pub fn set_roster(&mut self, roster: SignedRoster) {
         self.engine.keep_members(|id| roster.roster().member(id).is_some());
+        self.clocks.set_members(roster.roster().members.len());
         self.roster = roster;
     }
 
@@ -208,6 +210,12 @@ impl Node {
     #[must_use]
     pub fn time(&self, now: UnixMillis) -> UnixMillis {
         self.clocks.stamp_time(now)
+    }
+
+    /// What is to be saved now and then, and handed to [`Self::new`] at the next start.
+    #[must_use]
+    pub fn last_seen(&self, now: UnixMillis) -> LastSeen {
+        self.clocks.last_seen(now)
     }
 
     /// Messages answered with fewer copies than asked for.

@@ -51,9 +51,18 @@ pub struct SigningKeyError;
 
 /// A member's private key. Its bytes are never shown.
 pub struct SigningKey {
-    pair: EcdsaKeyPair,
+    signer: Signer,
     public: PublicKey,
 }
+
+/// What makes a key's signatures.
+enum Signer {
+    Library(EcdsaKeyPair),
+    /// Whoever has the key.
+    Elsewhere(Sign),
+}
+
+type Sign = Box<dyn Fn(&[u8]) -> Signature + Send + Sync>;
 
 impl SigningKey {
     /// Reads a P-256 key in PKCS #8 DER.
@@ -64,7 +73,17 @@ impl SigningKey {
         let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der)
             .map_err(|_| SigningKeyError)?;
         let public = pair.public_key().as_ref().try_into().map_err(|_| SigningKeyError)?;
-        Ok(Self { pair, public: PublicKey(public) })
+        Ok(Self { signer: Signer::Library(pair), public: PublicKey(public) })
+    }
+
+    /// A key that lies elsewhere: `sign` makes the signatures that `public` verifies. For whoever needs the
+    /// same signature each time, as a simulator does.
+    #[must_use]
+    pub fn elsewhere(
+        public: PublicKey,
+        sign: impl Fn(&[u8]) -> Signature + Send + Sync + 'static,
+    ) -> Self {
+        Self { signer: Signer::Elsewhere(Box::new(sign)), public }
     }
 
     /// The public half.
@@ -76,8 +95,11 @@ impl SigningKey {
     /// Signs a text. The nonce comes from the crypto library's own generator.
     #[must_use]
     pub fn sign(&self, text: &[u8]) -> Signature {
-        let signature = self
-            .pair
+        let pair = match &self.signer {
+            Signer::Library(pair) => pair,
+            Signer::Elsewhere(sign) => return sign(text),
+        };
+        let signature = pair
             .sign(&SystemRandom::new(), text)
             .expect("signing with a checked key fails only without entropy");
         Signature(signature.as_ref().try_into().expect("the fixed form has 64 bytes"))
@@ -109,6 +131,19 @@ mod tests {
         assert!(!one.public().verifies(b"tex", &signature));
         assert!(!other.public().verifies(b"text", &signature));
         assert_ne!(one.public().key_id(), other.public().key_id());
+    }
+
+    #[test]
+    fn a_key_that_lies_elsewhere_signs_by_whoever_has_it() {
+        let pkcs8 =
+            EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &SystemRandom::new())
+                .unwrap();
+        let here = SigningKey::from_pkcs8(pkcs8.as_ref()).unwrap();
+        let public = here.public();
+        let elsewhere = SigningKey::elsewhere(public, move |text| here.sign(text));
+        assert_eq!(elsewhere.public(), public);
+        assert!(public.verifies(b"text", &elsewhere.sign(b"text")));
+        assert!(!public.verifies(b"other", &elsewhere.sign(b"text")));
     }
 
     #[test]

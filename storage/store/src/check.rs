@@ -16,7 +16,7 @@ pub use finding::Finding;
 
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{OpenSegmentError, SegmentName};
+use crate::segment::SegmentName;
 use crate::store::{Committer, Store};
 use blocks::{Extent, Whole};
 use quar_base::ids::BodyId;
@@ -157,12 +157,8 @@ impl Store {
             let name = SegmentName { bucket, number };
             let segment = match self.segments.open(name) {
                 Ok(segment) => segment,
-                // A commit that failed took the number and left nothing.
-                Err(OpenSegmentError::Io(error))
-                    if error.kind() == std::io::ErrorKind::NotFound
-                        && end == 0
-                        && !members.contains(&name) =>
-                {
+                // A commit that failed took the number and left nothing, or a file without a header.
+                Err(error) if end == 0 && error.is_absence() && !members.contains(&name) => {
                     continue;
                 }
                 Err(error) => {

@@ -168,6 +168,7 @@ impl Store {
         self.disk.sync_dir(&bucket_directory(bucket))?;
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.erasable.retain(|key| !doomed.records.contains(key));
+            held.records = held.records.saturating_sub(erased.messages);
         }
         Ok(erased)
     }

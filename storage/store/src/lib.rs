@@ -68,6 +68,7 @@ pub use fold::{MessageState, Release};
 pub use hold::{HoldError, Holding, NewHold};
 pub use index_home::{IndexHome, MemoryHome, SledHome};
 pub use inspect::{BlockReport, HeaderReport, PackReport, PlaceReport, SegmentReport};
+pub use last_seen::LastSeen;
 pub use list::{Page, Query};
 pub use open::{OpenProgress, OpenReport, Opening};
 pub use pack::{PackProgress, Packed};

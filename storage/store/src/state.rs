@@ -245,8 +245,10 @@ impl State {
             }
             if let Ok(arrival) = Arrival::decode(record.payload()) {
                 let body = arrival.body();
-                let is_here =
-                    here.bodies.contains(&body) || index(&layout::body_key(&body))?.is_some();
+                // What is damaged the index names still.
+                let key = layout::body_key(&body);
+                let is_named = !state.broken.bodies.contains(&key) && index(&key)?.is_some();
+                let is_here = here.bodies.contains(&body) || is_named;
                 if !is_here {
                     state.wanted.insert(body, record.key());
                     writes.put(layout::wanted_key(&body, &record.key()), Vec::new());

@@ -5,7 +5,8 @@
 //! patch files ─► copy of the tree (target/bugs/tree) ─► the tests of each pass without it
 //!                    └─ per patch: apply ─► build ─► its tests must fail ─► take it back
 //! ```
-//! A patch file begins with two lines, `breaks: what` and `caught-by: arguments of cargo test`.
+//! A patch file begins with two lines: `breaks: what`, and `caught-by: arguments of cargo test` or
+//! `within: so many seeds of the simulator`.
 
 use crate::tree;
 use anyhow::{Context, Result, bail, ensure};
@@ -19,7 +20,9 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 /// Where the patch files lie.
-const DIRECTORY: &str = "storage/store/tests/bugs";
+const DIRECTORIES: [&str; 2] = ["storage/store/tests/bugs", "tools/sim/bugs"];
+/// The simulator's package.
+const SIMULATOR: &str = "quar-sim";
 
 /// Which bugs to plant.
 #[derive(Debug, Args)]
@@ -28,6 +31,7 @@ Examples:
   cargo xtask bugs
   cargo xtask bugs --list
   cargo xtask bugs --only 07 --only 12
+  cargo xtask bugs --only sim
 
 The copy and what is built of it lie below target/bugs and stay for the next time.")]
 pub(crate) struct Bugs {
@@ -44,8 +48,37 @@ struct Bug {
     path: PathBuf,
     name: String,
     breaks: String,
+    catcher: Catcher,
+}
+
+/// What is to catch a bug.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Catcher {
     /// Arguments of `cargo test`.
-    tests: Vec<String>,
+    Tests(Vec<String>),
+    /// So many seeds of the simulator, from 0 on.
+    Seeds(u64),
+}
+
+impl Catcher {
+    /// What is to be run, as arguments of cargo.
+    fn command(&self) -> Vec<String> {
+        match self {
+            Self::Tests(tests) => [vec!["test".to_owned()], tests.clone()].concat(),
+            Self::Seeds(seeds) => {
+                let seeds = seeds.to_string();
+                ["run", "-p", SIMULATOR, "--", "--seeds", &seeds].map(str::to_owned).into()
+            }
+        }
+    }
+
+    /// What builds that, and nothing else.
+    fn build(&self) -> Vec<String> {
+        match self {
+            Self::Tests(_) => [self.command(), vec!["--no-run".to_owned()]].concat(),
+            Self::Seeds(_) => ["build", "-p", SIMULATOR].map(str::to_owned).into(),
+        }
+    }
 }
 
 /// Prints what became of each bug. True if all were caught.
@@ -55,18 +88,18 @@ pub(crate) fn run(workspace: &Metadata, arguments: &Bugs) -> Result<bool> {
     bugs.retain(|bug| {
         arguments.only.is_empty() || arguments.only.iter().any(|only| bug.name.starts_with(only))
     });
-    ensure!(!bugs.is_empty(), "no patch file in {DIRECTORY} begins like that");
+    ensure!(!bugs.is_empty(), "no patch file in {} begins like that", DIRECTORIES.join(" or "));
     if arguments.list {
-        for Bug { name, breaks, tests, .. } in &bugs {
-            println!("{name}: {breaks}\n    cargo test {}", tests.join(" "));
+        for Bug { name, breaks, catcher, .. } in &bugs {
+            println!("{name}: {breaks}\n    cargo {}", catcher.command().join(" "));
         }
         return Ok(true);
     }
     let scratch = Scratch::new(root, workspace.target_directory.as_std_path())?;
-    let suites: BTreeSet<&[String]> = bugs.iter().map(|bug| &bug.tests[..]).collect();
-    for tests in suites {
-        say(&format!("without a bug: cargo test {}", tests.join(" ")));
-        ensure!(scratch.test(tests)?, "cargo test {} fails without any bug", tests.join(" "));
+    for catcher in without_bugs(&bugs) {
+        let command = catcher.command().join(" ");
+        say(&format!("without a bug: cargo {command}"));
+        ensure!(scratch.runs(&catcher.command())?, "cargo {command} fails without any bug");
     }
     let mut missed = 0;
     for bug in &bugs {
@@ -80,18 +113,28 @@ pub(crate) fn run(workspace: &Metadata, arguments: &Bugs) -> Result<bool> {
     Ok(missed == 0)
 }
 
+/// What has to pass without any bug: every test, and as many seeds as any bug is given.
+fn without_bugs(bugs: &[Bug]) -> BTreeSet<Catcher> {
+    let is_test = |catcher: &Catcher| matches!(catcher, Catcher::Tests(_));
+    let (mut suites, seeds): (BTreeSet<_>, BTreeSet<_>) =
+        bugs.iter().map(|bug| bug.catcher.clone()).partition(is_test);
+    suites.extend(seeds.into_iter().next_back());
+    suites
+}
+
 const CAUGHT: &str = "caught";
 const NOT_CAUGHT: &str = "NOT CAUGHT";
 const NOT_BUILT: &str = "NOT BUILT";
 
 fn read(root: &Path) -> Result<Vec<Bug>> {
-    let directory = root.join(DIRECTORY);
-    let entries = fs::read_dir(&directory).with_context(|| format!("cannot list {DIRECTORY}"))?;
     let mut bugs = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "patch") {
-            bugs.push(parse(path)?);
+    for directory in DIRECTORIES {
+        let entries = fs::read_dir(root.join(directory));
+        for entry in entries.with_context(|| format!("cannot list {directory}"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "patch") {
+                bugs.push(parse(path)?);
+            }
         }
     }
     bugs.sort_by(|one, other| one.name.cmp(&other.name));
@@ -102,11 +145,21 @@ fn parse(path: PathBuf) -> Result<Bug> {
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
     let text = fs::read_to_string(&path).with_context(|| format!("cannot read {name}.patch"))?;
     let field = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
-    let (Some(breaks), Some(tests)) = (field("breaks: "), field("caught-by: ")) else {
-        bail!("{name}.patch does not begin with the lines \"breaks: ...\" and \"caught-by: ...\"");
+    let tests = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    let catcher = match (field("caught-by: "), field("within: ")) {
+        (Some(text), None) => Some(Catcher::Tests(tests(text))),
+        (None, Some(text)) => {
+            text.split(' ').next().and_then(|n| n.parse().ok()).map(Catcher::Seeds)
+        }
+        _ => None,
     };
-    let tests = tests.split_whitespace().map(str::to_owned).collect();
-    Ok(Bug { name, breaks: breaks.to_owned(), tests, path })
+    let (Some(breaks), Some(catcher)) = (field("breaks: "), catcher) else {
+        bail!(
+            "{name}.patch does not begin with \"breaks: ...\" and either \"caught-by: ...\" or \
+             \"within: N seeds\""
+        );
+    };
+    Ok(Bug { name, breaks: breaks.to_owned(), catcher, path })
 }
 
 /// A copy of the tree, in which bugs are planted.
@@ -144,9 +197,9 @@ impl Scratch {
     /// Plants a bug and says what became of it.
     fn plant(&self, bug: &Bug) -> Result<&'static str> {
         self.patch(bug, &[])?;
-        let outcome = match self.builds(&bug.tests)? {
+        let outcome = match self.runs(&bug.catcher.build())? {
             false => NOT_BUILT,
-            true if self.test(&bug.tests)? => NOT_CAUGHT,
+            true if self.runs(&bug.catcher.command())? => NOT_CAUGHT,
             true => CAUGHT,
         };
         self.patch(bug, &["--reverse"])?;
@@ -161,21 +214,13 @@ impl Scratch {
         Ok(())
     }
 
-    fn builds(&self, tests: &[String]) -> Result<bool> {
-        let mut cargo = self.cargo(tests);
-        Ok(cargo.arg("--no-run").status().context("cargo cannot be started")?.success())
-    }
-
-    fn test(&self, tests: &[String]) -> Result<bool> {
-        Ok(self.cargo(tests).status().context("cargo cannot be started")?.success())
-    }
-
-    fn cargo(&self, tests: &[String]) -> Command {
+    /// Runs cargo in the copy; whether that went well.
+    fn runs(&self, arguments: &[String]) -> Result<bool> {
         let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.current_dir(&self.tree).arg("test").args(tests);
+        cargo.current_dir(&self.tree).args(arguments);
         cargo.env("CARGO_TARGET_DIR", &self.target).env("RUST_BACKTRACE", "0");
         cargo.stdout(Stdio::null()).stderr(Stdio::null());
-        cargo
+        Ok(cargo.status().context("cargo cannot be started")?.success())
     }
 }
 
@@ -213,7 +258,7 @@ mod tests {
     fn every_planted_bug_still_applies() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let bugs = read(&root).expect("the patch files can be read");
-        assert!(bugs.len() >= 15, "{} bugs", bugs.len());
+        assert!(bugs.len() >= 45, "{} bugs", bugs.len());
         for bug in bugs {
             let output = apply(&root, &bug.path).arg("--check").output();
             let output = output.expect("git can be started");

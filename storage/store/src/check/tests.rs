@@ -66,6 +66,17 @@ fn a_good_store_has_no_findings_and_everything_is_counted() {
 }
 
 #[test]
+fn a_file_that_a_failed_commit_left_without_a_header_is_no_damage() {
+    let (mut node, store, ids) = filled(false);
+    store.checkpoint().unwrap();
+    drop(store);
+    let bucket = ids[0].bucket;
+    node.disk.create(&SegmentName { bucket, number: 9 }.path()).unwrap();
+    let store = node.open_at(LATER).0;
+    assert_eq!(findings(&store, bucket), []);
+}
+
+#[test]
 fn every_flipped_byte_of_a_used_block_is_found() {
     for is_packed in [false, true] {
         let (node, store, ids) = filled(is_packed);

@@ -47,6 +47,15 @@ pub(crate) enum OpenSegmentError {
 }
 
 impl OpenSegmentError {
+    /// Whether nothing was ever whole there.
+    pub(crate) fn is_absence(&self) -> bool {
+        match self {
+            Self::Io(error) => error.kind() == io::ErrorKind::NotFound,
+            Self::Header(error) => *error == HeaderError::Unfinished,
+            Self::Misplaced | Self::Key(_) | Self::Cluster(_) => false,
+        }
+    }
+
     /// Whether the file itself is damaged or gone, and not this node the wrong one to open it.
     pub(crate) fn is_damage(&self) -> bool {
         match self {

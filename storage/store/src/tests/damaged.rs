@@ -203,3 +203,25 @@ fn a_floor_is_told_of_a_class_that_has_no_name_and_no_mail() {
     drop(store);
     assert_eq!(node.open_at(later).0.floors(), floors);
 }
+
+#[test]
+fn a_record_that_comes_back_without_its_damaged_body_wants_it() {
+    let node = &mut Node::new(1);
+    let store = node.open_at(LATER).0;
+    let id = put(&store, b"mail", 1);
+    let (record, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    let name = SegmentName { bucket: id.bucket, number: 1 };
+    // Both lie in it, and neither tells of the other any more.
+    node.disk.damage(&name.path(), |bytes| bytes[12] ^= 1);
+    store.close();
+    store.segments.forget_bucket(id.bucket);
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    assert!(!store.broken_records().is_empty(), "{found:?}");
+    store.admit_record(record, None, LATER).unwrap();
+    store.commit();
+    assert_eq!(store.wanted(9).len(), 1);
+    store.admit_body(id.bucket, body.unwrap()).unwrap();
+    store.commit();
+    assert_eq!(store.body(id).unwrap(), b"mail");
+}

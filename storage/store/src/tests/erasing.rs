@@ -2,7 +2,9 @@
 
 use super::{NOW, Node, delete, put};
 use crate::{MemoryHome, ReadError};
+use quar_base::time::Day;
 use quar_index::MemoryIndex;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 /// Whether any file of the node holds these bytes of a stored body's sealed form.
@@ -102,4 +104,20 @@ fn a_damaged_body_that_should_stay_does_not_stop_an_erasure_and_is_wanted() {
     store.admit_body(damaged.bucket, coded).unwrap();
     store.commit();
     assert_eq!(store.body(damaged).unwrap(), [3; 300]);
+}
+
+#[test]
+fn a_day_from_which_much_was_erased_is_packed_once() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let all: Vec<_> = (0..6u8).map(|n| put(&store, &[n; 300], 1)).collect();
+    let bucket = all[0].bucket;
+    for id in &all[..3] {
+        delete(&store, *id, 1, &[0]);
+    }
+    assert_eq!(store.erase(bucket).unwrap().messages, 3);
+    let later = Day(NOW.day().0 + 3);
+    assert_eq!(store.packable(later), [bucket]);
+    store.pack(bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    assert_eq!(store.packable(later), []);
 }

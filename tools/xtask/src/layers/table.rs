@@ -69,6 +69,11 @@ pub(super) const PLACES: &[Place] = &[
             "quar-node",
         ],
     ),
+    place(
+        "quar-sim",
+        4,
+        &["quar-base", "quar-merkle", "quar-index", "quar-store", "quar-sync", "quar-node"],
+    ),
     place("quarctl", 5, &["quar-base", "quar-index", "quar-store", "quard"]),
     place("xtask", 4, &[]),
 ];
