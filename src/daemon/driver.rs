@@ -237,7 +237,7 @@ impl Driver {
     /// Whether nothing waits to become durable, and each peer has what it is to have by now.
     fn is_drained(&self) -> bool {
         let has_all = |peer: &MemberId| self.node.peer_report(*peer).queued_bytes == 0;
-        !self.is_committing && !self.store.has_pending() && self.peers.keys().all(has_all)
+        self.committing == 0 && !self.store.has_pending() && self.peers.keys().all(has_all)
     }
 
     fn tick(&mut self, outputs: &mut Vec<Output>) {
