@@ -261,7 +261,7 @@ pub struct NodeStatus {
     /// How far this node is with what it lacks and peers have.
     #[serde(default)]
     pub backfill: BackfillStatus,
-    /// Offences of peers since the start, by kind.
+    /// Offences of peers since the start, by kind; and records of theirs that were too old or too new.
     pub offences: std::collections::BTreeMap<String, u64>,
     /// Bytes sent to and received from peers since the start.
     pub sent_bytes: u64,

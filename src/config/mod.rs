@@ -32,5 +32,6 @@ pub use checked::{
 };
 pub use document::{Fault, Problem, Problems};
 pub use http_token::{HttpRole, HttpToken};
+pub(crate) use identity::load_roster;
 pub use identity::{Identity, IdentityError, load_certificate, save_roster};
 pub use paths::Paths;

@@ -12,7 +12,7 @@ mod status;
 
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
-use crate::daemon::links::{Links, Outgoing};
+use crate::daemon::links::{Links, Outlet, rest};
 use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
@@ -21,16 +21,20 @@ use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
 use quar_store::{LastSeen, Outcome, Store, Ticket};
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 
 /// Things taken at once.
 const BATCH: usize = 256;
+/// Commits under way at once: one is drafted while another is synced.
+const COMMITS: usize = 2;
 /// Times that the rest of the runtime has its turn before a flush, as long as that brings more.
 const GATHER_ROUNDS: usize = 3;
 /// How often the node is told the time.
 const TICK: Duration = Duration::from_millis(100);
+/// How long a stop waits for peers to have what was pushed to them.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// How often the index is flushed and its watermarks move.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
 
@@ -45,7 +49,7 @@ pub enum Event {
         /// Secret of the connection.
         session_key: [u8; 32],
         /// Where its frames go.
-        outgoing: mpsc::UnboundedSender<Outgoing>,
+        outlet: Outlet,
     },
     /// Frames came in.
     Frames {
@@ -55,6 +59,8 @@ pub enum Event {
         number: u64,
         /// In order.
         frames: Vec<Frame>,
+        /// Held until they are handled: a peer has a few at a time.
+        turn: OwnedSemaphorePermit,
     },
     /// A connection ended.
     Disconnected {
@@ -74,7 +80,10 @@ pub enum Event {
     Committed(Vec<(Ticket, Outcome)>),
     /// A surface asks.
     Request(Request),
-    /// The daemon stops: the answer comes when everything that waits is answered.
+    /// The roster's file was changed.
+    Roster(Box<SignedRoster>),
+    /// The daemon stops: the answer comes when everything that waits is answered, and the peers
+    /// have it too, as far as they take it in time.
     Stop(oneshot::Sender<()>),
 }
 
@@ -84,7 +93,9 @@ pub type SaveRoster = Box<dyn Fn(&SignedRoster) -> anyhow::Result<()> + Send>;
 /// One live connection, as the node task knows it.
 struct Peer {
     number: u64,
-    outgoing: mpsc::UnboundedSender<Outgoing>,
+    outlet: Outlet,
+    /// Its end is under way: nothing more is taken from it or sent.
+    is_cut: bool,
 }
 
 /// Who waits for an answer.
@@ -100,7 +111,8 @@ pub struct Driver {
     links: Arc<Links>,
     clock: Clock,
     commits: std::sync::mpsc::Sender<()>,
-    is_committing: bool,
+    /// Commits under way.
+    committing: usize,
     peers: HashMap<MemberId, Peer>,
     waiters: HashMap<Token, Waiter>,
     next_token: u64,
@@ -109,6 +121,13 @@ pub struct Driver {
     upkeep: Upkeep,
     room: Room,
     last_checkpoint: Duration,
+    stopping: Option<Stopping>,
+}
+
+/// A stop that was asked for.
+struct Stopping {
+    done: oneshot::Sender<()>,
+    deadline: Duration,
 }
 
 /// What the driver is made from.
@@ -130,26 +149,29 @@ pub struct Parts {
 }
 
 impl Driver {
-    /// Starts the commit thread.
+    /// Starts the commit threads.
     pub fn new(parts: Parts, events: mpsc::Sender<Event>) -> std::io::Result<Self> {
         let Parts { node, store, links, clock, save_roster, upkeep, room } = parts;
         let (commits, wakes) = std::sync::mpsc::channel();
-        let committing = store.clone();
-        std::thread::Builder::new().name("commit".into()).spawn(move || {
-            while wakes.recv().is_ok() {
-                let outcomes = committing.commit();
-                if events.blocking_send(Event::Committed(outcomes)).is_err() {
-                    break;
+        let wakes = Arc::new(Mutex::new(wakes));
+        for _ in 0..COMMITS {
+            let (wakes, store, events) = (wakes.clone(), store.clone(), events.clone());
+            let is_woken = move || wakes.lock().is_ok_and(|wakes| wakes.recv().is_ok());
+            std::thread::Builder::new().name("commit".into()).spawn(move || {
+                while is_woken() {
+                    if events.blocking_send(Event::Committed(store.commit())).is_err() {
+                        break;
+                    }
                 }
-            }
-        })?;
+            })?;
+        }
         Ok(Self {
             node,
             store,
             links,
             clock,
             commits,
-            is_committing: false,
+            committing: 0,
             peers: HashMap::new(),
             waiters: HashMap::new(),
             next_token: 1,
@@ -158,6 +180,7 @@ impl Driver {
             upkeep,
             room,
             last_checkpoint: Duration::ZERO,
+            stopping: None,
         })
     }
 
@@ -179,10 +202,6 @@ impl Driver {
             let mut rounds = 0..GATHER_ROUNDS;
             loop {
                 for event in batch.drain(..) {
-                    if let Event::Stop(done) = event {
-                        self.stop(done);
-                        return;
-                    }
                     self.take(event, &mut outputs);
                 }
                 if rounds.next().is_none() {
@@ -203,10 +222,22 @@ impl Driver {
             for output in outputs.drain(..) {
                 self.perform(output);
             }
-            if !self.is_committing && self.store.has_pending() {
-                self.is_committing = self.commits.send(()).is_ok();
+            if self.committing < COMMITS && self.store.has_pending() {
+                self.committing += usize::from(self.commits.send(()).is_ok());
+            }
+            if let Some(stopping) = self.stopping.take() {
+                if self.is_drained() || self.clock.since_start() > stopping.deadline {
+                    return self.stop(stopping.done);
+                }
+                self.stopping = Some(stopping);
             }
         }
+    }
+
+    /// Whether nothing waits to become durable, and each peer has what it is to have by now.
+    fn is_drained(&self) -> bool {
+        let has_all = |peer: &MemberId| self.node.peer_report(*peer).queued_bytes == 0;
+        self.committing == 0 && !self.store.has_pending() && self.peers.keys().all(has_all)
     }
 
     fn tick(&mut self, outputs: &mut Vec<Output>) {
@@ -222,19 +253,31 @@ impl Driver {
     fn take(&mut self, event: Event, outputs: &mut Vec<Output>) {
         let now = self.clock.now();
         match event {
-            Event::Connected { peer, number, session_key, outgoing } => {
-                if self.peers.insert(peer, Peer { number, outgoing }).is_some() {
+            Event::Connected { peer, number, session_key, outlet } => {
+                if self.peers.get(&peer).is_some_and(|newer| newer.number > number) {
+                    return;
+                }
+                if self.peers.insert(peer, Peer { number, outlet, is_cut: false }).is_some() {
                     self.node.handle(Input::Disconnected { peer }, now, outputs);
                 }
                 self.node.handle(Input::Connected { peer, session_key }, now, outputs);
             }
-            Event::Frames { peer, number, frames } => {
+            Event::Frames { peer, number, frames, turn } => {
+                let (begun, mails) = (self.clock.since_start(), self.node.mails_admitted());
                 for frame in frames {
-                    if !self.is_live(peer, number) {
+                    if !self.is_live(peer, number) || self.peers[&peer].is_cut {
                         break;
                     }
-                    let (kind, payload) = (frame.kind, &frame.payload[..]);
+                    let (kind, payload, from) = (frame.kind, &frame.payload[..], outputs.len());
                     self.node.handle(Input::Frame { peer, kind, payload }, now, outputs);
+                    // The next frame of a peer that did enough is not looked at any more.
+                    let is_offence = |output: &mut Output| matches!(output, Output::Offence { .. });
+                    let offences: Vec<_> = outputs.extract_if(from.., is_offence).collect();
+                    offences.into_iter().for_each(|offence| self.perform(offence));
+                }
+                let cost = self.clock.since_start() - begun;
+                if self.node.mails_admitted() == mails {
+                    rest(self.links.rest_after(peer, cost), turn);
                 }
             }
             Event::Disconnected { peer, number, offence } => {
@@ -248,11 +291,19 @@ impl Driver {
             }
             Event::Rejected { why } => self.count(why),
             Event::Committed(outcomes) => {
-                self.is_committing = false;
+                self.committing -= 1;
                 self.node.handle(Input::Committed(outcomes), now, outputs);
             }
             Event::Request(request) => self.ask(request, outputs),
-            Event::Stop(_) => {}
+            Event::Roster(signed) => {
+                if signed.roster().epoch > self.store.roster().epoch {
+                    self.adopt_roster(&signed);
+                }
+            }
+            Event::Stop(done) => {
+                let deadline = self.clock.since_start() + DRAIN_MAX;
+                self.stopping = Some(Stopping { done, deadline });
+            }
         }
     }
 
@@ -289,25 +340,38 @@ impl Driver {
     fn perform(&mut self, output: Output) {
         match output {
             Output::Send { peer, kind, payload } => {
-                if let Some(peer) = self.peers.get(&peer) {
-                    // A writer that is gone reports its end by itself.
-                    let _ = peer.outgoing.send((kind, payload));
+                let link = self.peers.get(&peer).filter(|link| !link.is_cut);
+                if link.is_some_and(|link| !link.outlet.send(kind, payload)) {
+                    self.end_link(peer, "answers-unread");
                 }
             }
             Output::Disconnect { peer, offence } => {
-                self.count(offence);
-                tracing::warn!(%peer, offence, "disconnecting a peer that broke the protocol");
-                if let Some(gone) = self.peers.remove(&peer) {
-                    self.links.cut(peer, gone.number);
-                }
+                self.end_link(peer, offence);
+                self.peers.remove(&peer);
             }
             Output::Offence { peer, offence } => {
                 self.count(offence);
+                if self.peers.get(&peer).is_none_or(|link| link.is_cut) {
+                    return;
+                }
                 tracing::warn!(%peer, offence, "refused an item of a peer");
+                if self.links.is_enough(peer) {
+                    self.end_link(peer, "too-many-offences");
+                }
             }
             Output::Answer { token, answer } => self.answer(token, answer),
             Output::AdoptRoster(signed) => self.adopt_roster(&signed),
             Output::Unlink => self.unlink(),
+        }
+    }
+
+    /// Cuts the connection with a peer. Its reader tells of the end, and then the node is told.
+    fn end_link(&mut self, peer: MemberId, offence: &'static str) {
+        self.count(offence);
+        tracing::warn!(%peer, offence, "disconnecting a peer that broke the protocol");
+        if let Some(link) = self.peers.get_mut(&peer) {
+            link.is_cut = true;
+            self.links.cut(peer, link.number);
         }
     }
 

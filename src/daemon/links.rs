@@ -1,41 +1,50 @@
-//! Connections to peers: dialed, accepted, one kept per peer, each with a reader and a writer task.
+//! Connections to peers: one is kept per peer, the same on both sides, with a reader and a writer task.
 //! Never looks into a frame: bytes go to the node task and come from it.
 //!
 //! ```text
-//! dial loop per peer ─┐                       ┌─► reader ──Event::Frames──► node task
-//! accept loop ────────┴─► one link per peer ──┤
-//!                                             └─◄ writer ◄──Outgoing────── node task
+//! dial loop per peer ─┐                             ┌─► reader ──Event::Frames──► node task
+//! accept loop ────────┴─► settle ─► one link per peer ──┤
+//!                                                   └─◄ writer ◄──Outlet──────── node task
 //! ```
+//! Both sides may dial, over two transports. Which connection stays is the *lower* member's choice:
+//! it speaks first, and only on the one that it chose. The higher member holds what it dialed or
+//! accepted until it is spoken to. So both ends agree, whatever crossed on the way.
+
+mod bans;
+mod carry;
+mod dialing;
+mod pace;
+
+pub use carry::{Outlet, rest};
 
 use crate::daemon::clock::Clock;
 use crate::daemon::driver::Event;
+use bans::Bans;
+use pace::Paces;
 use quar_base::ids::MemberId;
 use quar_base::roster::Roster;
-use quar_net::{CloseReason, Closer, Connection, Endpoint, Frame, NetError, Preference, Transport};
+use quar_net::{CloseReason, Closer, Connection, Endpoint, Frame, NetError, Transport};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, RwLock};
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 
-/// Pause between dials of a peer that does not answer: the first, and the longest.
-const DIAL_PAUSE_FIRST: Duration = Duration::from_millis(100);
-const DIAL_PAUSE_MAX: Duration = Duration::from_secs(5);
-/// The higher member waits this much before it dials, so that usually only the lower one does.
-const DIAL_COURTESY: Duration = Duration::from_millis(300);
-/// Frames a reader hands over at once.
-const FRAMES_PER_EVENT: usize = 64;
-/// Two connections made within this time were dialed from both ends at once.
+/// A connection this young stays when another one comes: both ends dialed at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(2);
-
-/// One frame on its way out: kind and payload.
-pub type Outgoing = (u8, Vec<u8>);
+/// How long the higher member waits for the lower one to speak on a new connection.
+const CHOICE_PATIENCE: Duration = Duration::from_secs(10);
+/// Connections of one peer that wait for that.
+const CANDIDATES_MAX: usize = 4;
+/// How long the last frames may take on their way out when the node stops.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// One live connection.
 struct Link {
     number: u64,
     transport: Transport,
-    dialer: MemberId,
     made: Duration,
     closer: Closer,
 }
@@ -48,9 +57,13 @@ pub struct Links {
     roster_changed: watch::Sender<u64>,
     events: mpsc::Sender<Event>,
     live: Mutex<HashMap<MemberId, Link>>,
+    candidates: Mutex<HashMap<MemberId, usize>>,
     numbers: AtomicU64,
     clock: Clock,
-    preference: Preference,
+    bans: Bans,
+    paces: Paces,
+    writers: Mutex<JoinSet<()>>,
+    is_stopping: AtomicBool,
     sent_bytes: AtomicU64,
     received_bytes: AtomicU64,
 }
@@ -65,7 +78,6 @@ impl Links {
         roster: Arc<Roster>,
         events: mpsc::Sender<Event>,
         clock: Clock,
-        preference: Preference,
     ) -> Arc<Self> {
         Arc::new(Self {
             me,
@@ -74,9 +86,13 @@ impl Links {
             roster_changed: watch::channel(0).0,
             events,
             live: Mutex::default(),
+            candidates: Mutex::default(),
             numbers: AtomicU64::new(1),
             clock,
-            preference,
+            bans: Bans::default(),
+            paces: Paces::default(),
+            writers: Mutex::default(),
+            is_stopping: AtomicBool::new(false),
             sent_bytes: AtomicU64::new(0),
             received_bytes: AtomicU64::new(0),
         })
@@ -89,7 +105,8 @@ impl Links {
         self.dial_new_peers(&[]);
     }
 
-    /// Takes another roster: removed members are cut off at once, new ones are dialed.
+    /// Takes another roster: removed members are cut off at once, new ones are dialed, and those
+    /// that are not connected are tried at their present addresses without a pause.
     pub fn set_roster(self: &Arc<Self>, roster: Arc<Roster>) {
         let old: Vec<MemberId> = self.roster().members.iter().map(|member| member.id).collect();
         let epoch = roster.epoch;
@@ -105,11 +122,22 @@ impl Links {
         self.dial_new_peers(&old);
     }
 
-    /// Cuts a connection: the peer broke a rule.
+    /// Cuts a connection: the peer broke a rule. Who does that again and again is kept out for a while.
     pub fn cut(&self, peer: MemberId, number: u64) {
         if let Some(link) = self.live().get(&peer).filter(|link| link.number == number) {
             link.closer.close(CloseReason::Offence);
         }
+        self.bans.broke_off(peer, self.clock.since_start());
+    }
+
+    /// A peer offered something that no honest peer offers. Whether its connection must end for it.
+    pub fn is_enough(&self, peer: MemberId) -> bool {
+        self.bans.offended(peer, self.clock.since_start())
+    }
+
+    /// A peer's frames cost so much and brought no mail. How long nothing more is to be read from it.
+    pub fn rest_after(&self, peer: MemberId, cost: Duration) -> Duration {
+        self.paces.rest_after(peer, cost, self.clock.since_start())
     }
 
     /// The transport of the connection with a peer; `None` without one.
@@ -123,8 +151,12 @@ impl Links {
         (read(&self.sent_bytes), read(&self.received_bytes))
     }
 
-    /// Says goodbye to all peers.
+    /// Says goodbye to all peers, once they have what was handed to the writers before.
     pub async fn shutdown(&self) {
+        self.is_stopping.store(true, Ordering::Relaxed);
+        let mut writers = std::mem::take(&mut *self.writers.lock().expect(PROOF));
+        // Who takes nothing any more finds the rest out at the next comparison.
+        let _ = timeout(FAREWELL, async { while writers.join_next().await.is_some() {} }).await;
         self.endpoint.shutdown().await;
     }
 
@@ -148,11 +180,15 @@ impl Links {
     async fn accept_all(self: Arc<Self>) {
         while let Some(accepted) = self.endpoint.accept().await {
             match accepted {
-                Ok(connection) => self.adopt(connection).await,
+                Ok(connection) => {
+                    let links = self.clone();
+                    tokio::spawn(async move { links.settle(connection).await });
+                }
                 Err(rejected) => {
                     let why = rejected.why.kind();
                     tracing::warn!(from = %rejected.from, why, "refused a connection: {}", rejected.why);
-                    if !rejected.why.is_transient() {
+                    let is_crowd = matches!(rejected.why, NetError::TooManyHandshakes { .. });
+                    if is_crowd || !rejected.why.is_transient() {
                         let _ = self.events.send(Event::Rejected { why }).await;
                     }
                 }
@@ -160,121 +196,102 @@ impl Links {
         }
     }
 
-    /// Dials whenever there is no connection, for as long as the peer is in the roster.
-    async fn keep_dialing(self: Arc<Self>, peer: MemberId) {
-        let mut pause = DIAL_PAUSE_FIRST;
-        if self.me > peer {
-            tokio::time::sleep(DIAL_COURTESY).await;
+    /// Makes a new connection the one with its peer, or drops it. Returns when that is known.
+    async fn settle(self: &Arc<Self>, connection: Connection) {
+        let peer = connection.peer;
+        if self.bans.is_banned(peer, self.clock.since_start()) {
+            return connection.close(CloseReason::Offence);
         }
-        while let Some(member) = self.roster().member(peer).cloned() {
-            if self.live().contains_key(&peer) {
-                tokio::time::sleep(DIAL_COURTESY).await;
-                pause = DIAL_PAUSE_FIRST;
-                continue;
+        if self.me < peer {
+            if self.prefers(&connection) {
+                self.adopt(connection, None).await;
+            } else {
+                connection.close(CloseReason::Duplicate);
             }
-            match self.endpoint.dial(&member.addresses, peer, self.preference).await {
-                Ok(connection) => self.adopt(connection).await,
-                Err(error) => {
-                    tracing::debug!(peer = %member.name, %error, "dial failed");
-                    if is_offence(&error) {
-                        let _ = self.events.send(Event::Rejected { why: error.kind() }).await;
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(DIAL_PAUSE_MAX);
-                }
-            }
+            return;
+        }
+        if !self.take_seat(peer) {
+            return connection.close(CloseReason::Duplicate);
+        }
+        self.follow(connection).await;
+        if let Some(taken) = self.candidates.lock().expect(PROOF).get_mut(&peer) {
+            *taken -= 1;
         }
     }
 
-    /// Keeps one connection per peer and gives it its two tasks.
-    async fn adopt(self: &Arc<Self>, connection: Connection) {
-        let peer = connection.peer;
-        let dialer = if connection.dialed { self.me } else { peer };
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let link = Link {
-            number,
-            transport: connection.transport,
-            dialer,
-            made: self.clock.since_start(),
-            closer: connection.closer(),
-        };
-        {
-            let mut live = self.live();
-            if let Some(old) = live.get(&peer) {
-                let is_simultaneous = link.made.saturating_sub(old.made) < SIMULTANEOUS;
-                let old_wins = is_simultaneous && old.dialer < dialer && old.closer.is_open();
-                if old_wins {
-                    link.closer.close(CloseReason::Duplicate);
-                    return;
+    fn take_seat(&self, peer: MemberId) -> bool {
+        let mut candidates = self.candidates.lock().expect(PROOF);
+        let taken = candidates.entry(peer).or_default();
+        let has_room = *taken < CANDIDATES_MAX;
+        *taken += usize::from(has_room);
+        has_room
+    }
+
+    /// The lower member's choice. Who dials has no connection or a bad one, unless both just did.
+    fn prefers(&self, connection: &Connection) -> bool {
+        let live = self.live();
+        let Some(old) = live.get(&connection.peer) else { return true };
+        let is_young = self.clock.since_start().saturating_sub(old.made) < SIMULTANEOUS;
+        let is_better = old.transport == Transport::Tcp && connection.transport == Transport::Quic;
+        !is_young || is_better || !old.closer.is_open()
+    }
+
+    /// The higher member's part: it takes the connection on which it is spoken to.
+    async fn follow(self: &Arc<Self>, mut connection: Connection) {
+        match timeout(CHOICE_PATIENCE, connection.receiver.next()).await {
+            Ok(Ok(Some(first))) => self.adopt(connection, Some(first)).await,
+            Ok(Ok(None)) => {}
+            Ok(Err(why)) => {
+                if is_offence(&why) {
+                    self.bans.broke_off(connection.peer, self.clock.since_start());
+                    let _ = self.events.send(Event::Rejected { why: why.kind() }).await;
                 }
+            }
+            Err(_) => connection.close(CloseReason::Duplicate),
+        }
+    }
+
+    /// Gives a connection its two tasks, in place of the one there was.
+    async fn adopt(self: &Arc<Self>, connection: Connection, first: Option<Frame>) {
+        let (peer, transport) = (connection.peer, connection.transport);
+        if self.is_stopping.load(Ordering::Relaxed) {
+            return connection.close(CloseReason::Shutdown);
+        }
+        let closer = connection.closer();
+        let number = {
+            let mut live = self.live();
+            let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+            let made = self.clock.since_start();
+            let link = Link { number, transport, made, closer: closer.clone() };
+            if let Some(old) = live.insert(peer, link) {
                 old.closer.close(CloseReason::Duplicate);
             }
-            live.insert(peer, link);
-        }
-        tracing::info!(%peer, transport = %connection.transport, "connected");
-        let (outgoing, queue) = mpsc::unbounded_channel();
+            number
+        };
+        tracing::info!(%peer, %transport, "connected");
+        let (outlet, queue) = Outlet::new();
         let session_key = connection.session_key;
-        let closer = connection.closer();
-        let connected = Event::Connected { peer, number, session_key, outgoing };
+        let waiting = outlet.waiting();
+        let connected = Event::Connected { peer, number, session_key, outlet };
         if self.events.send(connected).await.is_err() {
             return;
         }
         let Connection { sender, receiver, .. } = connection;
         let writer = self.clone();
-        tokio::spawn(async move {
-            if let Err(error) = writer.write_all(sender, queue).await {
+        let mut writers = self.writers.lock().expect(PROOF);
+        while writers.try_join_next().is_some() {}
+        writers.spawn(async move {
+            if let Err(error) = writer.write_all(sender, queue, waiting).await {
                 tracing::debug!(%peer, %error, "writing ended");
             }
             closer.close(CloseReason::Done);
         });
+        drop(writers);
         let reader = self.clone();
         tokio::spawn(async move {
-            let why = reader.read_all(peer, number, receiver).await;
+            let why = reader.read_all(peer, number, receiver, first).await;
             reader.ended(peer, number, why).await;
         });
-    }
-
-    async fn write_all(
-        &self,
-        mut sender: quar_net::FrameSender,
-        mut queue: mpsc::UnboundedReceiver<Outgoing>,
-    ) -> Result<(), NetError> {
-        let mut batch = Vec::new();
-        while queue.recv_many(&mut batch, FRAMES_PER_EVENT).await > 0 {
-            for (kind, payload) in batch.drain(..) {
-                let bytes = payload.len() + quar_net::FRAME_HEADER_BYTES;
-                self.sent_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-                sender.send(kind, &[&payload]).await?;
-            }
-            sender.flush().await?;
-        }
-        sender.finish().await
-    }
-
-    async fn read_all(
-        &self,
-        peer: MemberId,
-        number: u64,
-        mut receiver: quar_net::FrameReceiver,
-    ) -> Option<NetError> {
-        loop {
-            let first = match receiver.next().await {
-                Ok(Some(frame)) => frame,
-                Ok(None) => return None,
-                Err(error) => return Some(error),
-            };
-            let mut frames: Vec<Frame> = vec![first];
-            while frames.len() < FRAMES_PER_EVENT {
-                let Some(frame) = receiver.try_next_buffered() else { break };
-                frames.push(frame);
-            }
-            let size = |frame: &Frame| frame.payload.len() + quar_net::FRAME_HEADER_BYTES;
-            let bytes: usize = frames.iter().map(size).sum();
-            self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
-            if self.events.send(Event::Frames { peer, number, frames }).await.is_err() {
-                return None;
-            }
-        }
     }
 
     async fn ended(&self, peer: MemberId, number: u64, why: Option<NetError>) {
@@ -288,6 +305,9 @@ impl Links {
             tracing::info!(%peer, %why, "disconnected");
         }
         let offence = why.filter(is_offence).map(|why| why.kind());
+        if offence.is_some() {
+            self.bans.broke_off(peer, self.clock.since_start());
+        }
         let _ = self.events.send(Event::Disconnected { peer, number, offence }).await;
     }
 }

@@ -13,6 +13,7 @@ pub mod opening;
 pub mod prove;
 pub mod release;
 pub mod room;
+mod roster_file;
 pub mod run;
 pub mod status;
 pub mod upkeep;

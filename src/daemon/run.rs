@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! start  config, keys, roster ─► lock ─► store opens ─► peers ─► node task ─► intakes and surfaces
-//! stop   intakes and surfaces end ─► what waits is committed and answered ─► index flushed ─► peers told
+//! stop   intakes and surfaces end ─► what waits is committed, answered, pushed ─► index flushed ─► peers told
 //! ```
 
 use crate::config::{Config, Identity, ListenAddress, Paths};
@@ -16,6 +16,7 @@ use crate::daemon::opening::open_store;
 use crate::daemon::prove::Prover;
 use crate::daemon::release;
 use crate::daemon::room::Room;
+use crate::daemon::roster_file;
 use crate::daemon::upkeep::Upkeep;
 use crate::delivery::Timeouts;
 use crate::intake::lmtp::{self, Listener};
@@ -108,6 +109,8 @@ async fn run(paths: &Paths, config: &Config) -> anyhow::Result<()> {
     let (stop, stopping) = watch::channel(false);
     let surfaces = serve(paths, config, &handle, &stopping).await?;
     let room = tokio::spawn(room.keep(stopping.clone()));
+    let authority = identity.authority_key;
+    tokio::spawn(roster_file::follow(paths.clone(), authority, events.clone(), stopping.clone()));
     let upkeep = tokio::spawn(upkeep.run(stopping));
     tracing::info!(member = %identity.member, "running");
 
@@ -173,11 +176,10 @@ fn connect(
     let mut settings = quar_net::Settings::new(config.sync.listen, identity.network(), admission);
     settings.tcp = config.sync.tcp;
     settings.quic = config.sync.quic;
-    let preference = quar_net::Preference::Quic;
     let endpoint = quar_net::Endpoint::bind(settings)?;
     let roster = store.roster();
     let me = identity.member;
-    Ok(Links::new(me, endpoint, roster, events, clock.clone(), preference))
+    Ok(Links::new(me, endpoint, roster, events, clock.clone()))
 }
 
 fn release_settings(config: &Config, identity: &Identity) -> release::Settings {

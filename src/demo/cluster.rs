@@ -7,9 +7,10 @@ use crate::client::Client;
 use crate::config::Paths;
 use anyhow::{Context, bail};
 use quar_base::time::UnixMillis;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a cluster may take to come up, or to agree.
@@ -278,13 +279,27 @@ fn addresses_of(number: u8, ports: Ports) -> anyhow::Result<Addresses> {
         let address = SocketAddr::from(([127, 0, 0, number], port));
         match ports {
             Ports::Standard => Ok(address),
-            Ports::Free => {
-                let any = SocketAddr::from(([127, 0, 0, number], 0));
-                Ok(TcpListener::bind(any)?.local_addr()?)
-            }
+            Ports::Free => free_port([127, 0, 0, number]),
         }
     };
     Ok(Addresses { sync: at(1027)?, lmtp: at(10028)?, http: at(8027)? })
+}
+
+/// A free port below those from which the system dials: no client takes it before the daemon does.
+fn free_port(host: [u8; 4]) -> anyhow::Result<SocketAddr> {
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static TRIED: AtomicU32 = AtomicU32::new(0);
+    for _ in 0..COUNT {
+        // Programs that run side by side begin at different ones.
+        let tried = TRIED.fetch_add(1, Ordering::Relaxed);
+        let offset = std::process::id().wrapping_mul(97).wrapping_add(tried) % COUNT;
+        let address = SocketAddr::from((host, u16::try_from(FIRST + offset)?));
+        if TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port is free")
 }
 
 fn write_config(root: &Path, address: &Addresses, options: &ClusterOptions) -> anyhow::Result<()> {

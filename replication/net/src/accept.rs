@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::JoinSet;
@@ -17,6 +17,10 @@ use tokio::time::{sleep, timeout};
 
 /// How long to wait when the system gives no connection, for want of file descriptors say.
 const PAUSE: Duration = Duration::from_millis(100);
+/// One address begins one handshake in so long, once it has begun what it may at once.
+const BEGUN_EACH: Duration = Duration::from_millis(250);
+/// Addresses whose handshakes are counted.
+const ADDRESSES_KNOWN: usize = 4096;
 /// Which part of an IPv6 address one host commands: its /64.
 const IPV6_NETWORK: u128 = !0 << 64;
 
@@ -79,6 +83,7 @@ pub(crate) async fn take_quic(
     arrivals: mpsc::Sender<Arrival>,
 ) {
     let seats = Seats::new(&shared.limits);
+    let claimed = Begun::new(&shared.limits);
     let mut handshakes = JoinSet::new();
     loop {
         while handshakes.try_join_next().is_some() {}
@@ -87,13 +92,21 @@ pub(crate) async fn take_quic(
             return;
         };
         let from = canonical(incoming.remote_address());
-        // A datagram's sender is easily forged: when seats run short, it must answer first.
-        if seats.are_short() && incoming.may_retry() {
+        // A datagram's sender is easily forged: when there are many, it must answer first, and what is
+        // begun in another's name is not counted as that one's.
+        let is_proven = incoming.remote_address_validated();
+        let is_crowd =
+            seats.are_short() || !is_proven && !claimed.may_begin(from.ip(), Instant::now());
+        if is_crowd && incoming.may_retry() {
             // Cannot fail: `may_retry` was asked.
             let _ = incoming.retry();
             continue;
         }
-        let seat = match seats.take(permit, from.ip()) {
+        let taken = match is_proven {
+            true => seats.take(permit, from.ip()),
+            false => seats.take_uncounted(permit, from.ip()),
+        };
+        let seat = match taken {
             Ok(seat) => seat,
             Err(why) => {
                 incoming.refuse();
@@ -146,6 +159,7 @@ struct Seats {
     all_max: usize,
     taken: Arc<Mutex<HashMap<IpAddr, usize>>>,
     each_max: usize,
+    begun: Begun,
 }
 
 impl Seats {
@@ -155,6 +169,7 @@ impl Seats {
             all_max: limits.handshakes_max,
             taken: Arc::default(),
             each_max: limits.handshakes_per_address_max,
+            begun: Begun::new(limits),
         }
     }
 
@@ -168,6 +183,18 @@ impl Seats {
     }
 
     fn take(&self, permit: OwnedSemaphorePermit, address: IpAddr) -> Result<Seat, NetError> {
+        if !self.begun.may_begin(address, Instant::now()) {
+            let address = network(address);
+            return Err(NetError::TooManyHandshakes { address, limit: self.each_max });
+        }
+        self.take_uncounted(permit, address)
+    }
+
+    fn take_uncounted(
+        &self,
+        permit: OwnedSemaphorePermit,
+        address: IpAddr,
+    ) -> Result<Seat, NetError> {
         let address = network(address);
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(address).or_default();
@@ -176,6 +203,38 @@ impl Seats {
         }
         *count += 1;
         Ok(Seat { address, taken: self.taken.clone(), _permit: permit })
+    }
+}
+
+/// How many handshakes each address begins: each costs this node some signatures.
+struct Begun {
+    /// Until when what an address began is paid for.
+    until: Mutex<HashMap<IpAddr, Instant>>,
+    at_once: Duration,
+}
+
+impl Begun {
+    fn new(limits: &Limits) -> Self {
+        let at_once = BEGUN_EACH * limits.handshakes_per_address_begun;
+        Self { until: Mutex::default(), at_once }
+    }
+
+    fn may_begin(&self, address: IpAddr, now: Instant) -> bool {
+        let address = network(address);
+        let mut known = self.until.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= ADDRESSES_KNOWN {
+            known.retain(|_, until| *until > now);
+        }
+        if known.len() >= ADDRESSES_KNOWN && !known.contains_key(&address) {
+            return true;
+        }
+        let until = known.entry(address).or_insert(now);
+        let paid = (*until).max(now) + BEGUN_EACH;
+        let may = paid <= now + self.at_once;
+        if may {
+            *until = paid;
+        }
+        may
     }
 }
 
@@ -238,5 +297,27 @@ pub(crate) fn open_sockets(
                 return Ok((listener, socket, address));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BEGUN_EACH, Begun};
+    use crate::endpoint::Limits;
+    use std::net::IpAddr;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn an_address_begins_some_handshakes_at_once_and_then_a_few_a_second() {
+        let limits = Limits { handshakes_per_address_begun: 5, ..Limits::default() };
+        let (begun, now) = (Begun::new(&limits), Instant::now());
+        let [one, other]: [IpAddr; 2] =
+            ["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        assert_eq!((0..10).filter(|_| begun.may_begin(one, now)).count(), 5);
+        assert!(begun.may_begin(other, now));
+        assert!(!begun.may_begin(one, now + BEGUN_EACH - Duration::from_millis(1)));
+        let later = now + 2 * BEGUN_EACH;
+        assert_eq!((0..10).filter(|_| begun.may_begin(one, later)).count(), 2);
+        assert_eq!((0..10).filter(|_| begun.may_begin(one, later + 50 * BEGUN_EACH)).count(), 5);
     }
 }

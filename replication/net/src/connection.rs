@@ -11,6 +11,7 @@ use std::fmt;
 use std::io;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::{Arc, OnceLock, Weak};
+use std::time::Duration;
 
 /// What a connection runs over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -174,6 +175,26 @@ impl Closer {
     }
 }
 
+impl Closer {
+    /// Datagrams that have come from the peer, over QUIC: as long as this grows, the line is alive.
+    #[must_use]
+    pub fn datagrams_received(&self) -> Option<u64> {
+        match &self.0.upgrade()?.wire {
+            Wire::Quic(connection) => Some(connection.stats().udp_rx.datagrams),
+            _ => None,
+        }
+    }
+
+    /// How long an answer takes on this line by now, over QUIC.
+    #[must_use]
+    pub fn round_trip(&self) -> Option<Duration> {
+        match &self.0.upgrade()?.wire {
+            Wire::Quic(connection) => Some(connection.rtt()),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Debug for Closer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Closer(open: {})", self.is_open())
@@ -235,6 +256,10 @@ impl Link {
             }
             // Wakes whoever waits on either half. Fails only if the peer is gone already.
             Wire::Tcp(socket) => {
+                if reason == CloseReason::Offence {
+                    // The system keeps nothing for a peer that goes on sending: it is told so with a reset.
+                    let _ = socket.set_linger(Some(Duration::ZERO));
+                }
                 let _ = socket.shutdown(Shutdown::Both);
             }
             #[cfg(test)]

@@ -3,12 +3,13 @@
 
 use crate::accept::{self, Arrival, Rejected};
 use crate::connection::{CloseReason, Closer, Connection, Transport};
-use crate::dial::{Dial, Preference};
+use crate::dial::{self, Preference};
 use crate::error::NetError;
 use crate::identity::Identity;
 use crate::quic;
 use crate::tls::{Admission, Tls};
 use quar_base::ids::MemberId;
+use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -52,19 +53,25 @@ pub struct Limits {
     pub handshakes_max: usize,
     /// The same from one IPv4 address or IPv6 /64.
     pub handshakes_per_address_max: usize,
+    /// Handshakes that one address may begin at once; then four a second.
+    pub handshakes_per_address_begun: u32,
     /// For one handshake, preambles included.
     pub handshake: Duration,
-    /// Before the second transport is tried beside the first.
+    /// Before the second transport, and another address, is tried beside the first.
     pub head_start: Duration,
     /// For a whole dial, all addresses and both transports.
     pub dial: Duration,
     /// For a peer that takes no bytes. Keep it below `idle`: over TCP the system counts a peer
     /// that does not read as gone after `idle`.
     pub stall: Duration,
-    /// For a peer from which nothing comes, not even an acknowledgement.
+    /// For a peer from which nothing comes, not even an acknowledgement: over TCP.
     pub idle: Duration,
-    /// Silence after which the peer is probed.
+    /// Silence after which the peer is probed: over TCP.
     pub keep_alive: Duration,
+    /// As `idle`, over QUIC: nobody's kernel tells there that a process has died.
+    pub quic_idle: Duration,
+    /// As `keep_alive`, over QUIC.
+    pub quic_keep_alive: Duration,
     /// For connections to say goodbye at shutdown.
     pub goodbye: Duration,
 }
@@ -72,14 +79,17 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            handshakes_max: 32,
-            handshakes_per_address_max: 16,
+            handshakes_max: 128,
+            handshakes_per_address_max: 64,
+            handshakes_per_address_begun: 128,
             handshake: Duration::from_secs(5),
-            head_start: Duration::from_secs(1),
+            head_start: Duration::from_millis(200),
             dial: Duration::from_secs(15),
             stall: Duration::from_secs(15),
             idle: Duration::from_secs(20),
             keep_alive: Duration::from_secs(5),
+            quic_idle: Duration::from_secs(6),
+            quic_keep_alive: Duration::from_millis(400),
             goodbye: Duration::from_secs(2),
         }
     }
@@ -101,6 +111,8 @@ pub(crate) struct Shared {
     tcp: bool,
     /// For shutting down: every connection made, the dead ones swept out now and then.
     open: Mutex<Vec<Closer>>,
+    /// Where and over what each peer answered last.
+    worked: Mutex<HashMap<MemberId, (String, Transport)>>,
 }
 
 impl Endpoint {
@@ -129,6 +141,7 @@ impl Endpoint {
             quic,
             tcp: settings.tcp,
             open: Mutex::default(),
+            worked: Mutex::default(),
         });
         let (sender, arrivals) = mpsc::channel(ARRIVALS_MAX);
         let mut listeners = JoinSet::new();
@@ -160,10 +173,11 @@ impl Endpoint {
         self.arrivals.lock().await.recv().await
     }
 
-    /// Connects to a member at the first of its `host:port` addresses where it answers.
+    /// Connects to a member at whichever of its `host:port` addresses it answers first.
     ///
-    /// The preferred transport has a head start of [`Limits::head_start`]. When both complete,
-    /// the later one is dropped: the peer may see it come and go at once.
+    /// Each address has a head start of [`Limits::head_start`] before the next one, and so has QUIC
+    /// before TCP; but what answered last time goes first. When more than one completes, the later
+    /// ones are dropped: the peer may see them come and go at once.
     ///
     /// *Cancel*: safe; whatever was begun is dropped.
     ///
@@ -178,7 +192,7 @@ impl Endpoint {
         peer: MemberId,
         prefer: Preference,
     ) -> Result<Connection, NetError> {
-        Dial::new(&self.shared, peer).run(addresses, prefer).await
+        dial::run(&self.shared, peer, addresses, prefer).await
     }
 
     /// Uses another certificate and authority from the next handshake on: after a renewal.
@@ -232,6 +246,17 @@ impl Shared {
         let mut open = self.open();
         open.retain(Closer::is_open);
         open.push(connection.closer());
+    }
+
+    /// Where and over what a peer answered last.
+    pub(crate) fn worked(&self, peer: MemberId) -> Option<(String, Transport)> {
+        self.worked.lock().unwrap_or_else(PoisonError::into_inner).get(&peer).cloned()
+    }
+
+    /// Notes where and over what a peer answered.
+    pub(crate) fn note_worked(&self, peer: MemberId, address: String, transport: Transport) {
+        let mut worked = self.worked.lock().unwrap_or_else(PoisonError::into_inner);
+        worked.insert(peer, (address, transport));
     }
 
     fn open(&self) -> std::sync::MutexGuard<'_, Vec<Closer>> {

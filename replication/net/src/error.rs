@@ -112,8 +112,8 @@ pub enum NetError {
         /// How long was waited.
         limit: Duration,
     },
-    /// One address holds too many unfinished handshakes.
-    #[error("{address} holds {limit} unfinished handshakes already")]
+    /// One address holds too many unfinished handshakes, or begins too many within a second.
+    #[error("{address} holds {limit} unfinished handshakes already, or began too many lately")]
     TooManyHandshakes {
         /// The address (IPv6: its /64).
         address: IpAddr,
@@ -272,6 +272,21 @@ impl NetError {
             // The roster that names this node may still be under way to the peer.
             Self::RefusedByPeer { refusal } => *refusal == Refusal::NotAdmitted,
             Self::ClosedByPeer { reason } => *reason != CloseReason::Removed,
+            _ => false,
+        }
+    }
+
+    /// Whether every address was reached and no process listens there any more.
+    #[must_use]
+    pub fn is_deserted(&self) -> bool {
+        let refused = |attempt: &Attempt| match &attempt.cause {
+            Self::Connect { source } => source.kind() == io::ErrorKind::ConnectionRefused,
+            _ => false,
+        };
+        match self {
+            Self::Unreachable { attempts, .. } => {
+                !attempts.is_empty() && attempts.iter().all(refused)
+            }
             _ => false,
         }
     }

@@ -83,6 +83,10 @@ pub(crate) fn from_quic(error: &ConnectionError) -> NetError {
             code if code == u64::from(TransportErrorCode::CONNECTION_REFUSED) => {
                 lost(io::ErrorKind::ConnectionRefused)
             }
+            // Its dial was over before the handshake was: another line answered sooner.
+            code if code == u64::from(TransportErrorCode::APPLICATION_ERROR) => {
+                lost(io::ErrorKind::ConnectionAborted)
+            }
             code => NetError::Protocol { fault: ProtocolFault::Quic(code) },
         },
         ConnectionError::ApplicationClosed(close) => {

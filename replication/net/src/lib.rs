@@ -6,6 +6,7 @@
 //!   accept   who knocks: bounded handshakes, each with a deadline
 //!   dial     names to addresses; QUIC and TCP side by side; the first that answers stays
 //!   quic  tcp            one transport each: socket, handshake, the two halves of a stream
+//!   congestion           how fast QUIC sends on a line that loses datagrams
 //!   tls  authority       who may be at the other end; asked at every handshake
 //!   identity             this node's own certificate and key
 //! connection  sender  receiver  frame  preamble     what a caller holds afterwards
@@ -19,6 +20,7 @@
 
 mod accept;
 mod authority;
+mod congestion;
 mod connection;
 mod dial;
 mod endpoint;

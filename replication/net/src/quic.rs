@@ -1,6 +1,7 @@
 //! QUIC over UDP: the socket, both handshakes, and the one stream of a connection.
 //! Never uses datagrams, 0-RTT, or a second stream.
 
+use crate::congestion::TolerantConfig;
 use crate::connection::{Connection, Facts, Transport, Wire};
 use crate::endpoint::Limits;
 use crate::error::NetError;
@@ -128,7 +129,7 @@ fn server_config(tls: &Tls, limits: &Limits) -> (quinn::ServerConfig, Verdict) {
 /// it: on loopback, larger ones (8,952) were measured at a third of the speed, since a few of them
 /// fill the congestion window; and rarer acknowledgements made no difference.
 fn transport(limits: &Limits, streams_from_peer: u32) -> Arc<TransportConfig> {
-    let idle = IdleTimeout::try_from(limits.idle).expect("the idle limit is some seconds");
+    let idle = IdleTimeout::try_from(limits.quic_idle).expect("the idle limit is some seconds");
     let mut config = TransportConfig::default();
     config
         .max_concurrent_bidi_streams(VarInt::from_u32(streams_from_peer))
@@ -137,7 +138,8 @@ fn transport(limits: &Limits, streams_from_peer: u32) -> Arc<TransportConfig> {
         .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
         .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
         .send_window(SEND_WINDOW_BYTES)
-        .keep_alive_interval(Some(limits.keep_alive))
+        .congestion_controller_factory(Arc::new(TolerantConfig::default()))
+        .keep_alive_interval(Some(limits.quic_keep_alive))
         .max_idle_timeout(Some(idle));
     Arc::new(config)
 }

@@ -224,6 +224,18 @@ impl Node {
         self.copies.under_replicated()
     }
 
+    /// Records of peers that were refused because they are too old or too far ahead, by kind: a wrong
+    /// clock does that too.
+    pub fn out_of_time(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.offers.out_of_time()
+    }
+
+    /// Mails with their bodies that peers have offered since the start and that were found right.
+    #[must_use]
+    pub fn mails_admitted(&self) -> u64 {
+        self.offers.mails_admitted()
+    }
+
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
         self.clocks.tick(now);
         self.store.advance(self.clocks.cutoff_time(now).cutoff());
@@ -328,6 +340,8 @@ impl Node {
         for (_, refusal) in &decided.refused {
             if refusal.is_offence() {
                 outputs.push(Output::Offence { peer, offence: refusal.name() });
+            } else {
+                self.offers.count_out_of_time(refusal);
             }
         }
         let refused =
@@ -411,7 +425,7 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) {
         let stamp = self.clocks.stamp_time(now);
-        let admitted = items.into_iter().map(|item| admit(&self.store, item, stamp)).collect();
+        let admitted = self.offers.admit(items, |item| admit(&self.store, item, stamp));
         if let Some(decided) = self.offers.begin(batch, admitted) {
             self.tell(decided, now, outputs);
         }

@@ -3,7 +3,12 @@
 
 use quar_base::ids::MemberId;
 use quar_store::{Refusal, Ticket};
-use std::collections::HashMap;
+use quar_sync::Item;
+use std::collections::{BTreeMap, HashMap};
+
+/// So many items that no honest peer offers end the looking at a batch: each may cost the decoding
+/// of a long body.
+const OFFENCES_PER_BATCH: usize = 8;
 
 /// One batch of a peer, by its sequence number.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -31,9 +36,48 @@ struct Open {
 pub(crate) struct Offers {
     open: HashMap<BatchId, Open>,
     tickets: HashMap<Ticket, (BatchId, u16)>,
+    mails_admitted: u64,
+    out_of_time: BTreeMap<&'static str, u64>,
 }
 
 impl Offers {
+    /// Has the items of a batch admitted, but for what comes behind too many bad ones.
+    pub(crate) fn admit(
+        &mut self,
+        items: Vec<Item>,
+        admit: impl Fn(Item) -> Result<Ticket, Refusal>,
+    ) -> Vec<Result<Ticket, Refusal>> {
+        let mut offences = 0;
+        let admit_one = |item: Item| {
+            if offences >= OFFENCES_PER_BATCH {
+                return Err(Refusal::Invalid("it came behind too many bad ones".into()));
+            }
+            let is_mail = item.body().is_some();
+            let admitted = admit(item);
+            self.mails_admitted += u64::from(is_mail && admitted.is_ok());
+            offences += usize::from(admitted.as_ref().is_err_and(Refusal::is_offence));
+            admitted
+        };
+        items.into_iter().map(admit_one).collect()
+    }
+
+    /// Mails with their bodies that were admitted since the start.
+    pub(crate) fn mails_admitted(&self) -> u64 {
+        self.mails_admitted
+    }
+
+    /// Counts a refusal, if it is for the record's time.
+    pub(crate) fn count_out_of_time(&mut self, refusal: &Refusal) {
+        if matches!(refusal, Refusal::Ahead(_) | Refusal::BelowFloor { .. }) {
+            *self.out_of_time.entry(refusal.name()).or_default() += 1;
+        }
+    }
+
+    /// Records that were refused for their time since the start, by kind.
+    pub(crate) fn out_of_time(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.out_of_time.iter().map(|(kind, times)| (*kind, *times))
+    }
+
     /// A batch came in; `admitted` has a ticket or a refusal for each item, in order.
     pub(crate) fn begin(
         &mut self,

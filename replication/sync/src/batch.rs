@@ -37,10 +37,13 @@ pub(crate) fn take_batch(
 ) -> Vec<Item> {
     let most = most.min(limits::BATCH_BYTES);
     let mut items = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut raw_bytes) = (0, 0);
     while let Some(item) = queue.front() {
         bytes += item.wire_bytes();
-        let is_too_much = bytes > most || items.len() >= limits::BATCH_ITEMS;
+        raw_bytes += item.body().map_or(0, |body| body.raw_bytes as usize);
+        let is_too_much = bytes > most
+            || raw_bytes > limits::BATCH_RAW_BYTES
+            || items.len() >= limits::BATCH_ITEMS;
         let needed = item.body().and_then(|body| body.dictionary.as_ref());
         let is_new = needed.is_some_and(|needed| known.get(&needed.id).is_none());
         if (is_too_much || is_new) && !items.is_empty() {

@@ -168,6 +168,10 @@ impl Descent {
         let Some(trie) = self.set.tries.get(&bucket) else {
             return Vec::new();
         };
+        // Asked for are keys of leaves that were told of.
+        if trie.summary(prefix).0 > limits::WANT_KEYS as u64 {
+            return Vec::new();
+        }
         let wanted: BTreeSet<u32> = shorts.iter().copied().collect();
         let asked = |key: &RecordKey| wanted.contains(&short_of_key(&self.key, key));
         trie.iter_prefix(prefix).filter(asked).map(|key| (bucket, key)).collect()

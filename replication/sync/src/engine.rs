@@ -15,8 +15,7 @@ use crate::budget::Budget;
 use crate::confirmed::Confirmed;
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
-    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame,
-    TakeFrame, kind,
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, kind,
 };
 use crate::limits;
 use crate::offence::Offence;
@@ -141,9 +140,9 @@ impl Engine {
             }
             Event::Stored { peer, sequence, mut refused } => {
                 // A batch of an earlier connection is not this one's to acknowledge.
+                refused.sort_unstable();
                 let held = self.peers.get_mut(&peer);
-                if held.is_some_and(|held| held.decided(sequence)) {
-                    refused.sort_unstable();
+                if held.is_some_and(|held| held.decided(sequence, &refused)) {
                     effects.push(acknowledgement(peer, sequence, refused));
                     self.end_lots(peer);
                     self.take_lots(set, effects);
@@ -213,6 +212,7 @@ impl Engine {
         let cutoff = set.cutoff(Which::Current);
         peer.greeted = Some(cutoff);
         peer.allow_round();
+        peer.allow_floors();
         let (records, wanted) = set.counts();
         let hello = Hello {
             clock_ms: set.now().0,
@@ -250,13 +250,20 @@ impl Engine {
         }
         match frame_kind {
             kind::HELLO => self.hello(id, payload, set, effects)?,
-            kind::FLOORS => self.floors(id, FloorsFrame::decode(payload)?, set, effects),
+            kind::FLOORS => {
+                peer.count_floors()?;
+                self.floors(id, FloorsFrame::decode(payload)?, set, effects);
+            }
             kind::ROSTER => {
+                peer.count_roster()?;
                 let text = frame::decode_roster(payload)?.to_owned();
                 effects.push(Effect::AdoptRoster { peer: id, text });
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
+                if peer.round.is_none() {
+                    peer.count_idle(payload.len(), set.now())?;
+                }
                 let frame = FlightFrame::decode(payload)?;
                 if let Some(told) = peer.gather(frame, set.now())? {
                     self.flight(id, &told, effects)?;
@@ -265,7 +272,9 @@ impl Engine {
             kind::WANT_KEYS => {
                 // What is too much now is found again by a later round.
                 let wants = frame::decode_want_keys(payload)?;
-                let Some(round) = &peer.round else { return Ok(()) };
+                let Some(round) = &peer.round else {
+                    return peer.count_idle(payload.len(), set.now());
+                };
                 let keys = wants.iter().flat_map(|(bucket, prefix, shorts)| {
                     round.descent.keys_asked_for(*bucket, prefix, shorts)
                 });
@@ -275,17 +284,15 @@ impl Engine {
             }
             kind::FRESH => self.offer_fresh(id, payload, set, effects)?,
             kind::OFFER => self.offered(id, frame::decode_offer(payload)?, set, effects),
-            kind::TAKE => peer.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::TAKE | kind::LEAVE | kind::HURRY => peer.asks(frame_kind, payload, set)?,
             kind::LOT_SENT => {
                 self.lot_sent(id, frame::decode_lot_number(payload)?)?;
                 self.take_lots(set, effects);
             }
-            kind::LEAVE => peer.transfer.leave(frame::decode_lot_number(payload)?),
-            kind::HURRY => peer.transfer.hurry(&frame::decode_bodies(payload)?),
             kind::BATCH => {
                 let (sequence, items) =
                     batch::decode_batch(payload, &mut peer.assembly, &peer.dictionaries)?;
-                peer.count_batch(sequence, payload.len())?;
+                peer.count_batch(sequence, payload.len(), &items)?;
                 for item in &items {
                     if let ItemName::Body(bucket, body) = item.name() {
                         peer.asked.remove(&(bucket, body));
@@ -308,7 +315,7 @@ impl Engine {
                 effects.push(acknowledgement(id, part.sequence, Vec::new()));
             }
             kind::DICTIONARY => peer.dictionaries.add(Dictionary::decode(payload)?),
-            kind::PASSED_OVER.. => {}
+            kind::PASSED_OVER.. => peer.count_idle(payload.len(), set.now())?,
             _ => return Err(Offence::UnknownKind),
         }
         Ok(())
@@ -335,6 +342,7 @@ impl Engine {
             // Whatever it told before, its floors are ours: a wrong clock may have been set right.
             peer.floors = None;
         } else {
+            peer.allow_roster();
             let (roster_epoch, _) = set.roster();
             let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
             effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });

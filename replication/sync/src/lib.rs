@@ -35,6 +35,7 @@ mod offence;
 mod peer;
 mod queue;
 mod refusal;
+mod repeats;
 mod rounds;
 mod sent;
 mod transfer;

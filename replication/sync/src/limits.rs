@@ -8,8 +8,10 @@ pub const WINDOW_BYTES: usize = 8 << 20;
 pub const UNDECIDED_BYTES: usize = WINDOW_BYTES + quar_base::limits::FRAME_BYTES_MAX;
 /// Fresh messages queued for a peer; what goes beyond is left to anti-entropy.
 pub const PUSH_BYTES: usize = 8 << 20;
-/// A batch is closed at this many bytes.
-pub const BATCH_BYTES: usize = 256 << 10;
+/// A batch is closed at this many bytes: a line that is cut loses half of one.
+pub const BATCH_BYTES: usize = 64 << 10;
+/// Plain bytes of one batch's bodies; one body more may lie beyond.
+pub const BATCH_RAW_BYTES: usize = quar_base::limits::MESSAGE_BYTES_MAX;
 /// Items in one batch.
 pub const BATCH_ITEMS: usize = 512;
 /// Names asked for in one load.
@@ -84,3 +86,13 @@ pub const SINGLE_DAYS: u32 = 32;
 pub const ACKNOWLEDGED_KEPT: usize = 20_000;
 /// Of a bucket of which a peer lacks more than this, nothing counts as confirmed.
 pub const LACKING_KEPT: u64 = 10_000;
+/// Items taken on a connection of which is remembered that they were, the newest.
+pub const REPEATS_KNOWN: usize = 16_384;
+/// Items that may come again on a connection beyond as many as were taken.
+pub const REPEATS_FORGIVEN: u64 = 1000;
+/// Bytes of frames that lead to nothing (of unknown kinds, behind their round) at once.
+pub const IDLE_BYTES: u64 = 4 << 20;
+/// And so many more in each second.
+pub const IDLE_BYTES_PER_S: u64 = 64 << 10;
+/// A short frame counts as so many.
+pub const IDLE_BYTES_MIN: u64 = 256;

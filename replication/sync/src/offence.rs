@@ -16,6 +16,8 @@ pub enum Offence {
     BogusAck,
     /// An answer to something that was not asked.
     NotAsked,
+    /// The same items again and again, although they were taken.
+    Replayed,
     /// Another protocol version.
     Version,
 }
@@ -31,6 +33,7 @@ impl Offence {
             Self::TooMuch => "beyond-limits",
             Self::BogusAck => "bogus-acknowledgement",
             Self::NotAsked => "answer-not-asked-for",
+            Self::Replayed => "replayed-items",
             Self::Version => "protocol-version",
         }
     }

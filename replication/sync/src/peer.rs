@@ -4,11 +4,13 @@
 use crate::backfill::Offered;
 use crate::descent::Descent;
 use crate::dictionaries::Dictionaries;
-use crate::frame::{FlightFrame, FloorsFrame, Hello, Told};
+use crate::event::{Item, ItemName, SetView};
+use crate::frame::{self, FlightFrame, FloorsFrame, Hello, TakeFrame, Told, kind};
 use crate::limits;
 use crate::long::Assembly;
 use crate::offence::Offence;
 use crate::refusal::RefusalReason;
+use crate::repeats::Repeats;
 use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
@@ -55,6 +57,12 @@ pub(crate) struct Round {
     pub(crate) there: BTreeMap<Bucket, Trie>,
 }
 
+/// A batch that is not acknowledged yet.
+struct Undecided {
+    bytes: usize,
+    names: Vec<ItemName>,
+}
+
 pub(crate) struct Peer {
     pub(crate) session_key: [u8; 32],
     pub(crate) transfer: Transfer,
@@ -81,9 +89,17 @@ pub(crate) struct Peer {
     rounds_allowed: u32,
     /// Number of the last batch that came in, and batches not acknowledged yet.
     pub(crate) last_sequence: u64,
-    undecided: BTreeMap<u64, usize>,
+    undecided: BTreeMap<u64, Undecided>,
     /// What it has and this node lacks.
     pub(crate) offered: Offered,
+    /// Items that the peer sent and that were taken.
+    repeats: Repeats,
+    /// Bytes of frames that led to nothing.
+    idle_bytes: u64,
+    connected: UnixMillis,
+    /// Lists of floors, and rosters, that the peer may still send: answers to what was sent to it.
+    floors_allowed: u32,
+    rosters_allowed: u32,
     /// A long body that comes in parts.
     pub(crate) assembly: Assembly,
     /// Dictionaries that the peer sent.
@@ -120,6 +136,11 @@ impl Peer {
             last_sequence: 0,
             undecided: BTreeMap::new(),
             offered: Offered::default(),
+            repeats: Repeats::default(),
+            idle_bytes: 0,
+            connected: now,
+            floors_allowed: 0,
+            rosters_allowed: 0,
             assembly: Assembly::default(),
             dictionaries: Dictionaries::default(),
             asked: BTreeSet::new(),
@@ -179,18 +200,83 @@ impl Peer {
         Ok(())
     }
 
-    /// A batch: no more of them without an outcome than the window allows.
-    pub(crate) fn count_batch(&mut self, sequence: u64, bytes: usize) -> Result<(), Offence> {
+    /// A batch: no more of them without an outcome than the window allows, and none without items.
+    pub(crate) fn count_batch(
+        &mut self,
+        sequence: u64,
+        bytes: usize,
+        items: &[Item],
+    ) -> Result<(), Offence> {
         self.count_sequence(sequence)?;
-        self.undecided.insert(sequence, bytes);
-        let undecided: usize = self.undecided.values().sum();
+        if items.is_empty() {
+            return Err(Offence::Malformed);
+        }
+        let raw_bytes = |item: &Item| item.body().map_or(0, |body| body.raw_bytes as usize);
+        let raw: usize = items.iter().map(raw_bytes).sum();
+        if raw > limits::BATCH_RAW_BYTES + quar_base::limits::MESSAGE_BYTES_MAX {
+            return Err(Offence::TooMuch);
+        }
+        let names: Vec<ItemName> = items.iter().map(Item::name).collect();
+        names.iter().try_for_each(|name| self.repeats.comes(name))?;
+        self.undecided.insert(sequence, Undecided { bytes, names });
+        let undecided: usize = self.undecided.values().map(|batch| batch.bytes).sum();
         if undecided > limits::UNDECIDED_BYTES { Err(Offence::TooMuch) } else { Ok(()) }
     }
 
-    /// A batch is decided; `false` for one of an earlier connection.
-    pub(crate) fn decided(&mut self, sequence: u64) -> bool {
+    /// A batch is decided, `refused` in ascending order; `false` for one of an earlier connection.
+    pub(crate) fn decided(&mut self, sequence: u64, refused: &[(u16, RefusalReason)]) -> bool {
         self.assembly.decided(sequence);
-        self.undecided.remove(&sequence).is_some()
+        let Some(batch) = self.undecided.remove(&sequence) else { return false };
+        let mut refused = refused.iter().map(|(position, _)| usize::from(*position)).peekable();
+        for (position, name) in batch.names.iter().enumerate() {
+            if refused.next_if_eq(&position).is_none() {
+                self.repeats.took(name);
+            }
+        }
+        true
+    }
+
+    /// A frame that leads to nothing: a later version's, or an answer that nobody waits for any more.
+    pub(crate) fn count_idle(&mut self, bytes: usize, now: UnixMillis) -> Result<(), Offence> {
+        self.idle_bytes += limits::IDLE_BYTES_MIN.max(bytes as u64);
+        let seconds = (now - self.connected).0 / 1000;
+        let allowed = limits::IDLE_BYTES + seconds.saturating_mul(limits::IDLE_BYTES_PER_S);
+        if self.idle_bytes > allowed { Err(Offence::TooMuch) } else { Ok(()) }
+    }
+
+    /// The peer takes a lot, leaves one, or hurries bodies.
+    pub(crate) fn asks(
+        &mut self,
+        frame_kind: u8,
+        payload: &[u8],
+        set: &dyn SetView,
+    ) -> Result<(), Offence> {
+        let leads_to_something = match frame_kind {
+            kind::TAKE => self.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::LEAVE => self.transfer.leave(frame::decode_lot_number(payload)?),
+            _ => self.transfer.hurry(&frame::decode_bodies(payload)?),
+        };
+        if leads_to_something { Ok(()) } else { self.count_idle(payload.len(), set.now()) }
+    }
+
+    /// The peer was greeted: it may answer with its floors.
+    pub(crate) fn allow_floors(&mut self) {
+        self.floors_allowed = self.floors_allowed.saturating_add(1);
+    }
+
+    pub(crate) fn count_floors(&mut self) -> Result<(), Offence> {
+        self.floors_allowed = self.floors_allowed.checked_sub(1).ok_or(Offence::NotAsked)?;
+        Ok(())
+    }
+
+    /// The peer was told the floors here: it may answer with a newer roster.
+    pub(crate) fn allow_roster(&mut self) {
+        self.rosters_allowed = self.rosters_allowed.saturating_add(1);
+    }
+
+    pub(crate) fn count_roster(&mut self) -> Result<(), Offence> {
+        self.rosters_allowed = self.rosters_allowed.checked_sub(1).ok_or(Offence::NotAsked)?;
+        Ok(())
     }
 
     /// The first batch that is not decided.

@@ -86,14 +86,15 @@ impl Queue {
         }
     }
 
-    /// What is left of a lot is not wanted any more.
-    pub(crate) fn leave(&mut self, lot: u64) {
+    /// What is left of a lot is not wanted any more. `false`: nothing is left.
+    pub(crate) fn leave(&mut self, lot: u64) -> bool {
         let end =
             self.next.iter().position(|next| matches!(next, Next::End(known) if *known == lot));
-        let Some(end) = end else { return };
+        let Some(end) = end else { return false };
         let is_end = |next: &Next| matches!(next, Next::End(_));
         let before = self.next.iter().take(end).rposition(is_end).map_or(0, |at| at + 1);
         self.next.drain(before..end);
+        true
     }
 }
 
@@ -137,8 +138,8 @@ mod tests {
         let mut queue = Queue::default();
         queue.push(7, names(0..3)).unwrap();
         queue.push(8, names(3..5)).unwrap();
-        queue.leave(8);
-        queue.leave(99);
+        assert!(queue.leave(8));
+        assert!(!queue.leave(99));
         let portion = queue.take(10);
         assert_eq!(portion.names, names(0..3));
         assert_eq!(portion.ended(3).collect::<Vec<_>>(), [7, 8]);

@@ -6,8 +6,10 @@
 //!                                       ▲                        └─► refused: held twice as long
 //! ```
 
+use crate::event::ItemName;
 use crate::limits;
 use quar_base::time::{Millis, UnixMillis};
+use std::collections::BTreeSet;
 
 /// Why an item was not taken, as an acknowledgement says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,25 @@ impl RefusalReason {
     /// down again; of days below a floor that stays the peer tells, and they are not compared.
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Covered | Self::Invalid)
+    }
+}
+
+/// Records that a peer would refuse again: they are not sent again on its connection.
+#[derive(Default)]
+pub(crate) struct Refused(BTreeSet<ItemName>);
+
+impl Refused {
+    pub(crate) fn add(&mut self, name: ItemName) {
+        if self.0.len() >= limits::REFUSED_KEPT {
+            self.0.clear();
+        }
+        if matches!(name, ItemName::Record(..)) {
+            self.0.insert(name);
+        }
+    }
+
+    pub(crate) fn has(&self, name: &ItemName) -> bool {
+        self.0.contains(name)
     }
 }
 

@@ -16,7 +16,8 @@ use crate::limits;
 use crate::long::{LongItems, long_body};
 use crate::offence::Offence;
 use crate::queue::{Portion, Queue};
-use crate::refusal::{Hold, RefusalReason};
+use crate::refusal::{Hold, RefusalReason, Refused};
+use crate::repeats::Repeats;
 use crate::sent::{Sent, SentItem};
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
@@ -57,8 +58,9 @@ pub(crate) struct Transfer {
     hold: Hold,
     /// Batches with mail that are not acknowledged.
     mail_batches: usize,
-    /// Records that the peer would refuse again.
-    refused: BTreeSet<ItemName>,
+    refused: Refused,
+    /// What the peer took.
+    repeats: Repeats,
 }
 
 impl Transfer {
@@ -84,7 +86,8 @@ impl Transfer {
             push_bytes_max,
             hold: Hold::new(),
             mail_batches: 0,
-            refused: BTreeSet::new(),
+            refused: Refused::default(),
+            repeats: Repeats::default(),
         }
     }
 
@@ -124,34 +127,40 @@ impl Transfer {
         true
     }
 
-    /// The peer takes a lot: what of it is here is queued.
-    pub(crate) fn take(&mut self, frame: &TakeFrame, set: &dyn SetView) -> Result<(), Offence> {
+    /// The peer takes a lot: what of it is here is queued. `false`: that is nothing.
+    pub(crate) fn take(&mut self, frame: &TakeFrame, set: &dyn SetView) -> Result<bool, Offence> {
         let (bucket, keys) = match &frame.lot {
             Lot::Keys(bucket, keys) => (*bucket, keys.clone()),
             Lot::Range(bucket, prefix, _) => {
                 (*bucket, set.keys_under(*bucket, prefix, limits::LOT_KEYS as usize))
             }
         };
+        let is_here = keys.iter().any(|key| set.has(bucket, key));
         let names = keys.into_iter().map(|key| ItemName::Record(bucket, key));
-        let refused = &self.refused;
-        self.bulk.push(frame.number, names.filter(|name| !refused.contains(name)))
+        let names: Vec<_> = names.filter(|name| !self.refused.has(name)).collect();
+        names.iter().try_for_each(|name| self.repeats.comes(name))?;
+        self.bulk.push(frame.number, names)?;
+        Ok(is_here)
     }
 
-    /// The peer takes the rest of a lot from somebody else.
-    pub(crate) fn leave(&mut self, lot: u64) {
-        self.bulk.leave(lot);
+    /// The peer takes the rest of a lot from somebody else. `false`: it was sent.
+    pub(crate) fn leave(&mut self, lot: u64) -> bool {
+        self.bulk.leave(lot)
     }
 
-    /// Of bodies that the peer asked for, it waits for these.
-    pub(crate) fn hurry(&mut self, bodies: &[(Bucket, BodyId)]) {
+    /// Of bodies that the peer asked for, it waits for these. `false`: none of them is to be sent.
+    pub(crate) fn hurry(&mut self, bodies: &[(Bucket, BodyId)]) -> bool {
+        let mut is_any = false;
         for body in bodies {
             if let Some(at) = self.asked.iter().position(|asked| asked == body) {
                 self.asked.remove(at);
                 self.asked.push_front(*body);
                 self.hurried.insert(*body);
                 self.is_turn_of_asked = true;
+                is_any = true;
             }
         }
+        is_any
     }
 
     /// Whether something that the peer took is still to be sent.
@@ -161,6 +170,9 @@ impl Transfer {
 
     /// Queues bodies that the peer asks for.
     pub(crate) fn ask(&mut self, bodies: Vec<(Bucket, BodyId)>) -> Result<(), Offence> {
+        for (bucket, id) in &bodies {
+            self.repeats.comes(&ItemName::Body(*bucket, *id))?;
+        }
         self.asked.extend(bodies);
         if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
             return Err(Offence::TooMuch);
@@ -338,10 +350,11 @@ impl Transfer {
         for (position, item) in sent.items.into_iter().enumerate() {
             let SentItem { name, is_mail, is_whole } = item;
             match refused.next_if(|(at, _)| usize::from(*at) == position) {
-                Some((_, reason)) if reason.is_final() => self.forget(name),
+                Some((_, reason)) if reason.is_final() => self.refused.add(name),
                 Some(_) => {}
                 None => {
                     has_taken_mail |= is_mail;
+                    self.repeats.took(&name);
                     effects.push(Effect::Confirmed { peer: self.peer, name, is_whole });
                 }
             }
@@ -357,16 +370,6 @@ impl Transfer {
             self.hold.taken();
         }
         Ok(())
-    }
-
-    /// The peer would refuse this record again: it is not sent again on this connection.
-    fn forget(&mut self, name: ItemName) {
-        if self.refused.len() >= limits::REFUSED_KEPT {
-            self.refused.clear();
-        }
-        if matches!(name, ItemName::Record(..)) {
-            self.refused.insert(name);
-        }
     }
 
     fn has_room(&self) -> bool {

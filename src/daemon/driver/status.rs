@@ -13,6 +13,8 @@ impl Driver {
         let counts = self.store.counts();
         let view = self.store.view(Which::Current);
         let lost = self.node.lost(self.clock.now());
+        let mut offences = self.offences.clone();
+        offences.extend(self.node.out_of_time().map(|(kind, times)| (kind.to_owned(), times)));
         let (sent_bytes, received_bytes) = self.links.traffic();
         let members = roster.members.iter().map(|member| self.member_status(member)).collect();
         let name = roster.member(settings.member).map_or_else(String::new, |me| me.name.clone());
@@ -30,7 +32,7 @@ impl Driver {
             lost: lost.bodies,
             lost_messages: lost.messages.iter().map(ToString::to_string).collect(),
             under_replicated: self.node.under_replicated(),
-            offences: self.offences.clone(),
+            offences,
             sent_bytes,
             received_bytes,
             // Whoever counts deletions, or copies, fills it in.

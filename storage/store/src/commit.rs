@@ -3,34 +3,39 @@
 //!
 //! ```text
 //! take all that waits
-//!   └─ in order: known? covered? body here already?        decided here, nowhere else
-//!        └─ per bucket: bodies block(s) + records block(s), one write
-//!             └─ one fdatasync per touched segment
-//!                  └─ index and set, the same way as a replay
-//!                       └─ outcomes
+//!   └─ in order: known? covered? body here already?          decided here, nowhere else
+//!        └─ per bucket: bodies sealed                        the commit before may still be synced
+//!             ╞═ the commit before has landed; what came meanwhile joins
+//!             └─ per bucket: bodies block(s) + records block(s), one write
+//!                  └─ one fdatasync per touched segment      the next commit may be drafted
+//!                       └─ index and set, the same way as a replay
+//!                            └─ outcomes
 //! ```
 
 mod batch;
+mod plan;
 mod resend;
 
-use self::batch::{Batch, Part};
+use self::batch::Batch;
+pub(crate) use self::plan::Coming;
+use self::plan::Plan;
 pub(crate) use self::resend::resend_digest;
-use crate::admit::{Item, Source, Submission, Ticket};
+use crate::admit::Ticket;
 use crate::codec::CodedBody;
+use crate::disk::File;
 use crate::error::Refusal;
-use crate::layout;
 use crate::reserve::HasNoRoom;
 use crate::segment::{Maker, RecordsBlock, SegmentName, SegmentRole, SegmentWriter};
-use crate::state::{Block, BucketState};
+use crate::state::Block;
 use crate::store::{Committer, Failure, Store};
 use quar_base::arrival::Arrival;
-use quar_base::ids::BodyId;
-use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::SEGMENT_BYTES_MAX;
 use quar_base::record::Record;
 use quar_index::{Index, IndexError, Tree, Write};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
+use std::sync::Arc;
 
 /// What became of one admitted item.
 #[derive(Clone, Debug)]
@@ -56,16 +61,6 @@ pub struct Stored {
     pub body: Option<CodedBody>,
 }
 
-/// A commit while it is decided what belongs to it.
-#[derive(Default)]
-struct Plan {
-    batches: BTreeMap<Bucket, Batch>,
-    outcomes: Vec<(Ticket, Outcome)>,
-    records: BTreeSet<(Bucket, RecordKey)>,
-    bodies: BTreeSet<(Bucket, BodyId)>,
-    resends: BTreeMap<(Bucket, [u8; layout::RESEND_BYTES]), MessageId>,
-}
-
 impl Store {
     /// Whether anything waits for a commit.
     #[must_use]
@@ -76,19 +71,46 @@ impl Store {
     /// Makes everything that waits durable, or says why not.
     ///
     /// *Durable when* this returns: an item whose outcome is [`Outcome::Stored`] or
-    /// [`Outcome::AlreadyHere`] survives a power cut. One thread commits at a time.
+    /// [`Outcome::AlreadyHere`] survives a power cut. Two threads may commit: one drafts while the other
+    /// syncs. Commits land in the order in which they were drafted.
     pub fn commit(&self) -> Vec<(Ticket, Outcome)> {
-        let mut committer = self.committer();
-        let submissions = std::mem::take(&mut *self.pending());
+        let mut committer = self.drafting();
+        let number = committer.next_commit;
+        committer.next_commit += 1;
+        let before = std::mem::take(&mut committer.coming);
+        let mut plan = Plan { before, ..Plan::default() };
+        self.take_pending(&mut committer, number, &mut plan);
+        let _landing = self.landing();
+        self.take_pending(&mut committer, number, &mut plan);
+        let Plan { batches, mut outcomes, coming, .. } = plan;
         if self.has_failed() {
-            let refuse = |s: Submission| (s.ticket, Outcome::Refused(Refusal::Failed));
-            return submissions.into_iter().map(refuse).collect();
+            // What this commit found to be coming did not come.
+            outcomes
+                .iter_mut()
+                .for_each(|(_, outcome)| *outcome = Outcome::Refused(Refusal::Failed));
+            return outcomes;
         }
-        let mut plan = Plan::default();
+        let planned = batches.len();
+        let written = self.write_all(&mut committer, number, batches, &mut outcomes);
+        if written.iter().filter(|(_, batch)| batch.is_whole()).count() == planned {
+            committer.coming = coming;
+            drop(committer);
+            self.land(&written, &mut outcomes);
+        } else {
+            // Of what was planned not all is coming: nobody may build on it.
+            self.land(&written, &mut outcomes);
+            drop(committer);
+        }
+        outcomes
+    }
+
+    /// Plans all that waits, and seals its bodies as far as there is a segment for them.
+    fn take_pending(&self, committer: &mut Committer, number: u64, plan: &mut Plan) {
+        let submissions = std::mem::take(&mut *self.pending());
         for submission in submissions {
             let ticket = submission.ticket;
             let planned = match self.has_failed() {
-                false => self.plan(&mut plan, submission),
+                false => self.plan(plan, submission),
                 true => Ok(Outcome::Refused(Refusal::Failed)),
             };
             let outcome = planned.unwrap_or_else(|error| {
@@ -97,37 +119,54 @@ impl Store {
             });
             plan.outcomes.push((ticket, outcome));
         }
-        let commit = committer.next_commit;
-        committer.next_commit += 1;
-        let Plan { batches, mut outcomes, .. } = plan;
+        for (bucket, batch) in &mut plan.batches {
+            let writer = committer.writers.get_mut(bucket).filter(|writer| !self.is_over(writer));
+            if writer.is_some_and(|writer| batch.draft(writer, number).is_err()) {
+                // It is tried again in another segment, and then said.
+                committer.writers.remove(bucket);
+            }
+        }
+    }
+
+    /// Writes the batches; the bytes are not durable yet.
+    fn write_all(
+        &self,
+        committer: &mut Committer,
+        number: u64,
+        batches: BTreeMap<Bucket, Batch>,
+        outcomes: &mut [(Ticket, Outcome)],
+    ) -> Vec<(Written, Batch)> {
         let mut written = Vec::new();
         self.reserve.make_room();
         for (bucket, mut batch) in batches {
-            let mut result = self.write(&mut committer, bucket, commit, &batch);
+            let mut result = self.write(committer, bucket, number, &mut batch);
             if let Err(Refusal::Full) = result {
                 // Mail waits for another day; the rest has the reserve.
                 self.reserve.give_up();
-                if batch.leave_mail(&mut outcomes) {
-                    result = self.write(&mut committer, bucket, commit, &batch);
+                if batch.leave_mail(outcomes) {
+                    result = self.write(committer, bucket, number, &mut batch);
                 }
             }
             match result {
                 Ok(done) => written.push((done, batch)),
-                Err(refusal) => batch.refuse(&mut outcomes, &refusal),
+                Err(refusal) => batch.refuse(outcomes, &refusal),
             }
         }
+        written
+    }
+
+    /// Syncs what was written, and publishes it.
+    fn land(&self, written: &[(Written, Batch)], outcomes: &mut [(Ticket, Outcome)]) {
         for (done, batch) in written {
-            let synced = committer.writers.get(&done.segment.bucket).map(SegmentWriter::sync);
-            match synced {
-                Some(Ok(())) if !self.has_failed() => self.publish(&done),
-                Some(Err(error)) => {
+            match done.file.sync_data() {
+                Ok(()) if !self.has_failed() => self.publish(done),
+                Ok(()) => batch.refuse(outcomes, &Refusal::Failed),
+                Err(error) => {
                     self.fail("fdatasync of a segment", &error);
-                    batch.refuse(&mut outcomes, &Refusal::Failed);
+                    batch.refuse(outcomes, &Refusal::Failed);
                 }
-                _ => batch.refuse(&mut outcomes, &Refusal::Failed),
             }
         }
-        outcomes
     }
 
     /// After this the store takes nothing more: what the kernel did with unsynced pages is unknown.
@@ -137,177 +176,17 @@ impl Store {
         tracing::error!(%error, "{what} failed; the store takes nothing until the daemon is restarted");
     }
 
-    fn plan(&self, plan: &mut Plan, submission: Submission) -> Result<Outcome, IndexError> {
-        let bucket = submission.item.bucket();
-        let outcome = match submission.item {
-            Item::Arrival { record, arrival, body, source } => {
-                self.plan_arrival(plan, record, &arrival, body, source)?
-            }
-            Item::Action { record } => self.plan_action(plan, record)?,
-            Item::Body { bucket, body } => self.plan_body(plan, bucket, body)?,
-            Item::Again { bucket, records, bodies } => {
-                let batch = plan.batches.entry(bucket).or_default();
-                batch.add_again(plan.outcomes.len(), records, bodies);
-                return Ok(Outcome::AlreadyHere(None));
-            }
-        };
-        // "Already here" may mean: earlier in this very commit, or the day before in it. It stands
-        // or falls with that.
-        if let Outcome::AlreadyHere(earlier) = &outcome {
-            let bucket = earlier.map_or(bucket, |earlier| earlier.bucket);
-            if let Some(batch) = plan.batches.get_mut(&bucket) {
-                batch.wait(plan.outcomes.len(), Part::Mail);
-            }
-        }
-        Ok(outcome)
-    }
-
-    fn plan_arrival(
-        &self,
-        plan: &mut Plan,
-        record: Record,
-        arrival: &Arrival,
-        body: Option<CodedBody>,
-        source: Source,
-    ) -> Result<Outcome, IndexError> {
-        let bucket = record.head().bucket;
-        let key = record.key();
-        let is_of_peer = matches!(source, Source::Peer { .. });
-        let mut is_leaving = false;
-        {
-            let state = self.state();
-            if state.floors.is_below(bucket) {
-                let Bucket { class, day } = bucket;
-                return Ok(Outcome::Refused(Refusal::BelowFloor { class, day }));
-            }
-            let held = state.buckets.get(&bucket);
-            if let Some(second) = held.and_then(|held| held.covered_from(&key)) {
-                // Where the delete came second, its arrival is in the set until the delete's time.
-                is_leaving = is_of_peer && state.set.leaves_far_ahead(bucket, &key, second);
-                if !is_leaving {
-                    return Ok(Outcome::Refused(Refusal::Covered));
-                }
-            }
-        }
-        // Of what is deleted already nothing but the record is needed.
-        let body = body.filter(|_| !is_leaving);
-        let is_own = source == Source::Own;
-        let resend = if is_own { resend_digest(&self.settings, &record, arrival) } else { None };
-        if let Some(earlier) = self.find_resend(plan, &record, resend)? {
-            // A power cut may have left the record alone: what is sent again has the body.
-            if let Some(body) = body {
-                self.plan_body(plan, earlier.bucket, body)?;
-            }
-            return Ok(Outcome::AlreadyHere(Some(earlier)));
-        }
-        let is_known = self.knows_record(plan, bucket, &key)?;
-        let has_body = self.has_body(plan, bucket, &arrival.body())?;
-        let was_left =
-            source == Source::Peer { has_body: true } && body.is_none() && !has_body && !is_leaving;
-        // A peer that is sent the record needs the body whether or not another message has it here.
-        let came = body.clone();
-        let new_body = body.filter(|_| !has_body);
-        if is_known && new_body.is_none() {
-            let known = Outcome::AlreadyHere(Some(record.message()));
-            return Ok(if was_left { Outcome::WithoutBody } else { known });
-        }
-        let batch = plan.batches.entry(bucket).or_default();
-        let part = Part::of(source);
-        batch.wait(plan.outcomes.len(), part);
-        if let Some(body) = &new_body {
-            plan.bodies.insert((bucket, body.id));
-            batch.bodies.push(body.clone());
-        }
-        if !is_known {
-            plan.records.insert((bucket, key));
-            batch.add(record.clone(), part);
-            if let Some(digest) = resend {
-                plan.resends.insert((bucket, digest), record.message());
-            }
-        }
-        if was_left {
-            return Ok(Outcome::WithoutBody);
-        }
-        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: came })))
-    }
-
-    fn plan_action(&self, plan: &mut Plan, record: Record) -> Result<Outcome, IndexError> {
-        let bucket = record.head().bucket;
-        if self.state().floors.is_below(bucket) {
-            let Bucket { class, day } = bucket;
-            return Ok(Outcome::Refused(Refusal::BelowFloor { class, day }));
-        }
-        if self.knows_record(plan, bucket, &record.key())? {
-            return Ok(Outcome::AlreadyHere(Some(record.message())));
-        }
-        plan.records.insert((bucket, record.key()));
-        let batch = plan.batches.entry(bucket).or_default();
-        batch.wait(plan.outcomes.len(), Part::Record);
-        batch.add(record.clone(), Part::Record);
-        Ok(Outcome::Stored(Box::new(Stored { bucket, record: Some(record), body: None })))
-    }
-
-    fn plan_body(
-        &self,
-        plan: &mut Plan,
-        bucket: Bucket,
-        body: CodedBody,
-    ) -> Result<Outcome, IndexError> {
-        if self.has_body(plan, bucket, &body.id)? {
-            return Ok(Outcome::AlreadyHere(None));
-        }
-        plan.bodies.insert((bucket, body.id));
-        let batch = plan.batches.entry(bucket).or_default();
-        batch.wait(plan.outcomes.len(), Part::Mail);
-        batch.bodies.push(body.clone());
-        Ok(Outcome::Stored(Box::new(Stored { bucket, record: None, body: Some(body) })))
-    }
-
-    fn knows_record(
-        &self,
-        plan: &Plan,
-        bucket: Bucket,
-        key: &RecordKey,
-    ) -> Result<bool, IndexError> {
-        if plan.records.contains(&(bucket, *key)) {
-            return Ok(true);
-        }
-        let is_broken =
-            self.state().buckets.get(&bucket).is_some_and(|held| held.broken.records.contains(key));
-        if is_broken {
-            return Ok(false);
-        }
-        Ok(self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?.is_some())
-    }
-
-    fn has_body(&self, plan: &Plan, bucket: Bucket, id: &BodyId) -> Result<bool, IndexError> {
-        if plan.bodies.contains(&(bucket, *id)) {
-            return Ok(true);
-        }
-        let key = layout::body_key(id);
-        let is_unsafe =
-            |held: &BucketState| held.leaving.contains(id) || held.broken.bodies.contains(&key);
-        if self.state().buckets.get(&bucket).is_some_and(is_unsafe) {
-            return Ok(false);
-        }
-        Ok(self.index.get(Tree::Bucket(bucket), &key)?.is_some())
-    }
-
     /// Writes one bucket's batch; the bytes are not durable yet.
     fn write(
         &self,
         committer: &mut Committer,
         bucket: Bucket,
-        commit: u64,
-        batch: &Batch,
+        number: u64,
+        batch: &mut Batch,
     ) -> Result<Written, Refusal> {
         let Committer { writers, rng, .. } = committer;
-        let is_over = |writer: &SegmentWriter| {
-            writer.end() >= SEGMENT_BYTES_MAX || self.segments.is_unreadable(&writer.name())
-        };
-        if writers.get(&bucket).is_none_or(is_over) {
-            let number = self.next_segment_number(bucket);
-            let name = SegmentName { bucket, number };
+        if writers.get(&bucket).is_none_or(|writer| self.is_over(writer)) {
+            let name = SegmentName { bucket, number: self.next_segment_number(bucket) };
             let key = self.settings.keys.first().expect("a store is opened with a key");
             let maker = Maker { cluster: self.settings.cluster, member: self.settings.member, key };
             match SegmentWriter::create(&*self.disk, name, SegmentRole::Log, &maker, rng) {
@@ -322,17 +201,20 @@ impl Store {
             };
         }
         let writer = writers.get_mut(&bucket).expect("it was just made");
-        let name = writer.name();
-        let records: Vec<&Record> = batch.records().collect();
-        let bodies: Vec<&CodedBody> = batch.bodies.iter().collect();
-        match writer.append(commit, &records, &bodies) {
-            Ok(blocks) => Ok(Written { segment: name, end: writer.end(), blocks }),
+        let (segment, file) = (writer.name(), writer.file());
+        match batch.write(writer, number) {
+            Ok(blocks) => Ok(Written { segment, file, end: writer.end(), blocks }),
             Err(error) => {
                 // Its tail is undefined: the next commit starts another segment.
                 writers.remove(&bucket);
                 Err(self.refusal_of(&error))
             }
         }
+    }
+
+    /// Whether nothing more goes into a segment.
+    fn is_over(&self, writer: &SegmentWriter) -> bool {
+        writer.end() >= SEGMENT_BYTES_MAX || self.segments.is_unreadable(&writer.name())
     }
 
     /// A half-made file keeps its number taken; one that is not there does not.
@@ -389,6 +271,7 @@ impl Store {
 /// What one bucket's batch became on disk.
 struct Written {
     segment: SegmentName,
+    file: Arc<dyn File>,
     end: u64,
     blocks: Vec<RecordsBlock>,
 }

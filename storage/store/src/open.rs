@@ -21,6 +21,7 @@ use self::replay::{InPlace, Ready};
 use crate::broken;
 use crate::catalog::Catalog;
 use crate::codec;
+use crate::commit::Coming;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::error::{OpenError, ReadError};
@@ -160,7 +161,9 @@ impl Store {
                 writers: BTreeMap::new(),
                 next_commit: 1,
                 rng: Rng::from_seed(seed),
+                coming: Coming::default(),
             }),
+            landing: Mutex::default(),
             state: RwLock::new(state),
             segments,
             rewriter: Mutex::default(),

@@ -17,7 +17,7 @@ mod writer;
 pub(crate) use entries::{BodyEntry, Entry};
 pub(crate) use format::{BlockHeader, BlockKind, HeaderError, SegmentRole};
 pub(crate) use reader::{BlockError, Found, OpenSegmentError, Segment};
-pub(crate) use writer::{Maker, RecordsBlock, SegmentWriter};
+pub(crate) use writer::{Drafted, Maker, RecordsBlock, SegmentWriter};
 
 use quar_base::key::Bucket;
 use std::path::PathBuf;

@@ -3,6 +3,7 @@
 
 use crate::admit::Submission;
 use crate::catalog::Catalog;
+use crate::commit::Coming;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
 use crate::floors::Retention;
@@ -23,6 +24,7 @@ use quar_base::time::{Cutoff, Day};
 use quar_index::{Index, IndexError, Tree, Write};
 use quar_merkle::Hash;
 use std::collections::BTreeMap;
+use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
@@ -61,6 +63,8 @@ pub struct Store {
     /// Held by a checkpoint.
     pub(crate) checkpoints: Mutex<()>,
     pub(crate) committer: Mutex<Committer>,
+    /// Held from a commit's write until its outcomes are known: the next one is drafted meanwhile.
+    pub(crate) landing: Mutex<()>,
     pub(crate) state: RwLock<State>,
     pub(crate) segments: Arc<Segments>,
     /// Held while a bucket's segments are written anew.
@@ -76,11 +80,33 @@ pub(crate) struct Failure {
     pub(crate) raw_os_error: Option<i32>,
 }
 
-/// What only the thread that commits touches.
+/// What only the thread that drafts and writes a commit touches.
 pub(crate) struct Committer {
     pub(crate) writers: BTreeMap<Bucket, SegmentWriter>,
     pub(crate) next_commit: u64,
     pub(crate) rng: Rng,
+    /// Of the last commit, which may still be synced.
+    pub(crate) coming: Coming,
+}
+
+/// While it is held no commit is under way.
+pub(crate) struct Turn<'a> {
+    committer: MutexGuard<'a, Committer>,
+    _landing: MutexGuard<'a, ()>,
+}
+
+impl Deref for Turn<'_> {
+    type Target = Committer;
+
+    fn deref(&self) -> &Committer {
+        &self.committer
+    }
+}
+
+impl DerefMut for Turn<'_> {
+    fn deref_mut(&mut self) -> &mut Committer {
+        &mut self.committer
+    }
 }
 
 /// How much is in the store.
@@ -297,8 +323,22 @@ impl Store {
         self.pending.lock().expect(PROOF)
     }
 
-    pub(crate) fn committer(&self) -> MutexGuard<'_, Committer> {
+    /// Waits until no commit is under way.
+    pub(crate) fn committer(&self) -> Turn<'_> {
+        let mut committer = self.drafting();
+        let _landing = self.landing();
+        committer.coming = Coming::default();
+        Turn { committer, _landing }
+    }
+
+    /// For a commit alone: the one before it may still be synced.
+    pub(crate) fn drafting(&self) -> MutexGuard<'_, Committer> {
         self.committer.lock().expect(PROOF)
+    }
+
+    /// Waits until the commit before has landed.
+    pub(crate) fn landing(&self) -> MutexGuard<'_, ()> {
+        self.landing.lock().expect(PROOF)
     }
 
     pub(crate) fn state(&self) -> RwLockReadGuard<'_, State> {

@@ -135,6 +135,86 @@ async fn a_whole_dial_has_one_deadline() {
 }
 
 #[tokio::test]
+async fn addresses_that_do_not_answer_are_not_waited_for() {
+    let authority = Authority::new();
+    let dialer = endpoint_with(authority.member(1), |settings| {
+        settings.limits.head_start = SHORT;
+        settings.limits.dial = Duration::from_secs(600);
+        settings.limits.handshake = Duration::from_secs(600);
+    });
+    let right = endpoint(authority.member(2));
+    // Connected to by the system, and never spoken to.
+    let silent: Vec<_> =
+        (0..7).map(|_| std::net::TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let mut to: Vec<_> = silent.iter().map(|it| it.local_addr().unwrap().to_string()).collect();
+    to.push(right.local_address().to_string());
+    for prefer in super::support::EACH {
+        let connection = dialer.dial(&to, id(2), prefer).await.unwrap();
+        assert_eq!(connection.remote, right.local_address());
+    }
+}
+
+#[tokio::test]
+async fn the_address_and_the_transport_that_answered_last_go_first() {
+    let authority = Authority::new();
+    let dialer = endpoint_with(authority.member(1), |settings| {
+        // Whoever is not first would come far too late.
+        settings.limits.head_start = Duration::from_secs(600);
+    });
+    let key = rcgen::KeyPair::generate().unwrap();
+    let names = vec![crate::certificate_name(id(2))];
+    let certificate = authority.issue(names, &key, |_| ());
+    let twin = || {
+        let der = key.serialize_der();
+        crate::Identity::new(certificate.clone(), der, authority.der()).unwrap()
+    };
+    let over_tcp = endpoint_with(twin(), |settings| settings.quic = false);
+    let first = addresses(&over_tcp);
+    let connection = dialer.dial(&first, id(2), Preference::OnlyTcp).await.unwrap();
+    assert_eq!(connection.remote, over_tcp.local_address());
+    let both = endpoint(twin());
+    let to = [both.local_address().to_string(), over_tcp.local_address().to_string()];
+    let connection = dialer.dial(&to, id(2), Preference::Quic).await.unwrap();
+    assert_eq!(connection.remote, over_tcp.local_address(), "not the first in the list");
+    let connection = dialer.dial(&to[..1], id(2), Preference::Quic).await.unwrap();
+    assert_eq!(connection.transport, Transport::Tcp, "TCP was what worked");
+}
+
+#[tokio::test]
+async fn members_meet_over_ipv6_and_one_that_listens_on_all_addresses_over_both() {
+    let authority = Authority::new();
+    let six = |settings: &mut Settings| settings.listen = "[::1]:0".parse().unwrap();
+    let (dialer, acceptor) =
+        (endpoint_with(authority.member(1), six), endpoint_with(authority.member(2), six));
+    for prefer in super::support::EACH {
+        let (near, far) = meet(&dialer, &acceptor, 2, prefer).await;
+        assert!(near.unwrap().remote.is_ipv6() && far.unwrap().remote.is_ipv6());
+    }
+    let everywhere = |settings: &mut Settings| settings.listen = "[::]:0".parse().unwrap();
+    let (open, four) =
+        (endpoint_with(authority.member(3), everywhere), endpoint(authority.member(4)));
+    let port = open.local_address().port();
+    for prefer in super::support::EACH {
+        for (dialer, host) in [(&dialer, "[::1]"), (&four, "127.0.0.1")] {
+            let to = [format!("{host}:{port}")];
+            let (near, far) = tokio::join!(dialer.dial(&to, id(3), prefer), open.accept());
+            let (near, far) = (near.unwrap(), far.unwrap().unwrap());
+            assert_eq!(near.remote.is_ipv6(), far.remote.is_ipv6());
+        }
+        // And back: from a socket for both to each.
+        let (near, _far) = meet(&open, &four, 4, prefer).await;
+        assert!(near.unwrap().remote.is_ipv4());
+    }
+}
+
+#[test]
+fn a_filtered_transport_costs_less_than_a_second() {
+    let limits = crate::Limits::default();
+    assert!(limits.head_start <= Duration::from_millis(200));
+    assert!(limits.quic_idle > 5 * limits.quic_keep_alive, "a few lost probes are no lost line");
+}
+
+#[tokio::test]
 async fn an_address_in_use_is_named() {
     let authority = Authority::new();
     let first = endpoint(authority.member(1));

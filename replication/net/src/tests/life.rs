@@ -149,6 +149,41 @@ async fn a_peer_that_does_not_read_stalls_the_sender_and_not_for_ever() {
     }
 }
 
+#[tokio::test]
+async fn an_idle_line_is_heard_of_over_quic_and_is_not_lost() {
+    let pair = pair_with(Preference::OnlyQuic, |settings| {
+        settings.limits.quic_keep_alive = Duration::from_millis(20);
+        settings.limits.quic_idle = Duration::from_secs(1);
+    })
+    .await;
+    let closer = pair.near.closer();
+    let first = closer.datagrams_received().unwrap();
+    while closer.datagrams_received().unwrap() < first + 200 {
+        tokio::task::yield_now().await;
+    }
+    assert!(closer.is_open() && pair.far.closer().is_open());
+    let over_tcp = super::support::pair(Preference::OnlyTcp).await;
+    assert_eq!(over_tcp.near.closer().datagrams_received(), None);
+}
+
+#[tokio::test]
+async fn an_address_where_no_process_listens_is_deserted_and_a_silent_one_is_not() {
+    let pair = pair_with(Preference::OnlyTcp, |settings| {
+        settings.limits.handshake = Duration::from_millis(50);
+    })
+    .await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let to = silent.local_addr().unwrap().to_string();
+    let dial = |to: Vec<String>| {
+        let dialer = &pair.dialer;
+        async move { dialer.dial(&to, super::support::id(2), Preference::OnlyTcp).await }
+    };
+    assert!(!dial(vec![to.clone()]).await.unwrap_err().is_deserted());
+    drop(silent);
+    assert!(dial(vec![to]).await.unwrap_err().is_deserted());
+    assert!(!dial(Vec::new()).await.unwrap_err().is_deserted());
+}
+
 #[test]
 fn close_reasons_keep_their_numbers() {
     let numbered = [

@@ -4,8 +4,8 @@ use super::{DAY, NOW, pair_of, spread};
 use crate::frame::{Lot, TakeFrame, encode_lot_number, encode_offers, kind};
 use crate::{Event, Offence, limits};
 use quar_base::class::Class;
-use quar_base::ids::BodyId;
-use quar_base::key::Bucket;
+use quar_base::ids::{BodyId, RecordId};
+use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::Day;
 
 #[test]
@@ -58,6 +58,16 @@ fn floods_of_honest_looking_frames_end_the_connection() {
     assert_eq!(offences_of(&vec![(1, hello.encode()); 50]), [Offence::TooMuch]);
     assert_eq!(offences_of(&[(7, vec![0; 5])]), [Offence::OutOfTurn], "fresh is told once");
     assert_eq!(offences_of(&[(8, vec![5, 0])]), [Offence::OutOfTurn], "batches are numbered");
+    assert_eq!(offences_of(&[(8, vec![1, 0])]), [Offence::Malformed], "a batch has items");
+    assert_eq!(
+        offences_of(&vec![(2, vec![0, 0]); 9]),
+        [Offence::NotAsked],
+        "floors answer greetings"
+    );
+    assert_eq!(offences_of(&[(3, vec![0])]), [Offence::NotAsked], "rosters answer floors");
+    assert_eq!(offences_of(&vec![(200, vec![0; 1 << 20]); 3]), []);
+    assert_eq!(offences_of(&vec![(200, vec![0; 1 << 20]); 5]), [Offence::TooMuch]);
+    assert_eq!(offences_of(&vec![(200, vec![]); 17_000]), [Offence::TooMuch]);
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
     let many = |count: u16| -> Vec<_> {
         (0..count)
@@ -109,6 +119,43 @@ fn lots_that_no_honest_peer_takes_or_sends_end_the_connection() {
     let many: Vec<_> = (0..2000).map(take).collect();
     assert_eq!(offences_of(&many), [Offence::TooMuch]);
     assert_eq!(offences_of(&[take(0), (kind::LEAVE, encode_lot_number(7))]), []);
+}
+
+#[test]
+fn frames_that_lead_to_nothing_have_one_budget_whatever_their_kind() {
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let nobody = RecordKey { second: 5, id: RecordId([0xee; 32]) };
+    let lot = || Lot::Keys(bucket, vec![nobody]);
+    let take = |number| (kind::TAKE, TakeFrame { number, lot: lot() }.encode());
+    let leave = |number| (kind::LEAVE, encode_lot_number(number));
+    let hurry = |_| (kind::HURRY, crate::frame::encode_bodies(&[(bucket, BodyId([7; 32]))]));
+    let kinds: [&dyn Fn(u64) -> (u8, Vec<u8>); 3] = [&take, &leave, &hurry];
+    for frame in kinds {
+        let frames = |count| (0..count).map(frame).collect::<Vec<_>>();
+        assert_eq!(offences_of(&frames(1000)), []);
+        assert_eq!(offences_of(&frames(17_000)), [Offence::TooMuch]);
+    }
+}
+
+#[test]
+fn what_a_peer_took_it_may_take_again_and_not_for_ever() {
+    let mut pair = pair_of(spread(500, |_| false), Vec::new());
+    pair.connect();
+    pair.run();
+    let peer = pair.members[1].id;
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let lot = || Lot::Range(bucket, quar_merkle::Prefix::ROOT, 500);
+    let mut takes = 0;
+    while pair.members[0].offences.is_empty() {
+        takes += 1;
+        // The other side acknowledges what comes.
+        let payload = TakeFrame { number: 1000 + takes, lot: lot() }.encode();
+        pair.give(0, Event::Frame { peer, kind: kind::TAKE, payload: &payload });
+        pair.wire.retain(|(_, frame, _)| *frame != kind::LOT_SENT);
+        pair.run();
+    }
+    assert_eq!(pair.members[0].offences, [Offence::Replayed]);
+    assert_eq!(takes, 4, "as often as it was taken, and a thousand records more");
 }
 
 #[test]

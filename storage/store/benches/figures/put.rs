@@ -10,15 +10,16 @@ use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use tokio::runtime::Builder;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 const WRITERS: usize = 64;
-/// Times that whoever is ready may still join a commit.
-const GATHER_ROUNDS: usize = 3;
+/// Commits under way at once.
+const COMMITS: usize = 2;
 /// Messages that share one of the plain program's commits.
 const COMMIT: usize = 64;
 /// Turns; the median is shown, and the worst.
@@ -100,14 +101,18 @@ impl Board {
 }
 
 /// Seconds until all are durable. Writers are tasks on as many threads as there are processors, and
-/// commits gather what is ready and run on one more, as the daemon does it.
+/// commits run on two more, as in the daemon.
 fn put_all(directory: &Path, messages: &Arc<Vec<Message>>) -> f64 {
     let store = Arc::new(open(directory));
     let board = Arc::new(Mutex::new(Board::default()));
     let next = Arc::new(AtomicUsize::new(0));
-    let (signal, has_work) = mpsc::channel(1);
+    let (signal, has_work) = sync_channel(1);
+    let has_work = Arc::new(Mutex::new(has_work));
     let runtime = Builder::new_multi_thread().build().expect("threads can be started");
-    let committer = runtime.spawn(commit_all(store.clone(), board.clone(), has_work));
+    let committers = [(); COMMITS].map(|()| {
+        let (store, board, has_work) = (store.clone(), board.clone(), has_work.clone());
+        thread::spawn(move || commit_all(&store, &board, &has_work))
+    });
     let (ms, ()) = timed(|| {
         let mut writers = JoinSet::new();
         for _ in 0..WRITERS {
@@ -129,22 +134,20 @@ fn put_all(directory: &Path, messages: &Arc<Vec<Message>>) -> f64 {
         drop(signal);
         runtime.block_on(writers.join_all());
     });
-    runtime.block_on(committer).expect("the committer does not panic");
+    for committer in committers {
+        committer.join().expect("a commit does not panic");
+    }
     store.close();
     ms / 1000.0
 }
 
 /// Commits until no writer is left.
-async fn commit_all(store: Arc<Store>, board: Arc<Mutex<Board>>, mut has_work: mpsc::Receiver<()>) {
-    while let Some(()) = has_work.recv().await {
-        for _ in 0..GATHER_ROUNDS {
-            tokio::task::yield_now().await;
-        }
-        let store = store.clone();
-        let outcomes = tokio::task::spawn_blocking(move || store.commit()).await;
-        for (ticket, outcome) in outcomes.expect("a commit does not panic") {
+fn commit_all(store: &Store, board: &Mutex<Board>, has_work: &Mutex<Receiver<()>>) {
+    let is_woken = || has_work.lock().is_ok_and(|has_work| has_work.recv().is_ok());
+    while is_woken() {
+        for (ticket, outcome) in store.commit() {
             assert!(matches!(outcome, Outcome::Stored(_)), "{outcome:?}");
-            locked(&board).acknowledge(ticket);
+            locked(board).acknowledge(ticket);
         }
     }
 }

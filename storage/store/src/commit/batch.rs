@@ -5,7 +5,9 @@ use super::Outcome;
 use crate::admit::{Source, Ticket};
 use crate::codec::CodedBody;
 use crate::error::Refusal;
+use crate::segment::{Drafted, RecordsBlock, SegmentWriter};
 use quar_base::record::Record;
+use std::io;
 
 /// What of a batch is written on a full disk.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,10 +35,14 @@ impl Part {
 pub(super) struct Batch {
     records: Vec<(Record, Part)>,
     pub(super) bodies: Vec<CodedBody>,
+    /// Those of them that are sealed already.
+    drafted: Option<Drafted>,
     /// Positions of the outcomes that depend on this batch.
     waiting: Vec<(usize, Part)>,
     /// Whether it was written before and is written again: then all of it is.
     is_again: bool,
+    /// Whether mail was left for want of room.
+    is_cut: bool,
 }
 
 impl Batch {
@@ -56,8 +62,25 @@ impl Batch {
         self.is_again = true;
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = &Record> {
-        self.records.iter().map(|(record, _)| record)
+    /// Seals those bodies that are not sealed yet.
+    pub(super) fn draft(&mut self, writer: &mut SegmentWriter, commit: u64) -> io::Result<()> {
+        writer.draft(&mut self.drafted, commit, &self.bodies)
+    }
+
+    /// Writes all of it.
+    pub(super) fn write(
+        &mut self,
+        writer: &mut SegmentWriter,
+        commit: u64,
+    ) -> io::Result<Vec<RecordsBlock>> {
+        self.draft(writer, commit)?;
+        let records: Vec<&Record> = self.records.iter().map(|(record, _)| record).collect();
+        writer.append_drafted(self.drafted.take(), commit, &records)
+    }
+
+    /// Whether nothing of it was left.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.is_cut
     }
 
     /// Refuses the mail in it; whether anything is left.
@@ -66,6 +89,8 @@ impl Batch {
             return true;
         }
         self.bodies.clear();
+        self.drafted = None;
+        self.is_cut = true;
         self.records.retain(|(_, part)| *part != Part::Mail);
         self.waiting.retain(|(at, part)| {
             match part {

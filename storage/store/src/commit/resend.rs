@@ -1,7 +1,7 @@
 //! Mail that is sent again: a mail server that heard no answer sends what is stored already.
 //! Never takes what came in at another member, or more than a day ago, for the same.
 
-use super::Plan;
+use super::plan::{Coming, Plan};
 use crate::layout;
 use crate::store::{Settings, Store};
 use quar_base::arrival::Arrival;
@@ -25,8 +25,10 @@ impl Store {
         let head = record.head();
         let yesterday = Day(head.bucket.day.0.saturating_sub(1));
         for bucket in [head.bucket, Bucket { day: yesterday, ..head.bucket }] {
-            if let Some(earlier) = plan.resends.get(&(bucket, digest)) {
-                return Ok(Some(*earlier));
+            let item = (bucket, digest);
+            let is_coming = |coming: &Coming| coming.resends.get(&item).copied();
+            if let Some(earlier) = is_coming(&plan.coming).or_else(|| is_coming(&plan.before)) {
+                return Ok(Some(earlier));
             }
             let tree = Tree::Bucket(bucket);
             let Some(start) = self.index.get(tree, &layout::resend_key(&digest))? else {

@@ -10,6 +10,7 @@ mod formats;
 mod history;
 mod index_files;
 mod keys;
+mod overlap;
 mod power;
 mod reading;
 mod real_disk;

@@ -9,7 +9,7 @@ use quar_store::{Disk, Entry, File, IndexHome, MemoryDisk};
 use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 
 /// What a power cut leaves.
 pub struct Image {
@@ -24,6 +24,14 @@ pub struct Image {
 pub struct SpyDisk {
     inner: MemoryDisk,
     spy: Arc<Mutex<Spy>>,
+    gate: Arc<Gate>,
+}
+
+/// Where syncs of files wait while it is shut.
+#[derive(Default)]
+struct Gate {
+    is_shut: Mutex<bool>,
+    opened: Condvar,
 }
 
 struct Spy {
@@ -57,7 +65,19 @@ impl SpyDisk {
                 forgetful: BTreeSet::new(),
                 keeps_directories: false,
             })),
+            gate: Arc::default(),
         }
+    }
+
+    /// Lets syncs of files wait from now on, or go on.
+    pub fn hold_syncs(&self, holds: bool) {
+        *self.gate.is_shut.lock().unwrap() = holds;
+        self.gate.opened.notify_all();
+    }
+
+    /// Operations since the images were last taken, in order, each with its time before or after.
+    pub fn take_operations(&self) -> Vec<String> {
+        self.take_images().into_iter().map(|image| image.before).collect()
     }
 
     /// Lets the sync with this number fail (the first is 0), and what it was to write be forgotten.
@@ -138,6 +158,11 @@ impl File for SpyFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.look(format!("sync of {}", self.path.display()));
+        let is_shut = self.disk.gate.is_shut.lock().unwrap();
+        if *is_shut {
+            drop(self.disk.gate.opened.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+            self.disk.look(format!("end of the sync of {}", self.path.display()));
+        }
         let mut spy = self.disk.spy.lock().unwrap();
         let number = spy.syncs;
         spy.syncs += 1;

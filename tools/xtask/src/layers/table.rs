@@ -92,7 +92,7 @@ pub(super) const SOLE_USERS: &[SoleUser] = &[
     },
     SoleUser {
         name: "quar-net",
-        libraries: &["quinn", "rustls", "tokio-rustls"],
+        libraries: &["quinn", "quinn-proto", "rustls", "tokio-rustls"],
         instead: "go through quar-net, which knows the roster and the cluster's CA",
         may_be_tested_with: true,
     },
@@ -115,6 +115,7 @@ pub(super) const OUTSIDE_WORLD: &[&str] = &[
     "nix",
     "notify",
     "quinn",
+    "quinn-proto",
     "reqwest",
     "rustix",
     "rustls",

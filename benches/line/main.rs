@@ -1,0 +1,155 @@
+//! What bad lines, slow peers and lying members cost, with real daemons. Prints figures, judges nothing.
+//!
+//! `cargo bench --bench line -- WHAT [MESSAGES [CORPUS]]`; WHAT: backlog, cuts, moves, slow, hostile
+
+#![allow(clippy::unwrap_used, missing_docs)]
+
+mod lying;
+mod moving;
+#[path = "../../tests/line/proxy.rs"]
+#[allow(dead_code)]
+mod proxy;
+#[path = "../../tests/cluster/support.rs"]
+#[allow(dead_code)]
+mod support;
+#[path = "../../tests/line/world.rs"]
+#[allow(dead_code)]
+mod world;
+
+#[path = "../../tests/hostile/lies.rs"]
+#[allow(dead_code)]
+mod lies;
+#[path = "../../tests/hostile/member.rs"]
+#[allow(dead_code)]
+mod member;
+
+use proxy::Quality;
+use quard::demo::feed::Feeder;
+use quard::demo::mails::{TestMail, from_corpus, generated};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use world::World;
+
+/// 200 ms there and back, 1% lost, 20 Mbit/s.
+const BAD: Quality = Quality {
+    delay: Duration::from_millis(100),
+    lost_of_million: 10_000,
+    bytes_per_s: 2_500_000,
+    queue: Duration::from_millis(200),
+};
+const WRITERS: usize = 8;
+
+#[tokio::main]
+async fn main() {
+    let arguments: Vec<String> =
+        std::env::args().skip(1).filter(|text| text != "--bench").collect();
+    let count = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(2000);
+    let mails = match arguments.get(2) {
+        Some(corpus) => from_corpus(Path::new(corpus), count).unwrap(),
+        None => generated(count),
+    };
+    let mails = Arc::new(mails);
+    match arguments.first().map(String::as_str) {
+        Some("backlog") => backlog(&mails).await,
+        Some("cuts") => cuts(&mails).await,
+        Some("moves") => moving::run().await,
+        Some("slow") => slow(&mails).await,
+        Some("hostile") => lying::run(&mails).await,
+        _ => eprintln!("say what to measure: backlog, cuts, moves, slow or hostile"),
+    }
+}
+
+/// Feeds mails over so many connections at once; how long that took.
+async fn feed(lmtp: std::net::SocketAddr, mails: &Arc<Vec<TestMail>>) -> Duration {
+    let begun = Instant::now();
+    let mut writers = tokio::task::JoinSet::new();
+    for writer in 0..WRITERS {
+        let mails = mails.clone();
+        writers.spawn(async move {
+            let mut feeder = Feeder::connect(lmtp).await.unwrap();
+            for mail in mails.iter().skip(writer).step_by(WRITERS) {
+                let replies = feeder.send(&mail.sender, &mail.recipients, &mail.body).await;
+                assert!(replies.unwrap().iter().all(|reply| reply.code == 250));
+            }
+        });
+    }
+    while let Some(done) = writers.join_next().await {
+        done.unwrap();
+    }
+    begun.elapsed()
+}
+
+/// How the second of two nodes gets what the first took while it was down.
+struct CaughtUp {
+    took: Duration,
+    carried_bytes: u64,
+}
+
+async fn catch_up(
+    quality: Quality,
+    lines: &str,
+    mails: &Arc<Vec<TestMail>>,
+    cuts: Option<(Duration, Duration)>,
+) -> CaughtUp {
+    let mut world = World::new(quality, 1, lines).await;
+    world.running.cluster.nodes[0].start().unwrap();
+    world.wait_for_peers(0).await;
+    feed(world.running.cluster.nodes[0].lmtp, mails).await;
+    world.running.cluster.nodes[1].start().unwrap();
+    let begun = Instant::now();
+    let cutting = cuts.map(|(period, length)| world.control.cut_every(period, length));
+    world.running.cluster.wait_for_equal_roots().await.unwrap();
+    let took = begun.elapsed();
+    cutting.inspect(|cutting| cutting.abort());
+    let (udp, tcp) = world.control.carried_bytes();
+    CaughtUp { took, carried_bytes: udp + tcp }
+}
+
+const TRANSPORTS: [(&str, &str); 2] = [("QUIC", "tcp = false"), ("TCP", "quic = false")];
+
+async fn backlog(mails: &Arc<Vec<TestMail>>) {
+    let raw: usize = mails.iter().map(|mail| mail.body.len()).sum();
+    println!("{} messages of {:.1} MB, 200 ms, 1% lost, 20 Mbit/s", mails.len(), raw as f64 / 1e6);
+    for (transport, lines) in TRANSPORTS {
+        let done = catch_up(BAD, lines, mails, None).await;
+        let seconds = done.took.as_secs_f64();
+        let share = done.carried_bytes as f64 / seconds / BAD.bytes_per_s as f64 * 100.0;
+        let bytes = done.carried_bytes as f64 / 1e6;
+        println!("{transport}: {seconds:.2} s, {bytes:.2} MB on the line, {share:.0}% of it");
+    }
+}
+
+async fn cuts(mails: &Arc<Vec<TestMail>>) {
+    let cut = (Duration::from_secs(5), Duration::from_millis(500));
+    println!("{} messages, 20 Mbit/s, 200 ms, cut for 0.5 s in every 5 s", mails.len());
+    for (transport, lines) in TRANSPORTS {
+        let line = Quality { lost_of_million: 0, ..BAD };
+        let whole = catch_up(line, lines, mails, None).await;
+        let pieces = catch_up(line, lines, mails, Some(cut)).await;
+        let more = pieces.carried_bytes as f64 / whole.carried_bytes as f64 * 100.0 - 100.0;
+        let (before, after) = (whole.took.as_secs_f64(), pieces.took.as_secs_f64());
+        println!("{transport}: {before:.1} s whole, {after:.1} s cut, {more:.1}% more bytes");
+    }
+}
+
+/// What a peer behind a line of 1 kB/s costs the intake of the others.
+async fn slow(mails: &Arc<Vec<TestMail>>) {
+    let mut rates = Vec::new();
+    for is_slow in [false, true, false, true] {
+        let mut world = World::new(Quality::GOOD, 2, "").await;
+        world.start(3).await;
+        if is_slow {
+            let queue = Duration::from_secs(10);
+            let slow = Quality { bytes_per_s: 1000, queue, ..BAD };
+            world.control.set_quality_of(world.running.cluster.nodes[2].sync.ip(), slow);
+        }
+        let took = feed(world.running.cluster.nodes[0].lmtp, mails).await;
+        let rate = mails.len() as f64 / took.as_secs_f64();
+        let peak = lying::peak_kib(world.running.cluster.nodes[0].pid().unwrap());
+        println!("{}: {rate:.0} messages/s, {peak} KiB", if is_slow { "slow" } else { "good" });
+        rates.push(rate);
+    }
+    let share = (rates[1] + rates[3]) / (rates[0] + rates[2]) * 100.0;
+    println!("with one peer at 1 kB/s: {share:.1}% of the intake without it");
+}
