@@ -4,9 +4,9 @@
 use crate::api::UpkeepStatus;
 use crate::config::Upkeep as Settings;
 use crate::daemon::clock::Clock;
-use quar_base::key::Bucket;
+use quar_base::key::{Bucket, MessageId};
 use quar_store::{Finding, PackProgress, ReadError, Store};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,6 +16,8 @@ use tokio::sync::watch;
 const EVERY: Duration = Duration::from_secs(60);
 /// A bucket is checked again after this.
 const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
+/// A delete whose record is damaged and that no peer has given for so long is made again.
+const DELETE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Findings that the status shows.
 const FINDINGS_SHOWN: usize = 100;
 /// A longer wait for the rate is cut, so that a stop is noticed.
@@ -34,14 +36,16 @@ pub struct Upkeep {
     /// When a day's deleted messages were first seen.
     seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
     checked: Arc<Mutex<HashMap<Bucket, LastCheck>>>,
+    /// When a damaged delete was first seen.
+    lost: Arc<Mutex<HashMap<MessageId, Duration>>>,
 }
 
 impl Upkeep {
     /// Nothing done yet.
     #[must_use]
     pub fn new(store: Arc<Store>, clock: Clock, settings: Settings) -> Self {
-        let (report, seen, checked) = Default::default();
-        Self { store, clock, settings, report, seen, checked }
+        let (report, seen, checked, lost) = Default::default();
+        Self { store, clock, settings, report, seen, checked, lost }
     }
 
     /// What was done, is being done and was found.
@@ -69,6 +73,7 @@ impl Upkeep {
             let (upkeep, stop) = (self.clone(), stopping.clone());
             let round = tokio::task::spawn_blocking(move || {
                 upkeep.erase();
+                upkeep.delete_again();
                 if upkeep.pack(&stop).is_continue() {
                     // Broken off or through: there is another round.
                     let _ = upkeep.check(&stop);
@@ -107,6 +112,18 @@ impl Upkeep {
         let mut seen = locked(&self.seen);
         let erasable = self.store.erasable().into_iter();
         erasable.map(|bucket| (bucket, *seen.entry(bucket).or_insert(now))).collect()
+    }
+
+    /// Peers have had time to give what they have.
+    fn delete_again(&self) {
+        let now = self.clock.since_start();
+        let mut since = locked(&self.lost);
+        let lost = self.store.lost_deletes();
+        since.retain(|delete, _| lost.contains(delete));
+        let mut is_due =
+            |delete: &MessageId| now - *since.entry(*delete).or_insert(now) >= DELETE_AGAIN_AFTER;
+        let due: BTreeSet<MessageId> = lost.into_iter().filter(|delete| is_due(delete)).collect();
+        self.store.delete_again(&due);
     }
 
     /// Half of the time in which it has to be erased is over.

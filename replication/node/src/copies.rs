@@ -38,6 +38,8 @@ pub(crate) struct Peer {
 /// One answer that waits for peers.
 struct Waiting {
     token: Token,
+    /// Who asked for the same meanwhile.
+    others: Vec<Token>,
     answer: Answer,
     confirmed: BTreeSet<MemberId>,
 }
@@ -85,13 +87,20 @@ impl Copies {
         peers: &[Peer],
         now: UnixMillis,
     ) -> Option<(Token, Answer)> {
-        let waiting = Waiting { token, answer, confirmed: BTreeSet::new() };
+        let waiting = Waiting { token, others: Vec::new(), answer, confirmed: BTreeSet::new() };
         if self.is_done(&waiting, peers) {
-            return Some(self.answered(waiting));
+            self.count(&waiting);
+            return Some((token, waiting.answer));
         }
         self.waiting.insert(record, waiting);
         self.deadlines.push_back((now.plus(self.rule.timeout), record));
         None
+    }
+
+    /// A record was here before: whether `token` is answered together with the one that waits for its copies.
+    pub(crate) fn joins(&mut self, record: (Bucket, RecordKey), token: Token) -> bool {
+        let waiting = self.waiting.get_mut(&record);
+        waiting.map(|waiting| waiting.others.push(token)).is_some()
     }
 
     /// A peer has a record on its disk.
@@ -100,14 +109,14 @@ impl Copies {
         peer: MemberId,
         record: (Bucket, RecordKey),
         peers: &[Peer],
-    ) -> Option<(Token, Answer)> {
+    ) -> Vec<(Token, Answer)> {
         self.late.remove(&peer);
-        self.waiting.get_mut(&record)?.confirmed.insert(peer);
+        let Some(waiting) = self.waiting.get_mut(&record) else { return Vec::new() };
+        waiting.confirmed.insert(peer);
         if !self.is_done(&self.waiting[&record], peers) {
-            return None;
+            return Vec::new();
         }
-        let done = self.waiting.remove(&record)?;
-        Some(self.answered(done))
+        self.give_up(vec![record])
     }
 
     /// A peer went away or is full: what only waited for it is answered.
@@ -152,12 +161,16 @@ impl Copies {
     fn give_up(&mut self, records: Vec<(Bucket, RecordKey)>) -> Vec<(Token, Answer)> {
         let removed: Vec<Waiting> =
             records.into_iter().filter_map(|record| self.waiting.remove(&record)).collect();
-        removed.into_iter().map(|waiting| self.answered(waiting)).collect()
+        removed.iter().for_each(|waiting| self.count(waiting));
+        let answers = removed.into_iter().flat_map(|waiting| {
+            let tokens = std::iter::once(waiting.token).chain(waiting.others);
+            tokens.map(move |token| (token, waiting.answer.clone()))
+        });
+        answers.collect()
     }
 
-    fn answered(&mut self, waiting: Waiting) -> (Token, Answer) {
-        self.under_replicated += u64::from(waiting.confirmed.len() + 1 < self.rule.copies);
-        (waiting.token, waiting.answer)
+    fn count(&mut self, answered: &Waiting) {
+        self.under_replicated += u64::from(answered.confirmed.len() + 1 < self.rule.copies);
     }
 }
 
@@ -199,10 +212,25 @@ mod tests {
     fn waits_for_as_many_peers_as_asked_for() {
         let mut three = copies(3);
         assert!(!stored(&mut three, 1, 2));
-        assert!(three.confirmed(member(2), record(1), &peers(2)).is_none());
-        assert!(three.confirmed(member(2), record(1), &peers(2)).is_none(), "one peer counts once");
-        assert!(three.confirmed(member(3), record(1), &peers(2)).is_some());
+        assert!(three.confirmed(member(2), record(1), &peers(2)).is_empty());
+        assert!(
+            three.confirmed(member(2), record(1), &peers(2)).is_empty(),
+            "one peer counts once"
+        );
+        assert!(!three.confirmed(member(3), record(1), &peers(2)).is_empty());
         assert_eq!(three.under_replicated(), 0);
+    }
+
+    #[test]
+    fn who_hands_in_again_waits_for_the_same_copies() {
+        let mut two = copies(2);
+        assert!(!two.joins(record(1), Token(9)), "nobody waits");
+        assert!(!stored(&mut two, 1, 1));
+        assert!(two.joins(record(1), Token(2)));
+        let answers = two.confirmed(member(2), record(1), &peers(1));
+        let tokens: Vec<u64> = answers.into_iter().map(|(token, _)| token.0).collect();
+        assert_eq!((tokens, two.under_replicated()), (vec![1, 2], 0));
+        assert!(!two.joins(record(1), Token(3)));
     }
 
     #[test]
@@ -252,15 +280,15 @@ mod tests {
         let mut three = copies(3);
         for number in 1..=3 {
             assert!(!stored(&mut three, number, 2));
-            assert!(three.confirmed(member(2), record(number), &peers(2)).is_none());
+            assert!(three.confirmed(member(2), record(number), &peers(2)).is_empty());
             assert_eq!(three.tick(&peers(2), UnixMillis(NOW.0 + 500)).len(), 1);
         }
         assert!(!stored(&mut three, 4, 2));
-        assert!(three.confirmed(member(2), record(4), &peers(2)).is_some());
+        assert!(!three.confirmed(member(2), record(4), &peers(2)).is_empty());
         assert_eq!(three.under_replicated(), 4);
         three.confirmed(member(3), record(1), &peers(2));
         assert!(!stored(&mut three, 5, 2));
-        assert!(three.confirmed(member(2), record(5), &peers(2)).is_none());
+        assert!(three.confirmed(member(2), record(5), &peers(2)).is_empty());
     }
 
     #[test]
@@ -287,8 +315,8 @@ mod tests {
         let put = Answer::Put(MessageId { bucket, key });
         assert!(three.stored(record(1), Token(1), put.clone(), &one_is_full, NOW).is_none());
         assert!(!stored(&mut three, 2, 2));
-        assert!(three.confirmed(member(2), record(1), &one_is_full).is_some());
-        assert!(three.confirmed(member(2), record(2), &one_is_full).is_none());
+        assert!(!three.confirmed(member(2), record(1), &one_is_full).is_empty());
+        assert!(three.confirmed(member(2), record(2), &one_is_full).is_empty());
         assert!(three.stored(record(3), Token(3), put.clone(), &one_is_full, NOW).is_none());
         assert_eq!(three.peers_changed(&all_full), [(Token(3), put.clone())]);
         assert!(three.stored(record(4), Token(4), put, &all_full, NOW).is_some());

@@ -294,7 +294,9 @@ impl Node {
             Outcome::Refused(refusal) => Some((token, Answer::Refused(refusal))),
             // Only what a peer has is taken without its body.
             Outcome::WithoutBody => Some((token, Answer::Refused(Refusal::Full))),
-            Outcome::AlreadyHere(message) => message.map(|id| (token, Answer::Put(id))),
+            Outcome::AlreadyHere(message) => message
+                .filter(|id| !self.copies.joins((id.bucket, id.key), token))
+                .map(|id| (token, Answer::Put(id))),
             Outcome::Stored(stored) => {
                 let item = item_of(&stored);
                 if let Some(item) = item {
@@ -393,8 +395,7 @@ impl Node {
                 Effect::Confirmed { peer, name, .. } => {
                     if let ItemName::Record(bucket, key) = name {
                         let peers = self.peers();
-                        let done = self.copies.confirmed(peer, (bucket, key), &peers);
-                        if let Some((token, answer)) = done {
+                        for (token, answer) in self.copies.confirmed(peer, (bucket, key), &peers) {
                             outputs.push(Output::Answer { token, answer });
                         }
                     }

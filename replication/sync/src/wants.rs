@@ -46,9 +46,9 @@ impl Want {
         self.pause_ms = limits::WANT_AGAIN_MS;
     }
 
-    /// A clock that was set back does not make it wait longer than the longest pause.
+    /// A clock that was set back does not make it wait: whoever asked a moment ago waits for less than a pause.
     fn is_due(&self, now: UnixMillis) -> bool {
-        now >= self.next_at || (self.next_at - now).0 > limits::WANT_AGAIN_MS_MAX
+        now >= self.next_at || (self.next_at - now).0 > self.pause_ms
     }
 
     fn wait(&mut self, now: UnixMillis) {
@@ -274,6 +274,23 @@ fn send(asks: Asks, effects: &mut Vec<Effect>) {
         for bodies in bodies.chunks(limits::WANT_BODIES) {
             let payload = frame::encode_bodies(bodies);
             effects.push(Effect::Send { peer, kind: kind::WANT_BODIES, payload });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UnixMillis, Want};
+
+    #[test]
+    fn a_clock_that_is_set_back_lets_no_want_wait() {
+        let now = UnixMillis(1_000_000_000);
+        let mut want = Want::new();
+        for _ in 0..20 {
+            want.wait(now);
+            assert!(!want.is_due(now));
+            assert!(want.is_due(UnixMillis(now.0 - want.pause_ms)));
+            assert!(want.is_due(want.next_at));
         }
     }
 }

@@ -4,10 +4,12 @@
 //! ```text
 //! damaged body    ──► wanted again: peers are asked, and the copy that comes is written anew
 //! damaged record  ──► leaves the set: the next comparison with a peer brings it; its name is saved
+//! damaged delete  ──► holds all the same; made again when no peer gives it (`deletes.rs`)
 //! wrong trie      ──► the set is made again from the index
 //! ```
 //! The index goes on naming what is damaged until its segment is written anew without it.
 
+mod deletes;
 mod saved;
 
 use crate::check::Finding;
@@ -149,8 +151,11 @@ impl Store {
     /// The body of this message is not here in one piece: it counts as missing from now on.
     /// Returns whether that is news.
     pub(crate) fn want_again(&self, message: MessageId) -> Result<bool, ReadError> {
-        let Some(record) = self.record(message.bucket, &message.key)? else {
-            return Ok(false);
+        let record = match self.record(message.bucket, &message.key) {
+            Ok(Some(record)) => record,
+            // The record is to come again itself, and wants its body then.
+            Ok(None) | Err(ReadError::Damaged { .. }) => return Ok(false),
+            Err(error) => return Err(error),
         };
         let Ok(arrival) = Arrival::decode(record.payload()) else {
             return Ok(false);

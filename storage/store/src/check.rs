@@ -316,7 +316,13 @@ impl Store {
         let now = now.and_then(|value| RecordPlace::decode(&value));
         // Gone or moved meanwhile: whoever did that read it.
         Ok(now.as_ref() != Some(place)
-            || self.record(bucket, key).is_ok_and(|found| found.is_some()))
+            || self.can_be_opened(bucket, place.block.segment)
+                && self.record(bucket, key).is_ok_and(|found| found.is_some()))
+    }
+
+    /// A segment whose header is damaged is read as long as it is kept open, and never again.
+    fn can_be_opened(&self, bucket: Bucket, number: u32) -> bool {
+        !self.segments.is_unreadable(&SegmentName { bucket, number })
     }
 
     pub(crate) fn is_body_whole(&self, bucket: Bucket, key: &[u8]) -> bool {
@@ -324,7 +330,8 @@ impl Store {
         let Some(place) = value.and_then(|value| BodyPlace::decode(&value)) else {
             return true;
         };
-        self.whole_body(bucket, key, &place, &mut None).is_ok_and(|body| body.is_some())
+        self.can_be_opened(bucket, place.block.segment)
+            && self.whole_body(bucket, key, &place, &mut None).is_ok_and(|body| body.is_some())
     }
 
     /// Whether a message is to be shown, lacks its body, and nothing says so.

@@ -88,6 +88,8 @@ pub struct Running {
     pub checked: BTreeMap<Bucket, UnixMillis>,
     /// When something deleted was first seen in each bucket.
     pub erasable_since: BTreeMap<Bucket, UnixMillis>,
+    /// When each damaged delete was first seen.
+    pub lost_since: BTreeMap<MessageId, UnixMillis>,
     /// Outcomes of a commit of which the node was not told yet.
     pub committing: Option<Vec<(Ticket, Outcome)>>,
     /// Messages of which a release begins.
@@ -231,6 +233,7 @@ impl Machine {
             upkeep_at: now,
             checked: BTreeMap::new(),
             erasable_since: BTreeMap::new(),
+            lost_since: BTreeMap::new(),
             committing: None,
             releasing: BTreeSet::new(),
             waiters: BTreeMap::new(),

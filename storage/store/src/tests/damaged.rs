@@ -205,6 +205,26 @@ fn a_floor_is_told_of_a_class_that_has_no_name_and_no_mail() {
 }
 
 #[test]
+fn what_lies_in_a_segment_that_cannot_be_opened_again_is_missed_while_it_can_still_be_read() {
+    let node = &mut Node::new(1);
+    let store = node.open_at(LATER).0;
+    let id = put(&store, b"mail", 1);
+    let (record, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    let name = SegmentName { bucket: id.bucket, number: 1 };
+    assert_eq!(store.body(id).unwrap(), b"mail");
+    node.disk.damage(&name.path(), |bytes| bytes[12] ^= 1);
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    assert_eq!(store.broken_records(), [id]);
+    assert_eq!(store.body(id).unwrap(), b"mail", "no reader has to suffer");
+    store.admit_record(record, body, LATER).unwrap();
+    store.commit();
+    assert_eq!((store.broken_records(), store.wanted(9)), (vec![], vec![]));
+    store.segments.forget_bucket(id.bucket);
+    assert_eq!(store.body(id).unwrap(), b"mail");
+}
+
+#[test]
 fn a_record_that_comes_back_without_its_damaged_body_wants_it() {
     let node = &mut Node::new(1);
     let store = node.open_at(LATER).0;
@@ -224,4 +244,68 @@ fn a_record_that_comes_back_without_its_damaged_body_wants_it() {
     store.admit_body(id.bucket, body.unwrap()).unwrap();
     store.commit();
     assert_eq!(store.body(id).unwrap(), b"mail");
+}
+
+#[test]
+fn a_delete_whose_record_is_damaged_is_made_again_for_peers_that_never_had_it() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let (store, peer) = (first.open_at(LATER).0, second.open_at(LATER).0);
+    let [all, one] = [b"all", b"one"].map(|bytes| put(&store, bytes, 2));
+    let give = |from: &Store, to: &Store| {
+        let trie = from.view(crate::Which::Current).trie(all.bucket).unwrap();
+        for key in trie.iter() {
+            let (record, body) = from.item(all.bucket, &key).unwrap().unwrap();
+            to.admit_record(record, body, LATER).unwrap();
+        }
+        to.commit();
+    };
+    give(&store, &peer);
+    let deletes = [delete(&store, all, 2, &[0, 1]), delete(&store, one, 2, &[1])];
+    for record in &deletes {
+        rot(&first, &store, all, &record.key());
+    }
+    store.mark_broken(&check(&store, all)).unwrap();
+    let lost = store.lost_deletes();
+    assert_eq!(lost.len(), 2);
+    store.delete_again(&lost);
+    store.commit();
+    assert!(store.lost_deletes().is_empty());
+    give(&store, &peer);
+    assert!(matches!(peer.message(all), Err(ReadError::NotFound(_))));
+    assert_eq!(peer.message(one).unwrap().state, store.message(one).unwrap().state);
+    assert_eq!(peer.live_root(), store.live_root());
+}
+
+#[test]
+fn a_damaged_delete_that_a_peer_gives_is_not_made_again() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let (store, peer) = (first.open_at(LATER).0, second.open_at(LATER).0);
+    let id = put(&store, b"mail", 1);
+    let (arrival, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    peer.admit_record(arrival, body, LATER).unwrap();
+    let record = delete(&store, id, 1, &[0]);
+    peer.admit_record(record.clone(), None, LATER).unwrap();
+    peer.commit();
+    rot(&first, &store, id, &record.key());
+    store.mark_broken(&check(&store, id)).unwrap();
+    let lost = store.lost_deletes();
+    store.admit_record(record, None, LATER).unwrap();
+    store.commit();
+    store.delete_again(&lost);
+    assert!(!store.has_pending());
+    assert_eq!(peer.live_root(), store.live_root());
+}
+
+#[test]
+fn a_damaged_record_does_not_keep_other_bodies_from_being_wanted() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let ids = [b"mail 1", b"mail 2"].map(|bytes| put(&store, bytes, 1));
+    let lost = ids.map(|id| {
+        let body = store.message(id).unwrap().arrival.body();
+        Finding::LostBody { bucket: id.bucket, key: layout::body_key(&body), messages: vec![id] }
+    });
+    rot(&node, &store, ids[0], &ids[0].key);
+    assert_eq!(store.mark_broken(&lost).unwrap(), 2);
+    assert_eq!(store.wanted(9).len(), 1);
 }

@@ -3,11 +3,14 @@
 
 use super::Cluster;
 use crate::invariants;
-use quar_base::key::Bucket;
+use quar_base::key::{Bucket, MessageId};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 /// A bucket is checked again after this, in milliseconds.
 const CHECK_AGAIN_AFTER_MS: u64 = 24 * 3_600_000;
+/// A damaged delete that no peer has given for so long is made again.
+const DELETE_AGAIN_AFTER_MS: u64 = 60_000;
 /// Half of the time in which deleted messages of packed days have to be erased.
 const ERASE_AFTER_MS: u64 = 30 * 60_000;
 
@@ -25,6 +28,7 @@ impl Cluster {
     /// One round of upkeep.
     pub fn upkeep(&mut self, at: usize) {
         self.erase(at);
+        self.delete_again(at);
         self.pack(at);
         self.check(at);
     }
@@ -51,6 +55,22 @@ impl Cluster {
                 machines[at].holdings.erase(bucket, ledger);
             }
         }
+    }
+
+    /// What deletes said whose records are damaged and that no peer has given for a while is said again.
+    fn delete_again(&mut self, at: usize) {
+        let now = self.now;
+        let Some(running) = &mut self.machines[at].running else { return };
+        let lost = running.store.lost_deletes();
+        running.lost_since.retain(|delete, _| lost.contains(delete));
+        let is_due = |delete: &MessageId| {
+            let since = *running.lost_since.entry(*delete).or_insert(now);
+            (now - since).0 >= DELETE_AGAIN_AFTER_MS
+        };
+        let due: BTreeSet<MessageId> = lost.into_iter().filter(is_due).collect();
+        running.store.delete_again(&due);
+        self.counts.add("damaged delete made again", due.len() as u64);
+        self.begin_commit(at);
     }
 
     /// Packs closed days; now and then it is broken off.

@@ -45,6 +45,10 @@ pub fn what_is_missing(cluster: &Cluster, members: &[usize]) -> Option<String> {
         if store.has_failed() {
             return Some(format!("node{}'s store failed", one + 1));
         }
+        // One that nobody gives is said again; until then its machine shows less than the others.
+        if let Some(delete) = store.lost_deletes().first() {
+            return Some(format!("node{}'s delete {} is damaged", one + 1, delete.key.id.short()));
+        }
         if let Some(body) = bodies_follow::missing(cluster, *one, members) {
             return Some(format!("node{} lacks body {}", one + 1, body.1));
         }
