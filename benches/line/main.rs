@@ -83,6 +83,8 @@ async fn feed(lmtp: std::net::SocketAddr, mails: &Arc<Vec<TestMail>>) -> Duratio
 /// How the second of two nodes gets what the first took while it was down.
 struct CaughtUp {
     took: Duration,
+    /// Of frames that arrived, each counted once.
+    received_bytes: u64,
     carried_bytes: u64,
 }
 
@@ -103,7 +105,8 @@ async fn catch_up(
     let took = begun.elapsed();
     cutting.inspect(|cutting| cutting.abort());
     let (udp, tcp) = world.control.carried_bytes();
-    CaughtUp { took, carried_bytes: udp + tcp }
+    let received_bytes = world.running.cluster.nodes[1].status().await.unwrap().received_bytes;
+    CaughtUp { took, received_bytes, carried_bytes: udp + tcp }
 }
 
 const TRANSPORTS: [(&str, &str); 2] = [("QUIC", "tcp = false"), ("TCP", "quic = false")];
@@ -114,9 +117,12 @@ async fn backlog(mails: &Arc<Vec<TestMail>>) {
     for (transport, lines) in TRANSPORTS {
         let done = catch_up(BAD, lines, mails, None).await;
         let seconds = done.took.as_secs_f64();
-        let share = done.carried_bytes as f64 / seconds / BAD.bytes_per_s as f64 * 100.0;
+        let share = |bytes| bytes as f64 / seconds / BAD.bytes_per_s as f64 * 100.0;
+        let (full, useful) = (share(done.carried_bytes), share(done.received_bytes));
         let bytes = done.carried_bytes as f64 / 1e6;
-        println!("{transport}: {seconds:.2} s, {bytes:.2} MB on the line, {share:.0}% of it");
+        println!(
+            "{transport}: {seconds:.2} s, {bytes:.2} MB sent, {full:.0}% of the line, {useful:.0}% useful"
+        );
     }
 }
 
@@ -129,7 +135,10 @@ async fn cuts(mails: &Arc<Vec<TestMail>>) {
         let pieces = catch_up(line, lines, mails, Some(cut)).await;
         let more = pieces.carried_bytes as f64 / whole.carried_bytes as f64 * 100.0 - 100.0;
         let (before, after) = (whole.took.as_secs_f64(), pieces.took.as_secs_f64());
-        println!("{transport}: {before:.1} s whole, {after:.1} s cut, {more:.1}% more bytes");
+        let again = pieces.received_bytes as f64 / whole.received_bytes as f64 * 100.0 - 100.0;
+        println!(
+            "{transport}: {before:.1} s whole, {after:.1} s cut, {more:.1}% more bytes sent, {again:.1}% more received"
+        );
     }
 }
 
