@@ -34,6 +34,17 @@ impl Lie {
         Self { name, counted_as, frames_max: 3000, make: Box::new(make) }
     }
 
+    /// The first frames of a connection, no more of them than so many bytes.
+    pub fn frames(&self, liar: &Liar, bytes_max: usize) -> Vec<Vec<u8>> {
+        let mut bytes = 0;
+        let make = |number| (self.make)(liar, number);
+        let few = |frame: &Vec<u8>| {
+            bytes += frame.len();
+            bytes <= bytes_max
+        };
+        (1..=self.frames_max).map(make).take_while(few).collect()
+    }
+
     /// Tells it on one connection, until the daemon has enough of it; returns the frames sent.
     pub async fn tell(&self, liar: &Liar, frames_max: u64) -> std::io::Result<u64> {
         let mut write = liar.greet().await?;
