@@ -23,6 +23,15 @@ pub fn cpu_seconds() -> f64 {
     ticks.map(|ticks| ticks.unwrap_or(f64::NAN) / 100.0).sum()
 }
 
+/// Seconds that the machine's processors had nothing to do so far, all added up.
+pub fn idle_seconds() -> f64 {
+    let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    // cpu, user, nice, system, idle, iowait.
+    let fields = stat.lines().next().map_or("", |line| line.trim_start_matches("cpu"));
+    let ticks = fields.split_whitespace().skip(3).take(2).map(|field| field.parse::<f64>());
+    ticks.map(|ticks| ticks.unwrap_or(f64::NAN) / 100.0).sum()
+}
+
 /// Has the kernel forget what it cached of all files; says how, or why it could not.
 pub fn drop_caches() -> &'static str {
     // What is dirty cannot be dropped.
