@@ -1,7 +1,7 @@
 //! What each lie of a member costs two honest ones: intake, replication between them, memory.
 
 use crate::feed;
-use crate::lies::all;
+use crate::lies::{Lie, all};
 use crate::member::Liar;
 use crate::support::{feed as feed_in_turn, some_mails, start};
 use quar_base::key::MessageId;
@@ -55,6 +55,17 @@ async fn scene() -> (crate::support::Running, Liar, quar_base::key::RecordKey) {
     (running, liar, known)
 }
 
+/// The first frames of a connection.
+fn frames(lie: &Lie, liar: &Liar) -> Vec<Vec<u8>> {
+    let mut bytes = 0;
+    let made = (1..=lie.frames_max).map(|number| (lie.make)(liar, number));
+    let few = |frame: &Vec<u8>| {
+        bytes += frame.len();
+        bytes <= FRAMES_BYTES
+    };
+    made.take_while(few).collect()
+}
+
 /// Tells all of it on one connection, and stays until that ends.
 async fn tell(liar: &Liar, frames: &[Vec<u8>]) -> std::io::Result<()> {
     let mut write = liar.greet().await?;
@@ -71,7 +82,7 @@ async fn measure(mails: &Arc<Vec<TestMail>>, lie: Option<usize>) -> Measured {
         let lie = all(&liar, known).swap_remove(lie);
         what = lie.name.to_owned();
         // Made before, so that a liar on this machine costs it little but what it does to others.
-        let frames = lie.frames(&liar, FRAMES_BYTES);
+        let frames = frames(&lie, &liar);
         tokio::spawn(async move {
             loop {
                 if tell(&liar, &frames).await.is_err() {

@@ -19,7 +19,7 @@ pub struct Lie {
     /// How many frames are sent at most, over all connections.
     pub frames_max: u64,
     /// The frame of this number on its connection, from 1 on.
-    make: Make,
+    pub make: Make,
 }
 
 /// The frame of a number.
@@ -32,17 +32,6 @@ impl Lie {
         make: impl Fn(&Liar, u64) -> Vec<u8> + Send + Sync + 'static,
     ) -> Self {
         Self { name, counted_as, frames_max: 3000, make: Box::new(make) }
-    }
-
-    /// The first frames of a connection, no more of them than so many bytes.
-    pub fn frames(&self, liar: &Liar, bytes_max: usize) -> Vec<Vec<u8>> {
-        let mut bytes = 0;
-        let make = |number| (self.make)(liar, number);
-        let few = |frame: &Vec<u8>| {
-            bytes += frame.len();
-            bytes <= bytes_max
-        };
-        (1..=self.frames_max).map(make).take_while(few).collect()
     }
 
     /// Tells it on one connection, until the daemon has enough of it; returns the frames sent.
