@@ -83,6 +83,8 @@ async fn feed(lmtp: std::net::SocketAddr, mails: &Arc<Vec<TestMail>>) -> Duratio
 /// How the second of two nodes gets what the first took while it was down.
 struct CaughtUp {
     took: Duration,
+    /// Of frames that arrived, each counted once.
+    received_bytes: u64,
     carried_bytes: u64,
 }
 
@@ -103,7 +105,8 @@ async fn catch_up(
     let took = begun.elapsed();
     cutting.inspect(|cutting| cutting.abort());
     let (udp, tcp) = world.control.carried_bytes();
-    CaughtUp { took, carried_bytes: udp + tcp }
+    let received_bytes = world.running.cluster.nodes[1].status().await.unwrap().received_bytes;
+    CaughtUp { took, received_bytes, carried_bytes: udp + tcp }
 }
 
 const TRANSPORTS: [(&str, &str); 2] = [("QUIC", "tcp = false"), ("TCP", "quic = false")];
@@ -114,9 +117,12 @@ async fn backlog(mails: &Arc<Vec<TestMail>>) {
     for (transport, lines) in TRANSPORTS {
         let done = catch_up(BAD, lines, mails, None).await;
         let seconds = done.took.as_secs_f64();
-        let share = done.carried_bytes as f64 / seconds / BAD.bytes_per_s as f64 * 100.0;
+        let share = |bytes| bytes as f64 / seconds / BAD.bytes_per_s as f64 * 100.0;
+        let (full, useful) = (share(done.carried_bytes), share(done.received_bytes));
         let bytes = done.carried_bytes as f64 / 1e6;
-        println!("{transport}: {seconds:.2} s, {bytes:.2} MB on the line, {share:.0}% of it");
+        println!(
+            "{transport}: {seconds:.2} s, {bytes:.2} MB sent, {full:.0}% of the line, {useful:.0}% useful"
+        );
     }
 }
 
@@ -124,32 +130,48 @@ async fn cuts(mails: &Arc<Vec<TestMail>>) {
     let cut = (Duration::from_secs(5), Duration::from_millis(500));
     println!("{} messages, 20 Mbit/s, 200 ms, cut for 0.5 s in every 5 s", mails.len());
     for (transport, lines) in TRANSPORTS {
-        let line = Quality { lost_of_million: 0, ..BAD };
-        let whole = catch_up(line, lines, mails, None).await;
-        let pieces = catch_up(line, lines, mails, Some(cut)).await;
-        let more = pieces.carried_bytes as f64 / whole.carried_bytes as f64 * 100.0 - 100.0;
-        let (before, after) = (whole.took.as_secs_f64(), pieces.took.as_secs_f64());
-        println!("{transport}: {before:.1} s whole, {after:.1} s cut, {more:.1}% more bytes");
+        // What waits in the line's queue is lost with a cut, over TCP.
+        for queue_ms in [200, 50] {
+            let queue = Duration::from_millis(queue_ms);
+            let line = Quality { lost_of_million: 0, queue, ..BAD };
+            let whole = catch_up(line, lines, mails, None).await;
+            let pieces = catch_up(line, lines, mails, Some(cut)).await;
+            let more = |whole, pieces| pieces as f64 / whole as f64 * 100.0 - 100.0;
+            let sent = more(whole.carried_bytes, pieces.carried_bytes);
+            let received = more(whole.received_bytes, pieces.received_bytes);
+            let (before, after) = (whole.took.as_secs_f64(), pieces.took.as_secs_f64());
+            println!(
+                "{transport}, {queue_ms} ms of queue: {before:.1} s whole, {after:.1} s cut; \
+                 {sent:.1}% more bytes sent, {received:.1}% more received"
+            );
+        }
     }
 }
 
-/// What a peer behind a line of 1 kB/s costs the intake of the others.
+/// What a peer behind a line of 1 kB/s costs the intake of the others, beside one that is down.
 async fn slow(mails: &Arc<Vec<TestMail>>) {
-    let mut rates = Vec::new();
-    for is_slow in [false, true, false, true] {
-        let mut world = World::new(Quality::GOOD, 2, "").await;
-        world.start(3).await;
-        if is_slow {
-            let queue = Duration::from_secs(10);
-            let slow = Quality { bytes_per_s: 1000, queue, ..BAD };
-            world.control.set_quality_of(world.running.cluster.nodes[2].sync.ip(), slow);
+    const ROUNDS: usize = 3;
+    let mut took = [Duration::ZERO; 3];
+    for _ in 0..ROUNDS {
+        for (at, third) in ["good", "down", "slow"].into_iter().enumerate() {
+            let mut world = World::new(Quality::GOOD, 2, "").await;
+            world.start(if third == "down" { 2 } else { 3 }).await;
+            if third == "slow" {
+                let queue = Duration::from_secs(10);
+                let slow = Quality { bytes_per_s: 1000, queue, ..BAD };
+                world.control.set_quality_of(world.running.cluster.nodes[2].sync.ip(), slow);
+            }
+            let this = feed(world.running.cluster.nodes[0].lmtp, mails).await;
+            took[at] += this;
+            let peak = lying::peak_kib(world.running.cluster.nodes[0].pid().unwrap());
+            let rate = mails.len() as f64 / this.as_secs_f64();
+            println!("third node {third}: {rate:.0} messages/s, {peak} KiB");
         }
-        let took = feed(world.running.cluster.nodes[0].lmtp, mails).await;
-        let rate = mails.len() as f64 / took.as_secs_f64();
-        let peak = lying::peak_kib(world.running.cluster.nodes[0].pid().unwrap());
-        println!("{}: {rate:.0} messages/s, {peak} KiB", if is_slow { "slow" } else { "good" });
-        rates.push(rate);
     }
-    let share = (rates[1] + rates[3]) / (rates[0] + rates[2]) * 100.0;
-    println!("with one peer at 1 kB/s: {share:.1}% of the intake without it");
+    let [good, down, slow] = took.map(|took| took.as_secs_f64());
+    println!(
+        "a third node at 1 kB/s: {:.1}% of the intake with it down, {:.1}% of that with it good",
+        down / slow * 100.0,
+        good / slow * 100.0
+    );
 }

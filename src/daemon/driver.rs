@@ -263,7 +263,7 @@ impl Driver {
                 self.node.handle(Input::Connected { peer, session_key }, now, outputs);
             }
             Event::Frames { peer, number, frames, turn } => {
-                let (begun, mails) = (self.clock.since_start(), self.node.mails_admitted());
+                let (begun, progress) = (self.clock.since_start(), self.node.progress());
                 for frame in frames {
                     if !self.is_live(peer, number) || self.peers[&peer].is_cut {
                         break;
@@ -276,7 +276,7 @@ impl Driver {
                     offences.into_iter().for_each(|offence| self.perform(offence));
                 }
                 let cost = self.clock.since_start() - begun;
-                if self.node.mails_admitted() == mails {
+                if self.node.progress() == progress {
                     rest(self.links.rest_after(peer, cost), turn);
                 }
             }

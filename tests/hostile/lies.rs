@@ -19,7 +19,7 @@ pub struct Lie {
     /// How many frames are sent at most, over all connections.
     pub frames_max: u64,
     /// The frame of this number on its connection, from 1 on.
-    make: Make,
+    pub make: Make,
 }
 
 /// The frame of a number.

@@ -122,6 +122,7 @@ pub struct Node {
     /// Disks on which each message should be.
     pub(crate) target: usize,
     today: Day,
+    confirmed: u64,
 }
 
 impl Node {
@@ -148,6 +149,7 @@ impl Node {
             requests: HashMap::new(),
             target: settings.copies.copies,
             today: Day(0),
+            confirmed: 0,
         }
     }
 
@@ -230,10 +232,10 @@ impl Node {
         self.offers.out_of_time()
     }
 
-    /// Mails with their bodies that peers have offered since the start and that were found right.
+    /// Grows when a peer brought a mail that was found right, or has one that it was sent.
     #[must_use]
-    pub fn mails_admitted(&self) -> u64 {
-        self.offers.mails_admitted()
+    pub fn progress(&self) -> u64 {
+        self.offers.mails_admitted() + self.confirmed
     }
 
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -393,6 +395,7 @@ impl Node {
                     self.engine_event(Event::Loaded { peer, items, rest }, now, outputs);
                 }
                 Effect::Confirmed { peer, name, .. } => {
+                    self.confirmed += 1;
                     if let ItemName::Record(bucket, key) = name {
                         let peers = self.peers();
                         for (token, answer) in self.copies.confirmed(peer, (bucket, key), &peers) {

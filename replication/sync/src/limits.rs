@@ -66,6 +66,8 @@ pub const NAMED_AT_ONCE: usize = 20_000;
 pub const WANT_KEYS: usize = 64;
 /// A part of a long body has so many bytes, but for the last one; a body up to this is not long.
 pub const PART_BYTES: usize = 512 << 10;
+/// Parts that are on their way at a time: what a line of 20 Mbit/s and 200 ms holds, and its queues.
+pub const PARTS_OUTSTANDING: usize = 4;
 /// Dictionaries that both sides remember of what one of them sent, the newest.
 pub const DICTIONARIES: usize = 16;
 /// A round without an answer for so long is given up, in milliseconds.

@@ -1,8 +1,8 @@
-//! Long bodies: in parts ahead of the batch that names them, one part on its way at a time.
+//! Long bodies: in parts ahead of the batch that names them, a few parts on their way at a time.
 //! Never holds more than one body of a peer, nor a byte of one that is longer than a message.
 //!
 //! ```text
-//! sender     part ─► acknowledged ─► next part ... last part and batch ─► acknowledged ─► next body
+//! sender     parts ─► one acknowledged ─► next part ... last part and batch ─► acknowledged ─► next body
 //!            (between two of them: whatever else there is to send)
 //! receiver   parts gather ─► the batch takes them ─► offered
 //! ```
@@ -12,7 +12,7 @@ use crate::event::{CodedBody, Item};
 use crate::frame::PartFrame;
 use crate::limits;
 use crate::offence::Offence;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// The body of an item, if it is too long to travel within a batch.
 pub(crate) fn long_body(item: &Item) -> Option<&CodedBody> {
@@ -47,8 +47,10 @@ impl LongItem {
 #[derive(Default)]
 pub(crate) struct LongItems {
     pub(crate) queue: VecDeque<LongItem>,
-    /// The part or batch that the peer must acknowledge before anything else is sent of these.
-    pub(crate) awaited: Option<u64>,
+    /// Parts that the peer has not acknowledged.
+    parts: BTreeSet<u64>,
+    /// The batch that the peer must acknowledge before the next body is begun.
+    batch: Option<u64>,
 }
 
 impl LongItems {
@@ -58,6 +60,23 @@ impl LongItems {
         let read = self.queue.iter().skip(begun).position(|long| is_fresh && !long.is_fresh);
         let at = read.map_or(self.queue.len(), |read| begun + read);
         self.queue.insert(at, LongItem { item, is_fresh, sent: 0 });
+    }
+
+    /// Whether another part may be on its way.
+    pub(crate) fn has_room(&self) -> bool {
+        self.batch.is_none() && self.parts.len() < limits::PARTS_OUTSTANDING
+    }
+
+    /// A part was sent, and a batch with the item if it was the last one.
+    pub(crate) fn sent(&mut self, part: u64, batch: Option<u64>) {
+        self.parts.insert(part);
+        self.batch = batch;
+    }
+
+    /// The peer has a part or a batch.
+    pub(crate) fn acknowledged(&mut self, sequence: u64) {
+        self.parts.remove(&sequence);
+        self.batch.take_if(|batch| *batch == sequence);
     }
 
     /// Whether items that were read from the disk wait.

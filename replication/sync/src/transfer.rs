@@ -187,7 +187,7 @@ impl Transfer {
             self.push_bytes -= items.iter().map(Item::wire_bytes).sum::<usize>();
             self.send(&items, effects);
         }
-        self.send_long(budget, effects);
+        while self.send_long(budget, effects) {}
         while self.has_room()
             && self.may_send_loaded()
             && let Some(first) = self.loaded.front()
@@ -200,8 +200,10 @@ impl Transfer {
             }
             self.send(&items, effects);
         }
-        let is_idle = self.loaded.is_empty() && !self.is_loading && !self.long.has_loaded();
-        if is_idle {
+        let is_idle = self.loaded.is_empty()
+            && !self.is_loading
+            && self.long.loaded_bytes() < limits::LOAD_BYTES;
+        if is_idle && !self.long.has_loaded() {
             self.tell_sent_lots(effects);
         }
         let may_load = is_idle || !self.is_loading && self.hurried_in_front() > 0;
@@ -341,9 +343,7 @@ impl Transfer {
             return Err(Offence::BogusAck);
         }
         self.sent_bytes -= sent.bytes;
-        if self.long.awaited == Some(ack.sequence) {
-            self.long.awaited = None;
-        }
+        self.long.acknowledged(ack.sequence);
         self.mail_batches -= usize::from(sent.has_mail());
         let mut refused = ack.refused.iter().peekable();
         let mut has_taken_mail = false;
@@ -411,31 +411,32 @@ impl Transfer {
         sequence
     }
 
-    /// Sends a part of a long body, once the one before is acknowledged.
-    fn send_long(&mut self, budget: &mut Budget, effects: &mut Vec<Effect>) {
+    /// Sends a part of a long body, if it is time for one.
+    fn send_long(&mut self, budget: &mut Budget, effects: &mut Vec<Effect>) -> bool {
         let is_due =
             self.long.queue.front().is_some_and(|long| {
                 long.is_fresh || !budget.is_spent() || self.is_hurried(&long.item)
             });
         let may_begin = is_due && !self.hold.is_held() && self.may_send_loaded();
         let may_go_on = self.long.is_begun() || may_begin;
-        if self.long.awaited.is_some() || !self.has_room() || !may_go_on {
-            return;
+        if !self.long.has_room() || !self.has_room() || !may_go_on {
+            return false;
         }
         let is_fresh = self.long.queue.front().is_some_and(|long| long.is_fresh);
-        let Some((part, item)) = self.long.next(self.next_sequence) else { return };
+        let Some((part, item)) = self.long.next(self.next_sequence) else { return false };
         let (part, nothing) = (part.encode(), Vec::new());
         if !is_fresh {
             budget.spend(part.len());
         }
-        let mut awaited = self.send_numbered(kind::BODY_PART, part, nothing, effects);
-        if let Some(long) = item {
+        let part = self.send_numbered(kind::BODY_PART, part, nothing, effects);
+        let batch = item.map(|long| {
             self.sent_hurried(&long.item);
             if long.is_fresh {
                 self.push_bytes -= long.item.wire_bytes();
             }
-            awaited = self.send(&[long.item], effects);
-        }
-        self.long.awaited = Some(awaited);
+            self.send(&[long.item], effects)
+        });
+        self.long.sent(part, batch);
+        true
     }
 }

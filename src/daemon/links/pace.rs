@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// What one handing over of frames may cost without being counted: acknowledgements and greetings.
-const FREE: Duration = Duration::from_micros(200);
 /// Time that is spent at once.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// After that, one part in so many.
@@ -18,11 +16,8 @@ const SHARE: u32 = 15;
 pub(super) struct Paces(Mutex<HashMap<MemberId, Duration>>);
 
 impl Paces {
-    /// Frames without mail cost so much. How long nothing more is to be read from the peer.
+    /// Frames that led to nothing cost so much. How long nothing more is to be read from the peer.
     pub(super) fn rest_after(&self, peer: MemberId, cost: Duration, now: Duration) -> Duration {
-        if cost < FREE {
-            return Duration::ZERO;
-        }
         let mut paid_until = self.0.lock().expect("no holder of this lock panics");
         let paid_until = paid_until.entry(peer).or_default();
         *paid_until = (*paid_until).max(now) + cost * SHARE;
@@ -32,7 +27,7 @@ impl Paces {
 
 #[cfg(test)]
 mod tests {
-    use super::{AT_ONCE, FREE, Paces, SHARE};
+    use super::{AT_ONCE, Paces, SHARE};
     use quar_base::ids::MemberId;
     use std::time::Duration;
 
@@ -44,10 +39,12 @@ mod tests {
         assert_eq!(paces.rest_after(PEER, AT_ONCE, now), Duration::ZERO);
         let cost = Duration::from_millis(10);
         assert_eq!(paces.rest_after(PEER, cost, now), cost * SHARE);
-        assert_eq!(paces.rest_after(PEER, FREE / 2, now), Duration::ZERO);
+        // Also what costs little at a time.
+        let little = Duration::from_micros(20);
+        assert_eq!(paces.rest_after(PEER, little, now), (cost + little) * SHARE);
         assert_eq!(paces.rest_after(MemberId([3; 16]), cost, now), Duration::ZERO);
         // Whoever waits is as good as new.
-        let later = now + (AT_ONCE + cost) * SHARE;
+        let later = now + (AT_ONCE + cost + little) * SHARE;
         assert_eq!(paces.rest_after(PEER, AT_ONCE, later), Duration::ZERO);
     }
 }
