@@ -328,7 +328,7 @@ impl Lane {
         tokio::spawn(async move {
             while let Some((at, bytes)) = arriving.recv().await {
                 sleep_until(at).await;
-                // Nobody listens there for now, say: a datagram more that is lost.
+                // When nobody listens there, it is a datagram more that is lost.
                 let _ = socket.send_to(&bytes, to).await;
             }
         });
