@@ -131,6 +131,9 @@ impl Store {
         let coded =
             CodedBody::encode(body, dictionary, &self.settings.id_key).map_err(too_large)?;
         self.dictionaries.learn_own(coded.id, body);
+        // A thread that commits has its turn now, and not when this one's slice is over: by then all
+        // writers would be waiting for it.
+        std::thread::yield_now();
         Ok(coded)
     }
 

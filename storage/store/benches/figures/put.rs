@@ -122,7 +122,8 @@ fn put_all(directory: &Path, messages: &Arc<Vec<Message>>) -> Taken {
     let runtime = Builder::new_multi_thread().build().expect("threads can be started");
     let committers = [(); COMMITS].map(|()| {
         let (store, board, has_work) = (store.clone(), board.clone(), has_work.clone());
-        thread::spawn(move || commit_all(&store, &board, &has_work))
+        let commit = move || commit_all(&store, &board, &has_work);
+        thread::Builder::new().name("commit".into()).spawn(commit).expect("a thread can be started")
     });
     let before = (cpu_seconds(), idle_seconds());
     let (ms, ()) = timed(|| {
