@@ -62,16 +62,12 @@ impl SetView for StoreView<'_> {
         self.store.later_than(cutoff)
     }
 
-    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
-        self.store.has_record(bucket, key)
+    fn keys_named(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
+        self.store.keys_named(bucket, prefix, limit)
     }
 
-    fn count_under(&self, bucket: Bucket, prefix: &Prefix) -> u64 {
-        self.store.count_under(bucket, prefix)
-    }
-
-    fn keys_under(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
-        self.store.keys_under(bucket, prefix, limit)
+    fn keys_between(&self, bucket: Bucket, from: u32, to: u32, limit: usize) -> Vec<RecordKey> {
+        self.store.keys_between(bucket, from, to, limit)
     }
 
     fn counts(&self) -> (u64, u64) {

@@ -2,7 +2,7 @@
 //! Never takes from two peers what one of them is sending, nor what is here.
 //!
 //! ```text
-//! a comparison there ─► OFFER: lots, ranges or keys ─► kept per peer, the newest day in front
+//! a comparison there ─► OFFER: lots, spans or names ─► kept per peer, the newest day in front
 //!                                                        │ this node has room, and nobody sends it yet
 //! batches ◄── the peer reads them ◄── TAKE ◄─────────────┘
 //!    └─► LOT_SENT ─► every batch until then is durable ─► done: the lot leaves every peer's offers
@@ -12,13 +12,13 @@
 
 use crate::engine::Engine;
 use crate::event::{Effect, Item, ItemName, SetView};
-use crate::frame::{self, Lot, TakeFrame, kind};
+use crate::frame::{self, Lot, TakeFrame, kind, prefix_of, second_of};
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::Peer;
 use quar_base::class::Class;
 use quar_base::ids::MemberId;
-use quar_base::key::{Bucket, RecordKey};
+use quar_base::key::Bucket;
 use quar_base::time::{Day, Millis, UnixMillis};
 use quar_merkle::Prefix;
 use std::cmp::Reverse;
@@ -47,24 +47,24 @@ impl Backfill {
     }
 }
 
-/// A range's place among offers.
-type RangePlace = (Reverse<Day>, Class, Reverse<Prefix>);
-/// A key's.
-type KeyPlace = (Reverse<Day>, Class, Reverse<RecordKey>);
+/// A span's place among offers.
+type SpanPlace = (Reverse<Day>, Class, Reverse<(u32, u32)>);
+/// A name's.
+type NamePlace = (Reverse<Day>, Class, Reverse<Prefix>);
 
-fn range_place(bucket: Bucket, prefix: Prefix) -> RangePlace {
-    (Reverse(bucket.day), bucket.class, Reverse(prefix))
+fn span_place(bucket: Bucket, from: u32, to: u32) -> SpanPlace {
+    (Reverse(bucket.day), bucket.class, Reverse((from, to)))
 }
 
-fn key_place(bucket: Bucket, key: RecordKey) -> KeyPlace {
-    (Reverse(bucket.day), bucket.class, Reverse(key))
+fn name_place(bucket: Bucket, name: Prefix) -> NamePlace {
+    (Reverse(bucket.day), bucket.class, Reverse(name))
 }
 
 /// What one peer offers, and what of it was taken.
 #[derive(Default)]
 pub(crate) struct Offered {
-    ranges: BTreeMap<RangePlace, u64>,
-    keys: BTreeSet<KeyPlace>,
+    spans: BTreeMap<SpanPlace, u64>,
+    names: BTreeSet<NamePlace>,
     taken: BTreeMap<u64, Taken>,
     next_lot: u64,
     /// Others are asked first until then.
@@ -80,12 +80,12 @@ struct Taken {
 
 impl Offered {
     fn is_empty(&self) -> bool {
-        self.ranges.is_empty() && self.keys.is_empty()
+        self.spans.is_empty() && self.names.is_empty()
     }
 
     /// Records that are offered.
     fn count(&self) -> u64 {
-        self.ranges.values().sum::<u64>() + self.keys.len() as u64
+        self.spans.values().sum::<u64>() + self.names.len() as u64
     }
 
     /// Records that are being sent.
@@ -106,16 +106,16 @@ impl Offered {
     /// Keeps an offer, the oldest days left out beyond the limits.
     fn add(&mut self, lot: Lot) {
         match lot {
-            Lot::Range(bucket, prefix, count) => {
-                self.ranges.insert(range_place(bucket, prefix), count);
-                if self.ranges.len() > limits::OFFERS_KEPT {
-                    self.ranges.pop_last();
+            Lot::Span(bucket, from, to, count) => {
+                self.spans.insert(span_place(bucket, from, to), count);
+                if self.spans.len() > limits::OFFERS_KEPT {
+                    self.spans.pop_last();
                 }
             }
-            Lot::Keys(bucket, keys) => {
-                self.keys.extend(keys.into_iter().map(|key| key_place(bucket, key)));
-                while self.keys.len() > limits::FRESH {
-                    self.keys.pop_last();
+            Lot::Names(bucket, names) => {
+                self.names.extend(names.into_iter().map(|name| name_place(bucket, name)));
+                while self.names.len() > limits::FRESH {
+                    self.names.pop_last();
                 }
             }
         }
@@ -123,12 +123,12 @@ impl Offered {
 
     fn remove(&mut self, lot: &Lot) {
         match lot {
-            Lot::Range(bucket, prefix, _) => {
-                self.ranges.remove(&range_place(*bucket, *prefix));
+            Lot::Span(bucket, from, to, _) => {
+                self.spans.remove(&span_place(*bucket, *from, *to));
             }
-            Lot::Keys(bucket, keys) => {
-                for key in keys {
-                    self.keys.remove(&key_place(*bucket, *key));
+            Lot::Names(bucket, names) => {
+                for name in names {
+                    self.names.remove(&name_place(*bucket, *name));
                 }
             }
         }
@@ -136,60 +136,61 @@ impl Offered {
 
     fn offers(&self, lot: &Lot) -> bool {
         match lot {
-            Lot::Range(bucket, prefix, _) => {
-                self.ranges.contains_key(&range_place(*bucket, *prefix))
+            Lot::Span(bucket, from, to, _) => {
+                self.spans.contains_key(&span_place(*bucket, *from, *to))
             }
-            Lot::Keys(bucket, keys) => {
-                keys.first().is_some_and(|key| self.keys.contains(&key_place(*bucket, *key)))
+            Lot::Names(bucket, names) => {
+                names.first().is_some_and(|name| self.names.contains(&name_place(*bucket, *name)))
             }
         }
     }
 
     /// The next lot that nobody sends and that is lacking here; what is here is forgotten.
     fn next(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
-        self.next_keys(busy, set).or_else(|| self.next_range(busy, set))
+        self.next_names(busy, set).or_else(|| self.next_span(busy, set))
     }
 
-    fn next_keys(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
-        let (mut keys, mut here) = (Vec::new(), Vec::new());
+    fn next_names(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
+        let (mut names, mut here) = (Vec::new(), Vec::new());
         let mut of: Option<Bucket> = None;
-        for place in &self.keys {
-            let (Reverse(day), class, Reverse(key)) = *place;
+        for place in &self.names {
+            let (Reverse(day), class, Reverse(name)) = *place;
             let bucket = Bucket { class, day };
-            if keys.len() >= limits::LOT_NAMES || of.is_some_and(|of| of != bucket) {
+            if names.len() >= limits::LOT_NAMES || of.is_some_and(|of| of != bucket) {
                 break;
             }
-            if busy.has(bucket, &key) {
+            if busy.has(bucket, &name) {
                 continue;
             }
-            if set.has(bucket, &key) {
+            if !set.keys_named(bucket, &name, 1).is_empty() {
                 here.push(*place);
                 continue;
             }
             of = Some(bucket);
-            keys.push(key);
+            names.push(name);
         }
         for place in here {
-            self.keys.remove(&place);
+            self.names.remove(&place);
         }
-        keys.sort_unstable();
-        of.map(|bucket| Lot::Keys(bucket, keys))
+        names.sort_unstable();
+        of.map(|bucket| Lot::Names(bucket, names))
     }
 
-    fn next_range(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
+    fn next_span(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
         let (mut found, mut here) = (None, Vec::new());
-        for (place, count) in &self.ranges {
-            let (Reverse(day), class, Reverse(prefix)) = *place;
+        for (place, count) in &self.spans {
+            let (Reverse(day), class, Reverse((from, to))) = *place;
             let bucket = Bucket { class, day };
-            if busy.overlaps(bucket, &prefix) {
+            if busy.overlaps(bucket, from, to) {
                 continue;
             }
-            if set.count_under(bucket, &prefix) == 0 {
-                found = Some(Lot::Range(bucket, prefix, *count));
+            let span = Lot::Span(bucket, from, to, *count);
+            if set.keys_between(bucket, from, to, 1).is_empty() {
+                found = Some(span);
                 break;
             }
             // Some of it is here: the next comparison tells what is not.
-            here.push(Lot::Range(bucket, prefix, *count));
+            here.push(span);
         }
         here.iter().for_each(|lot| self.remove(lot));
         found
@@ -199,29 +200,34 @@ impl Offered {
 /// What peers are sending.
 #[derive(Default)]
 struct Busy {
-    ranges: Vec<(Bucket, Prefix)>,
-    keys: BTreeSet<(Bucket, RecordKey)>,
+    spans: Vec<(Bucket, u32, u32)>,
+    names: BTreeSet<(Bucket, Prefix)>,
 }
 
 impl Busy {
     fn add(&mut self, lot: &Lot) {
         match lot {
-            Lot::Range(bucket, prefix, _) => self.ranges.push((*bucket, *prefix)),
-            Lot::Keys(bucket, keys) => self.keys.extend(keys.iter().map(|key| (*bucket, *key))),
+            Lot::Span(bucket, from, to, _) => self.spans.push((*bucket, *from, *to)),
+            Lot::Names(bucket, names) => {
+                self.names.extend(names.iter().map(|name| (*bucket, *name)));
+            }
         }
     }
 
-    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
-        self.keys.contains(&(bucket, *key))
-            || self.ranges.iter().any(|(own, prefix)| *own == bucket && prefix.contains(key))
+    fn has(&self, bucket: Bucket, name: &Prefix) -> bool {
+        let second = second_of(name);
+        self.names.contains(&(bucket, *name))
+            || self
+                .spans
+                .iter()
+                .any(|(own, from, to)| *own == bucket && (*from..=*to).contains(&second))
     }
 
-    fn overlaps(&self, bucket: Bucket, prefix: &Prefix) -> bool {
-        let first = RecordKey::from_bytes(prefix.bytes());
-        let mut keys = self.keys.range((bucket, first)..).take(1);
-        keys.any(|(own, key)| *own == bucket && prefix.contains(key))
-            || self.ranges.iter().any(|(own, other)| {
-                *own == bucket && (other.covers(prefix) || prefix.covers(other))
+    fn overlaps(&self, bucket: Bucket, from: u32, to: u32) -> bool {
+        let mut names = self.names.range((bucket, prefix_of(from))..);
+        names.next().is_some_and(|(own, name)| *own == bucket && second_of(name) <= to)
+            || self.spans.iter().any(|(own, other_from, other_to)| {
+                *own == bucket && *other_from <= to && from <= *other_to
             })
     }
 }
@@ -243,8 +249,11 @@ impl Engine {
         set: &dyn SetView,
         effects: &mut Vec<Effect>,
     ) {
+        // The same parts whoever offers a span, so that each peer sends some of them.
+        let peers = self.peers.len().max(1) as u64;
+        let most = (limits::LOT_KEYS / peers).max(limits::PART_KEYS_MIN);
         if let Some(peer) = self.peers.get_mut(&id) {
-            lots.into_iter().for_each(|lot| peer.offered.add(lot));
+            lots.into_iter().flat_map(|lot| parts(lot, most)).for_each(|lot| peer.offered.add(lot));
         }
         self.take_lots(set, effects);
     }
@@ -324,7 +333,9 @@ impl Engine {
         }
         let now = set.now();
         let is_slow = |taken: &Taken| {
-            (now - taken.at).0 > limits::LOT_PATIENCE_MS && taken.sent_with.is_none()
+            let patience =
+                limits::LOT_PATIENCE_MS * taken.lot.count().div_ceil(limits::PATIENCE_KEYS);
+            (now - taken.at).0 > patience && taken.sent_with.is_none()
         };
         let mut left = Vec::new();
         for (id, peer) in &self.peers {
@@ -366,6 +377,17 @@ impl Engine {
     }
 }
 
+/// A span of more records than `most` in parts of as many seconds each: when its records came is not known.
+fn parts(lot: Lot, most: u64) -> Vec<Lot> {
+    let Lot::Span(bucket, from, to, count) = lot else { return vec![lot] };
+    let seconds = u64::from(to - from) + 1;
+    let parts = count.div_ceil(most).min(seconds);
+    let edge = |part: u64| u64::from(from) + seconds * part / parts;
+    let of_part = |part: u64| count * (part + 1) / parts - count * part / parts;
+    let part = |at| Lot::Span(bucket, edge(at) as u32, (edge(at + 1) - 1) as u32, of_part(at));
+    (0..parts).map(part).collect()
+}
+
 impl Peer {
     /// Whether nothing of this peer's is lacking here.
     fn is_filled(&self) -> bool {
@@ -379,4 +401,38 @@ fn take(id: MemberId, peer: &mut Peer, lot: Lot, now: UnixMillis) -> Effect {
     let payload = TakeFrame { number, lot: lot.clone() }.encode();
     peer.offered.taken.insert(number, Taken { lot, at: now, sent_with: None });
     Effect::Send { peer: id, kind: kind::TAKE, payload }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parts;
+    use crate::frame::Lot;
+    use proptest::prelude::{prop_assert, prop_assert_eq, proptest};
+    use quar_base::class::Class;
+    use quar_base::key::Bucket;
+    use quar_base::time::Day;
+
+    proptest! {
+        #[test]
+        fn the_parts_of_a_span_are_the_span(
+            from: u32,
+            seconds: u32,
+            count in 1u64..4096,
+            most in 1u64..4096,
+        ) {
+            let bucket = Bucket { class: Class::SPAM, day: Day(1) };
+            let to = from.saturating_add(seconds);
+            let mut next = Some(from);
+            let mut records = 0;
+            for part in parts(Lot::Span(bucket, from, to, count), most) {
+                let Lot::Span(_, first, last, count) = part else { panic!("{part:?}") };
+                prop_assert_eq!(Some(first), next);
+                prop_assert!(first <= last && count > 0);
+                next = last.checked_add(1);
+                records += count;
+            }
+            prop_assert_eq!(next, to.checked_add(1));
+            prop_assert_eq!(records, count);
+        }
+    }
 }

@@ -31,6 +31,14 @@ impl<'a> Reader<'a> {
         self.array().map(|[byte]| byte)
     }
 
+    pub(crate) fn flag(&mut self) -> Result<bool, Malformed> {
+        match self.u8()? {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(Malformed),
+        }
+    }
+
     pub(crate) fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_le_bytes)
     }
@@ -72,6 +80,29 @@ impl<'a> Reader<'a> {
         if day.is_representable() { Ok(Bucket { class, day }) } else { Err(Malformed) }
     }
 
+    /// A bucket in a list, behind another one.
+    pub(crate) fn bucket_after(&mut self, before: &mut Bucket) -> Result<Bucket, Malformed> {
+        let bucket = match self.varint()?.checked_sub(1) {
+            None => {
+                let bucket = self.bucket()?;
+                if days_after(*before, bucket).is_some() {
+                    return Err(Malformed);
+                }
+                bucket
+            }
+            Some(days) => {
+                let day = u64::from(before.day.0).checked_add(days).ok_or(Malformed)?;
+                let day = Day(u32::try_from(day).map_err(|_| Malformed)?);
+                if !day.is_representable() {
+                    return Err(Malformed);
+                }
+                Bucket { class: before.class, day }
+            }
+        };
+        *before = bucket;
+        Ok(bucket)
+    }
+
     pub(crate) fn body_id(&mut self) -> Result<BodyId, Malformed> {
         self.array().map(BodyId)
     }
@@ -87,6 +118,25 @@ pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
         value >>= 7;
     }
     out.push(value as u8);
+}
+
+/// What stands before the first bucket of a list.
+pub(crate) const NO_BUCKET: Bucket = Bucket { class: Class(0), day: Day(0) };
+
+/// A bucket of a list, behind another one: how many days later, and one, or 0 and the bucket.
+pub(crate) fn put_bucket_after(out: &mut Vec<u8>, before: &mut Bucket, bucket: Bucket) {
+    match days_after(*before, bucket) {
+        Some(days) => put_varint(out, u64::from(days) + 1),
+        None => {
+            out.push(0);
+            put_bucket(out, bucket);
+        }
+    }
+    *before = bucket;
+}
+
+fn days_after(before: Bucket, bucket: Bucket) -> Option<u32> {
+    if before.class == bucket.class { bucket.day.0.checked_sub(before.day.0) } else { None }
 }
 
 pub(crate) fn put_bucket(out: &mut Vec<u8>, bucket: Bucket) {

@@ -11,7 +11,7 @@
 
 use crate::engine::Engine;
 use crate::event::{Effect, ItemName, SetView, Snapshot, Which};
-use crate::frame::Lot;
+use crate::lacking::Lacking;
 use crate::limits;
 use crate::peer::Peer;
 use quar_base::ids::MemberId;
@@ -179,27 +179,28 @@ impl Engine {
     }
 
     /// A round found that the peer lacks these.
-    pub(crate) fn found_lacking(&mut self, id: MemberId, lots: &[Lot]) {
+    pub(crate) fn found_lacking(&mut self, id: MemberId, lacking: &Lacking) {
         let Some(round) = self.peers.get_mut(&id).and_then(|peer| peer.round.as_mut()) else {
             return;
         };
-        let mut counts: BTreeMap<Bucket, u64> = BTreeMap::new();
-        lots.iter().for_each(|lot| *counts.entry(lot.bucket()).or_default() += lot.count());
+        let mut keys: BTreeMap<Bucket, Vec<RecordKey>> = BTreeMap::new();
+        for (bucket, prefix, _) in &lacking.ranges {
+            let trie = round.descent.tries().get(bucket);
+            let under = trie.iter().flat_map(|trie| trie.iter_prefix(prefix));
+            let known = keys.entry(*bucket).or_default();
+            let room = (limits::LACKING_KEPT + 1).saturating_sub(known.len() as u64);
+            known.extend(under.take(room as usize));
+        }
+        for (bucket, key) in &lacking.keys {
+            keys.entry(*bucket).or_default().push(*key);
+        }
         let confirmed = self.confirmed.entry(id).or_default();
-        for lot in lots {
-            let bucket = lot.bucket();
-            if counts[&bucket] > limits::LACKING_KEPT {
+        for (bucket, keys) in keys {
+            if keys.len() as u64 > limits::LACKING_KEPT {
                 confirmed.forget_bucket(bucket);
                 round.there.remove(&bucket);
                 continue;
             }
-            let keys: Vec<RecordKey> = match lot {
-                Lot::Keys(_, keys) => keys.clone(),
-                Lot::Range(_, prefix, _) => {
-                    let trie = round.descent.tries().get(&bucket);
-                    trie.iter().flat_map(|trie| trie.iter_prefix(prefix)).collect()
-                }
-            };
             confirmed.lacks(bucket, &keys);
             remove(&mut round.there, bucket, &keys);
         }

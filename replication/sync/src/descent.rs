@@ -11,7 +11,8 @@
 //! keys of a leaf that are missing here are asked after by their short forms.
 
 use crate::event::Snapshot;
-use crate::frame::{BucketsFrame, Lot, Month, Told, WantedKeys};
+use crate::frame::{BucketsFrame, Month, Told, WantedKeys};
+use crate::lacking::Lacking;
 use crate::limits;
 use crate::offence::Offence;
 use quar_base::key::{Bucket, RecordKey};
@@ -38,16 +39,9 @@ pub(crate) struct Found {
     /// The answer; empty when nothing is left to compare.
     pub(crate) told: Vec<Told>,
     /// What the peer lacks.
-    pub(crate) lacking_there: Vec<Lot>,
+    pub(crate) lacking_there: Lacking,
     /// Keys that are lacking here, by short forms under a prefix.
     pub(crate) missing_here: Vec<WantedKeys>,
-}
-
-impl Found {
-    /// Keys that the peer lacks.
-    pub(crate) fn lacking(&self) -> u64 {
-        self.lacking_there.iter().map(Lot::count).sum()
-    }
 }
 
 impl Descent {
@@ -141,11 +135,11 @@ impl Descent {
                     self.compare_page(*bucket, prefix, at, children, &mut found);
                 }
             }
-            if found.lacking() > self.findings_left {
+            if found.lacking_there.count() > self.findings_left {
                 return Err(Offence::TooMuch);
             }
         }
-        self.findings_left -= found.lacking();
+        self.findings_left -= found.lacking_there.count();
         Ok(found)
     }
 
@@ -159,13 +153,9 @@ impl Descent {
     }
 
     /// Keys under a prefix whose short forms were asked for.
-    pub(crate) fn keys_asked_for(
-        &self,
-        bucket: Bucket,
-        prefix: &Prefix,
-        shorts: &[u32],
-    ) -> Vec<(Bucket, RecordKey)> {
-        let Some(trie) = self.set.tries.get(&bucket) else {
+    pub(crate) fn keys_asked_for(&self, want: &WantedKeys) -> Vec<(Bucket, RecordKey)> {
+        let WantedKeys { bucket, prefix, shorts, .. } = want;
+        let Some(trie) = self.set.tries.get(bucket) else {
             return Vec::new();
         };
         // Asked for are keys of leaves that were told of.
@@ -174,7 +164,7 @@ impl Descent {
         }
         let wanted: BTreeSet<u32> = shorts.iter().copied().collect();
         let asked = |key: &RecordKey| wanted.contains(&short_of_key(&self.key, key));
-        trie.iter_prefix(prefix).filter(asked).map(|key| (bucket, key)).collect()
+        trie.iter_prefix(prefix).filter(asked).map(|key| (*bucket, key)).collect()
     }
 
     fn filled(&self) -> impl Iterator<Item = (&Bucket, &Trie)> {
@@ -222,6 +212,7 @@ impl Descent {
 
     fn compare_leaf(&self, bucket: Bucket, prefix: &Prefix, shorts: &[u32], found: &mut Found) {
         let mut theirs: BTreeSet<u32> = shorts.iter().copied().collect();
+        let mut has_others = false;
         if let Some(trie) = self.set.tries.get(&bucket) {
             // Against so few there, most of this is whole ranges.
             if trie.summary(prefix).0 > LEAF_KEYS_MAX as u64 {
@@ -229,13 +220,20 @@ impl Descent {
                 return;
             }
             let mut lacking = trie.iter_prefix(prefix).collect::<Vec<_>>();
-            lacking.retain(|key| !theirs.remove(&short_of_key(&self.key, key)));
-            if !lacking.is_empty() {
-                found.lacking_there.push(Lot::Keys(bucket, lacking));
+            if lacking.is_empty() {
+                // Shorter than all of its keys.
+                found.lacking_there.has_others = true;
+                found.told.push(Told::Empty(bucket, *prefix));
+                return;
             }
+            lacking.retain(|key| !theirs.remove(&short_of_key(&self.key, key)));
+            has_others = !lacking.is_empty();
+            found.lacking_there.add_keys(bucket, lacking);
         }
         if !theirs.is_empty() {
-            found.missing_here.push((bucket, *prefix, theirs.into_iter().collect()));
+            found.lacking_there.has_others = true;
+            let shorts = theirs.into_iter().collect();
+            found.missing_here.push(WantedKeys { bucket, prefix: *prefix, shorts, has_others });
         }
     }
 
@@ -260,7 +258,10 @@ impl Descent {
             match (count, theirs) {
                 (0, None) => {}
                 (_, None) => self.offer_all(bucket, &child, found),
-                (0, Some(_)) => found.told.push(Told::Empty(bucket, child)),
+                (0, Some(_)) => {
+                    found.lacking_there.has_others = true;
+                    found.told.push(Told::Empty(bucket, child));
+                }
                 (_, Some(short)) if short == self.short(&hash) => {}
                 (_, Some(_)) => found.told.push(self.tell(bucket, trie, &child)),
             }
@@ -291,11 +292,8 @@ impl Descent {
         match trie.describe(prefix) {
             Description::Empty => {}
             Description::Leaf(keys) => {
-                let outside: Vec<_> =
-                    keys.into_iter().filter(|key| !within.contains(key)).collect();
-                if !outside.is_empty() {
-                    found.lacking_there.push(Lot::Keys(bucket, outside));
-                }
+                let outside = keys.into_iter().filter(|key| !within.contains(key));
+                found.lacking_there.add_keys(bucket, outside);
             }
             Description::Page { at, children } => {
                 for child in children.iter().filter_map(|(nibble, ..)| at.child(*nibble)) {
@@ -331,7 +329,7 @@ fn offer_under(bucket: Bucket, trie: &Trie, prefix: &Prefix, found: &mut Found) 
         return;
     }
     if count <= limits::LOT_KEYS {
-        return found.lacking_there.push(Lot::Range(bucket, *prefix, count));
+        return found.lacking_there.ranges.push((bucket, *prefix, count));
     }
     if let Description::Page { at, children } = trie.describe(prefix) {
         for child in children.iter().filter_map(|(nibble, ..)| at.child(*nibble)) {

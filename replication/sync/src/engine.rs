@@ -15,8 +15,9 @@ use crate::budget::Budget;
 use crate::confirmed::Confirmed;
 use crate::event::{Dictionary, Effect, Event, ItemName, SetView, Which};
 use crate::frame::{
-    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, kind,
+    self, AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, PartFrame, kind,
 };
+use crate::lacking::Lacking;
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::{Peer, PeerStatus, Round};
@@ -275,12 +276,12 @@ impl Engine {
                 let Some(round) = &peer.round else {
                     return peer.count_idle(payload.len(), set.now());
                 };
-                let keys = wants.iter().flat_map(|(bucket, prefix, shorts)| {
-                    round.descent.keys_asked_for(*bucket, prefix, shorts)
-                });
-                let lots = Lot::of_keys(keys.take(limits::NAMED_AT_ONCE).collect());
-                self.found_lacking(id, &lots);
-                self.offer(id, lots, effects);
+                let keys = wants.iter().flat_map(|want| round.descent.keys_asked_for(want));
+                let has_others = wants.iter().any(|want| want.has_others);
+                let lacking =
+                    Lacking::of_keys(keys.take(limits::NAMED_AT_ONCE).collect(), has_others);
+                self.found_lacking(id, &lacking);
+                self.offer(id, lacking, effects);
             }
             kind::FRESH => self.offer_fresh(id, payload, set, effects)?,
             kind::OFFER => self.offered(id, frame::decode_offer(payload)?, set, effects),
@@ -393,8 +394,7 @@ impl Engine {
         let cutoff = Cutoff(told).clamp(set.cutoff(Which::Previous), set.cutoff(Which::Current));
         let later = set.later_than(cutoff).into_iter();
         let lacking = later.filter(|(_, record)| !theirs.contains(&short8_of_key(&key, record)));
-        let lots = Lot::of_keys(lacking.collect());
-        self.offer(id, lots, effects);
+        self.offer(id, Lacking::of_keys(lacking.collect(), true), effects);
         Ok(())
     }
 }

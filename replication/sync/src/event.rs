@@ -260,22 +260,23 @@ pub trait SetView {
     fn snapshot(&self, which: Which) -> Snapshot;
     /// Records here that are later than a cutoff, which is one of the two kept ones.
     fn later_than(&self, cutoff: Cutoff) -> Vec<(Bucket, RecordKey)>;
-    /// Whether a record is here.
-    fn has(&self, bucket: Bucket, key: &RecordKey) -> bool {
+    /// Records here of which the keys begin with a prefix of 16 nibbles or more, those that are later than
+    /// the cutoff included, at most `limit`.
+    fn keys_named(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
         let snapshot = self.snapshot(Which::Current);
-        snapshot.tries.get(&bucket).is_some_and(|trie| trie.contains(key))
-            || self.later_than(snapshot.cutoff).contains(&(bucket, *key))
+        let settled = snapshot.tries.get(&bucket).into_iter();
+        let settled = settled.flat_map(|trie| trie.iter_prefix(prefix));
+        let later = self.later_than(snapshot.cutoff).into_iter();
+        let later = later.filter(|(own, _)| *own == bucket).map(|(_, key)| key);
+        settled.chain(later.filter(|key| prefix.contains(key))).take(limit).collect()
     }
-    /// How many records of the current view are under a prefix.
-    fn count_under(&self, bucket: Bucket, prefix: &Prefix) -> u64 {
+    /// Records of the current view of these seconds, the first and the last one included, in ascending
+    /// order, at most `limit`.
+    fn keys_between(&self, bucket: Bucket, from: u32, to: u32, limit: usize) -> Vec<RecordKey> {
         let snapshot = self.snapshot(Which::Current);
-        snapshot.tries.get(&bucket).map_or(0, |trie| trie.summary(prefix).0)
-    }
-    /// Those records, in ascending order, at most `limit`.
-    fn keys_under(&self, bucket: Bucket, prefix: &Prefix, limit: usize) -> Vec<RecordKey> {
-        let snapshot = self.snapshot(Which::Current);
-        let trie = snapshot.tries.get(&bucket);
-        trie.iter().flat_map(|trie| trie.iter_prefix(prefix)).take(limit).collect()
+        let trie = snapshot.tries.get(&bucket).into_iter();
+        let keys = trie.flat_map(|trie| trie.iter_from(from));
+        keys.take_while(|key| key.second <= to).take(limit).collect()
     }
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);

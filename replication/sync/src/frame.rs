@@ -19,11 +19,12 @@ pub(crate) use comparison::{
 };
 pub(crate) use delivery::{AckFrame, PartFrame, decode_bodies, encode_bodies};
 pub(crate) use lots::{
-    Lot, TakeFrame, decode_lot_number, decode_offer, encode_lot_number, encode_offers,
+    Lot, SECOND_NIBBLES, TakeFrame, decode_lot_number, decode_offer, encode_lot_number,
+    encode_offers, name_of, prefix_of, second_of, whole_name_of,
 };
 
 /// The version both sides must speak.
-pub(crate) const VERSION: u8 = 2;
+pub(crate) const VERSION: u8 = 3;
 
 /// Frame kinds. From 64 on, a kind that is not known is passed over.
 pub(crate) mod kind {

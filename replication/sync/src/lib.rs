@@ -29,6 +29,7 @@ mod frame;
 #[cfg(any(test, fuzzing))]
 #[doc(hidden)]
 pub mod fuzz;
+mod lacking;
 pub mod limits;
 mod long;
 mod offence;

@@ -18,20 +18,29 @@ pub const BATCH_ITEMS: usize = 512;
 pub const LOAD_ITEMS: usize = 256;
 /// Bytes that one load reads before it leaves the rest for later.
 pub const LOAD_BYTES: usize = 4 << 20;
-/// Records of a range that is offered as a whole; no more of it are sent.
-pub const LOT_KEYS: u64 = 1024;
+/// Records of a span of seconds that is offered as a whole; no more of it are sent.
+pub const LOT_KEYS: u64 = 4096;
+/// With several peers a span is taken in parts, but in none of fewer records than this.
+pub const PART_KEYS_MIN: u64 = 512;
 /// Records that are named one by one in a lot.
 pub const LOT_NAMES: usize = 512;
+/// Records of one name that are sent for it: more than one are a rarity.
+pub const NAMESAKES: usize = 16;
 /// Lots that a peer may have taken and not been sent.
 pub const LOTS_OPEN: usize = 256;
+/// Records of those lots: whoever keeps to what is taken at a time has a sixth of it.
+pub const NAMES_OPEN: usize = 65_536;
 /// Lots that are taken from one peer at a time.
 pub const LOTS_OUTSTANDING: usize = 64;
 /// Records that are taken from one peer at a time, one lot more or less.
 pub const KEYS_OUTSTANDING: u64 = 2048;
-/// Ranges of one peer's offers that are kept, and that are offered at once; more are found by a later round.
+/// Spans of one peer's offers that are kept, and that are offered at once; more are found by a later round.
 pub const OFFERS_KEPT: usize = 20_000;
-/// A lot that takes longer is left to another peer that waits for work, in milliseconds.
+/// A lot that takes longer for each so many records, or part of that, is left to another peer that waits for
+/// work, in milliseconds.
 pub const LOT_PATIENCE_MS: u64 = 10_000;
+/// See there.
+pub const PATIENCE_KEYS: u64 = 1024;
 /// And who was that slow is asked after the others for so long, in milliseconds.
 pub const PASSED_OVER_MS: u64 = 60_000;
 /// Greetings that a peer may send at once.

@@ -48,11 +48,11 @@ impl Queue {
         lot: u64,
         names: impl IntoIterator<Item = ItemName>,
     ) -> Result<(), Offence> {
-        if self.lots >= limits::LOTS_OPEN {
+        self.next.extend(names.into_iter().map(Next::Name));
+        if self.lots >= limits::LOTS_OPEN || self.next.len() - self.lots > limits::NAMES_OPEN {
             return Err(Offence::TooMuch);
         }
         self.lots += 1;
-        self.next.extend(names.into_iter().map(Next::Name));
         self.next.push_back(Next::End(lot));
         Ok(())
     }
@@ -152,7 +152,16 @@ mod tests {
             queue.push(lot, names(0..1)).unwrap();
         }
         assert_eq!(queue.push(1000, names(0..1)), Err(Offence::TooMuch));
-        queue.take(1);
+        queue.take(2);
         assert_eq!(queue.push(1000, names(0..1)), Ok(()));
+    }
+
+    #[test]
+    fn nor_more_records() {
+        let mut queue = Queue::default();
+        let half = limits::NAMES_OPEN as u32 / 2;
+        queue.push(7, names(0..half)).unwrap();
+        queue.push(8, names(0..half)).unwrap();
+        assert_eq!(queue.push(9, names(0..1)), Err(Offence::TooMuch));
     }
 }

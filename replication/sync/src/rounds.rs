@@ -9,11 +9,13 @@
 use crate::descent::{Descent, Found};
 use crate::engine::{Engine, half, steps};
 use crate::event::{Effect, SetView, Snapshot, Which};
-use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, Lot, kind};
+use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::lacking::Lacking;
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::Peer;
 use quar_base::ids::MemberId;
+use std::collections::BTreeMap;
 
 /// Prefixes asked for in one frame: each takes at most 300 bytes.
 const WANTS_PER_FRAME: usize = 1000;
@@ -95,8 +97,11 @@ impl Engine {
     }
 
     /// Tells a peer what it lacks, the newest days first; it takes that from whom it likes.
-    pub(crate) fn offer(&mut self, id: MemberId, mut lots: Vec<Lot>, effects: &mut Vec<Effect>) {
-        lots.sort_by_key(|lot| std::cmp::Reverse(lot.bucket().day));
+    pub(crate) fn offer(&mut self, id: MemberId, lacking: Lacking, effects: &mut Vec<Effect>) {
+        let round = self.peers.get(&id).and_then(|peer| peer.round.as_ref());
+        let nothing = BTreeMap::new();
+        let tries = round.map_or(&nothing, |round| round.descent.tries());
+        let mut lots = lacking.into_lots(tries);
         lots.truncate(limits::OFFERS_KEPT);
         for payload in frame::encode_offers(&lots) {
             effects.push(Effect::Send { peer: id, kind: kind::OFFER, payload });

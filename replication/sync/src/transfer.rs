@@ -22,6 +22,7 @@ use crate::sent::{Sent, SentItem};
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::UnixMillis;
+use quar_merkle::Prefix;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The sending side of one connection.
@@ -129,13 +130,17 @@ impl Transfer {
 
     /// The peer takes a lot: what of it is here is queued. `false`: that is nothing.
     pub(crate) fn take(&mut self, frame: &TakeFrame, set: &dyn SetView) -> Result<bool, Offence> {
-        let (bucket, keys) = match &frame.lot {
-            Lot::Keys(bucket, keys) => (*bucket, keys.clone()),
-            Lot::Range(bucket, prefix, _) => {
-                (*bucket, set.keys_under(*bucket, prefix, limits::LOT_KEYS as usize))
+        let bucket = frame.lot.bucket();
+        let keys = match &frame.lot {
+            Lot::Names(_, names) => {
+                let named = |name: &Prefix| set.keys_named(bucket, name, limits::NAMESAKES);
+                names.iter().flat_map(named).collect()
+            }
+            Lot::Span(_, from, to, _) => {
+                set.keys_between(bucket, *from, *to, limits::LOT_KEYS as usize)
             }
         };
-        let is_here = keys.iter().any(|key| set.has(bucket, key));
+        let is_here = !keys.is_empty();
         let names = keys.into_iter().map(|key| ItemName::Record(bucket, key));
         let names: Vec<_> = names.filter(|name| !self.refused.has(name)).collect();
         names.iter().try_for_each(|name| self.repeats.comes(name))?;

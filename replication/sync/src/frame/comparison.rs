@@ -1,7 +1,7 @@
 //! Frames of a comparison: what each side has, place by place, and which keys it lacks.
 //! Never compares anything.
 
-use crate::codec::{Malformed, Reader, put_bucket, put_varint};
+use crate::codec::{Malformed, NO_BUCKET, Reader, put_bucket_after, put_varint};
 use crate::limits;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
@@ -9,7 +9,7 @@ use quar_base::time::Day;
 use quar_merkle::Prefix;
 
 /// No place that is told of takes fewer bytes.
-const TOLD_BYTES_MIN: usize = 4;
+const TOLD_BYTES_MIN: usize = 3;
 
 /// A class and a month: months are counted from 1970-01.
 pub(crate) type Month = (Class, u32);
@@ -60,17 +60,19 @@ impl BucketsFrame {
 
 fn put_days(out: &mut Vec<u8>, days: &[(Bucket, u32)]) {
     put_varint(out, days.len() as u64);
+    let mut before = NO_BUCKET;
     for (bucket, hash) in days {
-        put_bucket(out, *bucket);
+        put_bucket_after(out, &mut before, *bucket);
         out.extend_from_slice(&hash.to_le_bytes());
     }
 }
 
 fn take_days(fields: &mut Reader<'_>) -> Result<Vec<(Bucket, u32)>, Malformed> {
-    let count = fields.count(6)?;
+    let count = fields.count(5)?;
     let mut days = Vec::with_capacity(count);
+    let mut before = NO_BUCKET;
     for _ in 0..count {
-        days.push((fields.bucket()?, fields.u32()?));
+        days.push((fields.bucket_after(&mut before)?, fields.u32()?));
     }
     Ok(days)
 }
@@ -89,7 +91,7 @@ pub(crate) enum Told {
 }
 
 impl Told {
-    pub(crate) fn encode(&self, out: &mut Vec<u8>) {
+    fn encode(&self, before: &mut Bucket, out: &mut Vec<u8>) {
         match self {
             Self::Days((class, month), days) => {
                 out.extend_from_slice(&[0, class.0]);
@@ -98,20 +100,22 @@ impl Told {
             }
             Self::Empty(bucket, prefix) => {
                 out.push(1);
-                put_bucket(out, *bucket);
+                put_bucket_after(out, before, *bucket);
                 prefix.encode(out);
             }
             Self::Leaf(bucket, prefix, shorts) => {
                 out.push(2);
-                put_bucket(out, *bucket);
+                put_bucket_after(out, before, *bucket);
                 prefix.encode(out);
                 put_shorts(out, shorts);
             }
             Self::Page(bucket, prefix, at, children) => {
-                out.push(3);
-                put_bucket(out, *bucket);
+                out.push(if at == prefix { 3 } else { 4 });
+                put_bucket_after(out, before, *bucket);
                 prefix.encode(out);
-                at.encode(out);
+                if at != prefix {
+                    at.encode(out);
+                }
                 let bitmap = children.iter().fold(0u16, |bits, (nibble, _)| bits | 1 << nibble);
                 out.extend_from_slice(&bitmap.to_le_bytes());
                 children.iter().for_each(|(_, hash)| out.extend_from_slice(&hash.to_le_bytes()));
@@ -119,7 +123,7 @@ impl Told {
         }
     }
 
-    pub(crate) fn decode(fields: &mut Reader<'_>) -> Result<Self, Malformed> {
+    fn decode(before: &mut Bucket, fields: &mut Reader<'_>) -> Result<Self, Malformed> {
         let tag = fields.u8()?;
         if tag == 0 {
             let class = Class(fields.u8()?);
@@ -131,19 +135,20 @@ impl Told {
                 Ok(Self::Days((class, month), days))
             };
         }
-        let bucket = fields.bucket()?;
+        let bucket = fields.bucket_after(before)?;
         let prefix = take_prefix(fields)?;
         match tag {
             1 => Ok(Self::Empty(bucket, prefix)),
             2 => Ok(Self::Leaf(bucket, prefix, take_shorts(fields)?)),
-            3 => {
-                let at = take_prefix(fields)?;
+            3 | 4 => {
+                let at = if tag == 3 { prefix } else { take_prefix(fields)? };
                 let bitmap = fields.u16()?;
                 let mut children = Vec::with_capacity(16);
                 for nibble in (0..16u8).filter(|nibble| bitmap >> nibble & 1 == 1) {
                     children.push((nibble, fields.u32()?));
                 }
                 let is_right = prefix.covers(&at) && at.nibbles() < Prefix::NIBBLES_MAX;
+                let is_right = is_right && (tag == 3 || at != prefix);
                 if is_right { Ok(Self::Page(bucket, prefix, at, children)) } else { Err(Malformed) }
             }
             _ => Err(Malformed),
@@ -180,27 +185,36 @@ pub(crate) struct FlightFrame {
 impl FlightFrame {
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader(payload);
-        let is_last = match fields.u8()? {
-            0 => false,
-            1 => true,
-            _ => return Err(Malformed),
-        };
+        let is_last = fields.flag()?;
         let count = fields.count(TOLD_BYTES_MIN)?;
-        let told = (0..count).map(|_| Told::decode(&mut fields)).collect::<Result<_, _>>()?;
+        if count > limits::FLIGHT_DESCRIPTIONS {
+            return Err(Malformed);
+        }
+        let mut before = NO_BUCKET;
+        let one = |_| Told::decode(&mut before, &mut fields);
+        let told = (0..count).map(one).collect::<Result<_, _>>()?;
         fields.end()?;
         Ok(Self { is_last, told })
+    }
+
+    /// One frame of a flight.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let (mut places, mut before) = (Vec::new(), NO_BUCKET);
+        self.told.iter().for_each(|told| told.encode(&mut before, &mut places));
+        flight_frame(self.is_last, self.told.len() as u64, &places)
     }
 
     /// A flight in as many frames as it needs; the last one says so.
     pub(crate) fn encode_all(told: &[Told]) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
-        let (mut count, mut places) = (0u64, Vec::new());
+        let (mut count, mut places, mut before) = (0u64, Vec::new(), NO_BUCKET);
         for one in told {
             if places.len() > limits::FLIGHT_FRAME_BYTES {
                 frames.push(flight_frame(false, count, &places));
-                (count, places) = (0, Vec::new());
+                (count, places, before) = (0, Vec::new(), NO_BUCKET);
             }
-            one.encode(&mut places);
+            one.encode(&mut before, &mut places);
             count += 1;
         }
         frames.push(flight_frame(true, count, &places));
@@ -216,15 +230,24 @@ fn flight_frame(is_last: bool, count: u64, places: &[u8]) -> Vec<u8> {
 }
 
 /// Keys that the sender lacks, by their short forms under a prefix.
-pub(crate) type WantedKeys = (Bucket, Prefix, Vec<u32>);
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct WantedKeys {
+    pub(crate) bucket: Bucket,
+    pub(crate) prefix: Prefix,
+    pub(crate) shorts: Vec<u32>,
+    /// Whether the sender has others there, which the receiver lacks.
+    pub(crate) has_others: bool,
+}
 
 pub(crate) fn encode_want_keys(wants: &[WantedKeys]) -> Vec<u8> {
     let mut out = Vec::new();
     put_varint(&mut out, wants.len() as u64);
-    for (bucket, prefix, shorts) in wants {
-        put_bucket(&mut out, *bucket);
-        prefix.encode(&mut out);
-        put_shorts(&mut out, shorts);
+    let mut before = NO_BUCKET;
+    for want in wants {
+        put_bucket_after(&mut out, &mut before, want.bucket);
+        want.prefix.encode(&mut out);
+        out.push(want.has_others.into());
+        put_shorts(&mut out, &want.shorts);
     }
     out
 }
@@ -232,7 +255,13 @@ pub(crate) fn encode_want_keys(wants: &[WantedKeys]) -> Vec<u8> {
 pub(crate) fn decode_want_keys(payload: &[u8]) -> Result<Vec<WantedKeys>, Malformed> {
     let mut fields = Reader(payload);
     let count = fields.count(TOLD_BYTES_MIN)?;
-    let one = |_| Ok((fields.bucket()?, take_prefix(&mut fields)?, take_shorts(&mut fields)?));
+    let mut before = NO_BUCKET;
+    let one = |_| {
+        let bucket = fields.bucket_after(&mut before)?;
+        let prefix = take_prefix(&mut fields)?;
+        let has_others = fields.flag()?;
+        Ok(WantedKeys { bucket, prefix, shorts: take_shorts(&mut fields)?, has_others })
+    };
     let wants = (0..count).map(one).collect::<Result<_, _>>()?;
     fields.end()?;
     Ok(wants)

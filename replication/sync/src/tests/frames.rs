@@ -10,7 +10,7 @@ use crate::frame::{
     AckFrame, BucketsFrame, FlightFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, TakeFrame,
     Told, WantedKeys, decode_bodies, decode_lot_number, decode_offer, decode_roster,
     decode_want_keys, encode_bodies, encode_lot_number, encode_offers, encode_roster,
-    encode_want_keys, kind,
+    encode_want_keys, kind, name_of, whole_name_of,
 };
 use crate::long::Assembly;
 use crate::{CodedBody, Dictionary, Item, RefusalReason};
@@ -225,11 +225,19 @@ fn hello() -> impl Strategy<Value = Frame> {
 fn lot() -> impl Strategy<Value = Lot> {
     let keys = proptest::collection::btree_set((any::<u32>(), any::<[u8; 32]>()), 1..8);
     let key = |(second, id)| RecordKey { second, id: RecordId(id) };
+    let span = |(bucket, one, other, count): (_, u32, u32, _)| {
+        Lot::Span(bucket, one.min(other), one.max(other), count)
+    };
     prop_oneof![
-        (bucket(), prefix(), 1..=1024u64)
-            .prop_map(|(bucket, prefix, count)| Lot::Range(bucket, prefix, count)),
-        (bucket(), keys)
-            .prop_map(move |(bucket, keys)| Lot::Keys(bucket, keys.into_iter().map(key).collect())),
+        (bucket(), any::<u32>(), any::<u32>(), 1..=4096u64).prop_map(span),
+        (bucket(), keys, any::<bool>()).prop_map(move |(bucket, keys, is_whole)| {
+            let keys = keys.into_iter().map(key);
+            let names: std::collections::BTreeSet<Prefix> = match is_whole {
+                true => keys.map(|key| whole_name_of(&key)).collect(),
+                false => keys.map(|key| name_of(&key)).collect(),
+            };
+            Lot::Names(bucket, names.into_iter().collect())
+        }),
     ]
 }
 
@@ -245,7 +253,13 @@ fn buckets() -> impl Strategy<Value = Frame> {
 
 fn frame() -> impl Strategy<Value = Frame> {
     let floors = vec(bucket().prop_map(|bucket| (bucket.class, bucket.day)), 0..20);
-    let wanted = (bucket(), prefix(), vec(any::<u32>(), 0..=64));
+    let wanted = (bucket(), prefix(), vec(any::<u32>(), 0..=64), any::<bool>());
+    let wanted = wanted.prop_map(|(bucket, prefix, shorts, has_others)| WantedKeys {
+        bucket,
+        prefix,
+        shorts,
+        has_others,
+    });
     prop_oneof![
         hello(),
         (any::<u64>(), floors)
@@ -312,18 +326,18 @@ fn lists_beyond_their_limits_are_refused() {
         let payload = FlightFrame::encode_all(&days(count)).remove(0);
         assert_eq!(FlightFrame::decode(&payload).is_ok(), is_right, "{count} days");
     }
-    for (count, is_right) in [(0, false), (1024, true), (1025, false)] {
-        let payload = encode_offers(&[Lot::Range(bucket, Prefix::ROOT, count)]).remove(0);
-        assert_eq!(decode_offer(&payload).is_ok(), is_right, "a range of {count}");
+    for (count, is_right) in [(0, false), (4096, true), (4097, false)] {
+        let payload = encode_offers(&[Lot::Span(bucket, 5, 70_000, count)]).remove(0);
+        assert_eq!(decode_offer(&payload).is_ok(), is_right, "a span of {count}");
     }
-    let key = |second| RecordKey { second, id: RecordId([1; 32]) };
+    let name = |second| name_of(&RecordKey { second, id: RecordId([1; 32]) });
     for (count, is_right) in [(0, false), (512, true), (513, false)] {
-        let lot = Lot::Keys(bucket, (0..count).map(key).collect());
+        let lot = Lot::Names(bucket, (0..count).map(name).collect());
         let payload = TakeFrame { number: 1, lot }.encode();
         assert_eq!(TakeFrame::decode(&payload).is_ok(), is_right, "{count} keys");
     }
-    let lot = Lot::Keys(bucket, vec![key(2), key(1)]);
-    assert!(TakeFrame::decode(&TakeFrame { number: 1, lot }.encode()).is_err(), "descending");
+    let lot = Lot::Names(bucket, vec![name(1), name(1)]);
+    assert!(TakeFrame::decode(&TakeFrame { number: 1, lot }.encode()).is_err(), "twice");
     let items = vec![Item::Record(record(Class::SPAM, 1, 1, b""), None); 513];
     assert!(
         decode_batch(

@@ -1,7 +1,7 @@
 //! What no honest peer sends ends the connection and changes nothing.
 
 use super::{DAY, NOW, pair_of, spread};
-use crate::frame::{Lot, TakeFrame, encode_lot_number, encode_offers, kind};
+use crate::frame::{Lot, TakeFrame, encode_lot_number, encode_offers, kind, name_of};
 use crate::{Event, Offence, limits};
 use quar_base::class::Class;
 use quar_base::ids::{BodyId, RecordId};
@@ -12,7 +12,7 @@ use quar_base::time::Day;
 fn frames_that_no_honest_peer_sends_end_the_connection() {
     let bogus_ack = vec![99, 0];
     let cases: [(u8, Vec<u8>, Offence); 6] = [
-        (1, vec![2, 2, 3], Offence::Malformed),
+        (1, vec![3, 2, 3], Offence::Malformed),
         (1, vec![9; 64], Offence::Version),
         (9, bogus_ack, Offence::BogusAck),
         (8, vec![1, 77], Offence::Malformed),
@@ -111,7 +111,7 @@ fn frames_before_the_greeting_are_out_of_turn_and_unknown_late_kinds_are_passed_
 #[test]
 fn lots_that_no_honest_peer_takes_or_sends_end_the_connection() {
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
-    let lot = || Lot::Range(bucket, quar_merkle::Prefix::ROOT, 1);
+    let lot = || Lot::Span(bucket, 0, 86_399, 1);
     let take = |number| (kind::TAKE, TakeFrame { number, lot: lot() }.encode());
     let sent = |number| (kind::LOT_SENT, encode_lot_number(number));
     assert_eq!(offences_of(&[sent(0)]), [Offence::NotAsked], "nothing was taken");
@@ -125,7 +125,7 @@ fn lots_that_no_honest_peer_takes_or_sends_end_the_connection() {
 fn frames_that_lead_to_nothing_have_one_budget_whatever_their_kind() {
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
     let nobody = RecordKey { second: 5, id: RecordId([0xee; 32]) };
-    let lot = || Lot::Keys(bucket, vec![nobody]);
+    let lot = || Lot::Names(bucket, vec![name_of(&nobody)]);
     let take = |number| (kind::TAKE, TakeFrame { number, lot: lot() }.encode());
     let leave = |number| (kind::LEAVE, encode_lot_number(number));
     let hurry = |_| (kind::HURRY, crate::frame::encode_bodies(&[(bucket, BodyId([7; 32]))]));
@@ -144,7 +144,7 @@ fn what_a_peer_took_it_may_take_again_and_not_for_ever() {
     pair.run();
     let peer = pair.members[1].id;
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
-    let lot = || Lot::Range(bucket, quar_merkle::Prefix::ROOT, 500);
+    let lot = || Lot::Span(bucket, 0, 86_399, 500);
     let mut takes = 0;
     while pair.members[0].offences.is_empty() {
         takes += 1;
@@ -168,7 +168,7 @@ fn an_endless_offer_is_kept_within_limits() {
         let lots: Vec<Lot> = (0..1000u32)
             .map(|n| {
                 let bucket = Bucket { class: Class::SPAM, day: Day(round * 1000 + n) };
-                Lot::Range(bucket, quar_merkle::Prefix::ROOT, 1024)
+                Lot::Span(bucket, 0, 86_399, 1024)
             })
             .collect();
         for payload in encode_offers(&lots) {

@@ -2,12 +2,12 @@
 
 use super::harness::record;
 use super::{DAY, pair_of, spread};
-use crate::Event;
 use crate::frame::kind;
+use crate::{Event, RefusalReason};
 use quar_base::class::Class;
 
 #[test]
-fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_ranges() {
+fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_spans() {
     let all = spread(20_000, |_| false);
     let few = spread(20_000, |n| n % 2000 != 3);
     let mut pair = pair_of(all, few);
@@ -15,9 +15,9 @@ fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_ranges() {
     pair.run();
     pair.tick();
     assert!(pair.agree());
-    // Keys that are named one by one take 36 bytes.
+    // Names take 5 bytes, and as many once more when they are taken.
     let named = pair.bytes[&kind::OFFER] + pair.bytes[&kind::TAKE];
-    assert!(named < 20_000 * 4, "{named} bytes to offer and to take 20,000 records");
+    assert!(named < 20_000 / 4, "{named} bytes to offer and to take 20,000 records");
     assert_eq!(pair.members[1].offered, 19_990, "each came once");
 }
 
@@ -46,4 +46,26 @@ fn young_records_that_both_sides_lack_are_taken_by_their_keys() {
     pair.run();
     assert!(pair.agree());
     assert_eq!((pair.members[0].offered, pair.members[1].offered), (500, 200));
+}
+
+#[test]
+fn what_one_side_has_no_room_for_hides_nothing_of_what_the_other_side_lacks() {
+    // Minutes in which both have something, others in which one has, at either side's seconds.
+    let of = |side: u32| {
+        let seconds = (0..4000).filter(move |n| (n / 50) % 3 != side && n % 7 < 5 - side);
+        seconds.map(move |n| record(Class::SPAM, DAY, n, &[side as u8, (n % 251) as u8, 1]))
+    };
+    for full in 0..2 {
+        let mut pair = pair_of(of(0).collect(), of(1).collect());
+        let before = pair.members[full].keys();
+        pair.members[full].refuse = Some(|_| Some(RefusalReason::Full));
+        pair.connect();
+        pair.run();
+        for _ in 0..3 {
+            pair.tick();
+        }
+        let other = pair.members[1 - full].keys();
+        assert!(before.is_subset(&other), "{} of them", before.difference(&other).count());
+        assert_eq!(pair.members[full].keys(), before);
+    }
 }

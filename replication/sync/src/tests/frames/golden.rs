@@ -4,6 +4,7 @@ use super::super::harness::{action, record};
 use super::Frame;
 use crate::frame::{
     AckFrame, BucketsFrame, FloorsFrame, FreshFrame, Hello, Lot, PartFrame, TakeFrame, Told,
+    WantedKeys, name_of, whole_name_of,
 };
 use crate::{CodedBody, Dictionary, Item, RefusalReason};
 use quar_base::class::Class;
@@ -83,11 +84,17 @@ fn goldens() -> Vec<(Frame, u8, String)> {
     };
     let floors = vec![(Class::SPAM, Day(19_970)), (Class::VIRUS, Day(5))];
     let shorts = vec![0x0102_0304_0506_0708, 1];
-    let wanted = vec![(BUCKET, prefix(&[0xa, 0xb, 0xc]), vec![0x1111_1111])];
+    let wanted = vec![WantedKeys {
+        bucket: BUCKET,
+        prefix: prefix(&[0xa, 0xb, 0xc]),
+        shorts: vec![0x1111_1111],
+        has_others: true,
+    }];
     let bodies = vec![(BUCKET, BodyId([0x55; 32]))];
-    let range = Lot::Range(BUCKET, prefix(&[0xa, 0xb, 0xc]), 300);
+    let span = Lot::Span(BUCKET, 300, 500, 300);
     let key = RecordKey { second: 0x0102_0304, id: RecordId([0x66; 32]) };
-    let keys = Lot::Keys(BUCKET, vec![key]);
+    let keys = Lot::Names(BUCKET, vec![name_of(&key)]);
+    let whole = Lot::Names(BUCKET, vec![whole_name_of(&key)]);
     let frames = vec![
         hello(),
         Frame::Floors(FloorsFrame { roster_epoch: 300, floors }),
@@ -102,8 +109,8 @@ fn goldens() -> Vec<(Frame, u8, String)> {
         Frame::BodyPart(PartFrame { sequence: 129, left: 4, bytes: b"last".to_vec() }),
         Frame::NotHere(bodies.clone()),
         Frame::Dictionary(Dictionary { id: [0xd1; 16], generation: 2, bytes: b"line"[..].into() }),
-        Frame::Offer(vec![range.clone(), keys.clone()]),
-        Frame::Take(TakeFrame { number: 129, lot: keys }),
+        Frame::Offer(vec![span, keys, whole.clone()]),
+        Frame::Take(TakeFrame { number: 129, lot: whole }),
         Frame::LotSent(129),
         Frame::Leave(129),
         Frame::Hurry(bodies),
@@ -121,7 +128,7 @@ const HEX: &[(u8, &[&str])] = &[
     (
         1,
         &[
-            "02",
+            "03",
             "060504030201",
             "07000000",
             "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
@@ -133,7 +140,7 @@ const HEX: &[(u8, &[&str])] = &[
     ),
     (2, &["ac02", "02", "01829c01", "0305"]),
     (3, &["06", "7369676e6564"]),
-    (4, &["07000000", "03000000", "819c01", "01", "01a09c0104030201", "01", "038f0508070605"]),
+    (4, &["07000000", "03000000", "819c01", "01", "0001a09c0104030201", "01", "038f0508070605"]),
     (
         5,
         &[
@@ -142,24 +149,24 @@ const HEX: &[(u8, &[&str])] = &[
             "00",
             "039105",
             "01",
-            "01a09c0104030201",
+            "0001a09c0104030201",
             "01",
-            "01a09c01",
+            "0001a09c01",
             "00",
             "02",
-            "01a09c01",
+            "01",
             "01a0",
             "02",
             "1111111122222222",
-            "03",
-            "01a09c01",
+            "04",
+            "01",
             "01a0",
             "02ab",
             "0180",
             "3333333344444444",
         ],
     ),
-    (6, &["01", "01a09c01", "03abc0", "01", "11111111"]),
+    (6, &["01", "0001a09c01", "03abc0", "01", "01", "11111111"]),
     (7, &["07000000", "02", "0807060504030201", "0100000000000000"]),
     (
         8,
@@ -193,15 +200,21 @@ const HEX: &[(u8, &[&str])] = &[
     (
         14,
         &[
-            "02",
+            "03",
             "00",
-            "01a09c01",
-            "03abc0",
+            "0001a09c01",
+            "ac02",
+            "c801",
             "ac02",
             "01",
-            "01a09c01",
             "01",
-            "01020304",
+            "01",
+            "84868808",
+            "66666666",
+            "02",
+            "01",
+            "01",
+            "84868808",
             "6666666666666666666666666666666666666666666666666666666666666666",
         ],
     ),
@@ -209,10 +222,10 @@ const HEX: &[(u8, &[&str])] = &[
         15,
         &[
             "8101",
+            "02",
+            "0001a09c01",
             "01",
-            "01a09c01",
-            "01",
-            "01020304",
+            "84868808",
             "6666666666666666666666666666666666666666666666666666666666666666",
         ],
     ),
