@@ -8,11 +8,12 @@
 //! timer ──────────────┘        send, commit, answer, save roster ◄──────────────┘
 //! ```
 
+mod frames;
 mod status;
 
 use crate::daemon::clock::Clock;
 use crate::daemon::handle::Request;
-use crate::daemon::links::{Links, Outlet, rest};
+use crate::daemon::links::{Links, Outlet};
 use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
 use quar_base::ids::MemberId;
@@ -263,22 +264,7 @@ impl Driver {
                 self.node.handle(Input::Connected { peer, session_key }, now, outputs);
             }
             Event::Frames { peer, number, frames, turn } => {
-                let (begun, progress) = (self.clock.since_start(), self.node.progress());
-                for frame in frames {
-                    if !self.is_live(peer, number) || self.peers[&peer].is_cut {
-                        break;
-                    }
-                    let (kind, payload, from) = (frame.kind, &frame.payload[..], outputs.len());
-                    self.node.handle(Input::Frame { peer, kind, payload }, now, outputs);
-                    // The next frame of a peer that did enough is not looked at any more.
-                    let is_offence = |output: &mut Output| matches!(output, Output::Offence { .. });
-                    let offences: Vec<_> = outputs.extract_if(from.., is_offence).collect();
-                    offences.into_iter().for_each(|offence| self.perform(offence));
-                }
-                let cost = self.clock.since_start() - begun;
-                if self.node.progress() == progress {
-                    rest(self.links.rest_after(peer, cost), turn);
-                }
+                self.take_frames(peer, number, &frames, turn, outputs);
             }
             Event::Disconnected { peer, number, offence } => {
                 if let Some(offence) = offence {
@@ -349,16 +335,7 @@ impl Driver {
                 self.end_link(peer, offence);
                 self.peers.remove(&peer);
             }
-            Output::Offence { peer, offence } => {
-                self.count(offence);
-                if self.peers.get(&peer).is_none_or(|link| link.is_cut) {
-                    return;
-                }
-                tracing::warn!(%peer, offence, "refused an item of a peer");
-                if self.links.is_enough(peer) {
-                    self.end_link(peer, "too-many-offences");
-                }
-            }
+            Output::Offence { .. } => self.offend(output, Duration::ZERO),
             Output::Answer { token, answer } => self.answer(token, answer),
             Output::AdoptRoster(signed) => self.adopt_roster(&signed),
             Output::Unlink => self.unlink(),

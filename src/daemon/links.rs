@@ -130,9 +130,10 @@ impl Links {
         self.bans.broke_off(peer, self.clock.since_start());
     }
 
-    /// A peer offered something that no honest peer offers. Whether its connection must end for it.
-    pub fn is_enough(&self, peer: MemberId) -> bool {
-        self.bans.offended(peer, self.clock.since_start())
+    /// A peer offered something that no honest peer offers, which took so long to find out. Whether its
+    /// connection must end for it.
+    pub fn is_enough(&self, peer: MemberId, cost: Duration) -> bool {
+        self.bans.offended(peer, cost, self.clock.since_start())
     }
 
     /// A peer's frames cost so much and brought no mail. How long nothing more is to be read from it.

@@ -2,7 +2,7 @@
 
 use crate::member::{
     ACK, BATCH, BUCKETS, FLOORS, HURRY, LOT_SENT, Liar, OFFER, ROSTER, TAKE, WANT_BODIES, batch,
-    frame, named_bodies, put_keys, put_range, record_item, varint, want_all_keys, with_body,
+    frame, named_bodies, put_keys, put_span, record_item, varint, want_all_keys, with_body,
 };
 use quar_base::ids::{BodyId, RecordId};
 use quar_base::key::RecordKey;
@@ -134,7 +134,7 @@ pub fn all(liar: &Liar, known: RecordKey) -> Vec<Lie> {
             frame(LOT_SENT, &varint(1_000_000 + n))
         }),
         Lie::new("an offer of more than there can be", "malformed-frame", |liar, _| {
-            frame(OFFER, &[varint(1), put_range(liar.bucket(), 1 << 40)].concat())
+            frame(OFFER, &[varint(1), put_span(liar.bucket(), 1 << 40)].concat())
         }),
         Lie::new("offers of what nobody has", "", |liar, n| {
             let keys = (0..500).map(|at| nobody(n * 500 + at)).collect();
@@ -144,7 +144,7 @@ pub fn all(liar: &Liar, known: RecordKey) -> Vec<Lie> {
             takes(n, &put_keys(liar.bucket(), vec![nobody(n)]))
         }),
         Lie::new("everything taken again and again", "beyond-limits", |liar, n| {
-            takes(n, &put_range(liar.bucket(), 1))
+            takes(n, &put_span(liar.bucket(), 1))
         }),
         Lie::new("bodies hurried that were not asked for", "beyond-limits", |liar, n| {
             let id = |at: u64| BodyId([(n + at) as u8; 32]);

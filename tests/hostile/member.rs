@@ -91,7 +91,7 @@ impl Liar {
     /// A greeting with a right clock and nothing else true in it.
     pub fn hello(&self) -> Vec<u8> {
         let mut payload = vec![0; 63];
-        payload[0] = 2;
+        payload[0] = 3;
         payload[1..7].copy_from_slice(&self.now.0.to_le_bytes()[..6]);
         frame(HELLO, &payload)
     }
@@ -193,20 +193,29 @@ pub fn named_bodies(kind: u8, bucket: Bucket, ids: impl IntoIterator<Item = Body
 }
 
 /// A lot of all records of a bucket, said to be so many.
-pub fn put_range(bucket: Bucket, count: u64) -> Vec<u8> {
-    [vec![0], put_bucket(bucket), vec![0], varint(count)].concat()
+pub fn put_span(bucket: Bucket, count: u64) -> Vec<u8> {
+    [vec![0, 0], put_bucket(bucket), varint(0), varint(86_399), varint(count)].concat()
 }
 
 /// A lot of these records.
 pub fn put_keys(bucket: Bucket, mut keys: Vec<RecordKey>) -> Vec<u8> {
     keys.sort_unstable();
-    let bytes: Vec<_> = keys.iter().map(RecordKey::to_bytes).collect();
-    [vec![1], put_bucket(bucket), varint(keys.len() as u64), bytes.concat()].concat()
+    let mut second = 0;
+    let name = |key: &RecordKey| {
+        let later = varint(u64::from(key.second - second));
+        second = key.second;
+        [&later[..], &key.id.0].concat()
+    };
+    let names: Vec<_> = keys.iter().map(name).collect();
+    [vec![2, 0], put_bucket(bucket), varint(keys.len() as u64), names.concat()].concat()
 }
 
 /// Asks for all keys that there are, as often as one frame can.
 pub fn want_all_keys(bucket: Bucket) -> Vec<u8> {
-    let one = [put_bucket(bucket), vec![0, 1, 0, 0, 0, 0]].concat();
+    // Of the same bucket as the one before, all of it, nothing besides, one short.
+    let place = [0, 0, 1, 0, 0, 0, 0];
+    let more = [&[1], &place[..]].concat();
     let count = 100_000;
-    frame(WANT_KEYS, &[varint(count), one.repeat(count as usize)].concat())
+    let first = [&[0], &put_bucket(bucket)[..], &place].concat();
+    frame(WANT_KEYS, &[varint(count), first, more.repeat(count as usize - 1)].concat())
 }

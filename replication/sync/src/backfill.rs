@@ -12,17 +12,13 @@
 
 use crate::engine::Engine;
 use crate::event::{Effect, Item, ItemName, SetView};
-use crate::frame::{self, Lot, TakeFrame, kind, prefix_of, second_of};
+use crate::frame::{self, Lot, TakeFrame, kind};
 use crate::limits;
 use crate::offence::Offence;
+use crate::offered::{Busy, Offered, Taken};
 use crate::peer::Peer;
-use quar_base::class::Class;
 use quar_base::ids::MemberId;
-use quar_base::key::Bucket;
-use quar_base::time::{Day, Millis, UnixMillis};
-use quar_merkle::Prefix;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet};
+use quar_base::time::{Millis, UnixMillis};
 
 /// How far the filling of a node is that lacks much.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,191 +40,6 @@ impl Backfill {
     fn bytes_each(&self) -> u64 {
         const UNKNOWN: u64 = 1000;
         self.bytes.checked_div(self.records).unwrap_or(UNKNOWN)
-    }
-}
-
-/// A span's place among offers.
-type SpanPlace = (Reverse<Day>, Class, Reverse<(u32, u32)>);
-/// A name's.
-type NamePlace = (Reverse<Day>, Class, Reverse<Prefix>);
-
-fn span_place(bucket: Bucket, from: u32, to: u32) -> SpanPlace {
-    (Reverse(bucket.day), bucket.class, Reverse((from, to)))
-}
-
-fn name_place(bucket: Bucket, name: Prefix) -> NamePlace {
-    (Reverse(bucket.day), bucket.class, Reverse(name))
-}
-
-/// What one peer offers, and what of it was taken.
-#[derive(Default)]
-pub(crate) struct Offered {
-    spans: BTreeMap<SpanPlace, u64>,
-    names: BTreeSet<NamePlace>,
-    taken: BTreeMap<u64, Taken>,
-    next_lot: u64,
-    /// Others are asked first until then.
-    passed_over_until: UnixMillis,
-}
-
-struct Taken {
-    lot: Lot,
-    at: UnixMillis,
-    /// All of it was sent, up to the batch of this number.
-    sent_with: Option<u64>,
-}
-
-impl Offered {
-    fn is_empty(&self) -> bool {
-        self.spans.is_empty() && self.names.is_empty()
-    }
-
-    /// Records that are offered.
-    fn count(&self) -> u64 {
-        self.spans.values().sum::<u64>() + self.names.len() as u64
-    }
-
-    /// Records that are being sent.
-    fn outstanding(&self) -> u64 {
-        self.taken.values().map(|taken| taken.lot.count()).sum()
-    }
-
-    fn has_room(&self) -> bool {
-        self.taken.len() < limits::LOTS_OUTSTANDING && self.outstanding() < limits::KEYS_OUTSTANDING
-    }
-
-    /// Whether others are asked first. A clock that was set back makes it no longer.
-    fn is_passed_over(&self, now: UnixMillis) -> bool {
-        let until = self.passed_over_until;
-        until > now && (until - now).0 <= limits::PASSED_OVER_MS
-    }
-
-    /// Keeps an offer, the oldest days left out beyond the limits.
-    fn add(&mut self, lot: Lot) {
-        match lot {
-            Lot::Span(bucket, from, to, count) => {
-                self.spans.insert(span_place(bucket, from, to), count);
-                if self.spans.len() > limits::OFFERS_KEPT {
-                    self.spans.pop_last();
-                }
-            }
-            Lot::Names(bucket, names) => {
-                self.names.extend(names.into_iter().map(|name| name_place(bucket, name)));
-                while self.names.len() > limits::FRESH {
-                    self.names.pop_last();
-                }
-            }
-        }
-    }
-
-    fn remove(&mut self, lot: &Lot) {
-        match lot {
-            Lot::Span(bucket, from, to, _) => {
-                self.spans.remove(&span_place(*bucket, *from, *to));
-            }
-            Lot::Names(bucket, names) => {
-                for name in names {
-                    self.names.remove(&name_place(*bucket, *name));
-                }
-            }
-        }
-    }
-
-    fn offers(&self, lot: &Lot) -> bool {
-        match lot {
-            Lot::Span(bucket, from, to, _) => {
-                self.spans.contains_key(&span_place(*bucket, *from, *to))
-            }
-            Lot::Names(bucket, names) => {
-                names.first().is_some_and(|name| self.names.contains(&name_place(*bucket, *name)))
-            }
-        }
-    }
-
-    /// The next lot that nobody sends and that is lacking here; what is here is forgotten.
-    fn next(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
-        self.next_names(busy, set).or_else(|| self.next_span(busy, set))
-    }
-
-    fn next_names(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
-        let (mut names, mut here) = (Vec::new(), Vec::new());
-        let mut of: Option<Bucket> = None;
-        for place in &self.names {
-            let (Reverse(day), class, Reverse(name)) = *place;
-            let bucket = Bucket { class, day };
-            if names.len() >= limits::LOT_NAMES || of.is_some_and(|of| of != bucket) {
-                break;
-            }
-            if busy.has(bucket, &name) {
-                continue;
-            }
-            if !set.keys_named(bucket, &name, 1).is_empty() {
-                here.push(*place);
-                continue;
-            }
-            of = Some(bucket);
-            names.push(name);
-        }
-        for place in here {
-            self.names.remove(&place);
-        }
-        names.sort_unstable();
-        of.map(|bucket| Lot::Names(bucket, names))
-    }
-
-    fn next_span(&mut self, busy: &Busy, set: &dyn SetView) -> Option<Lot> {
-        let (mut found, mut here) = (None, Vec::new());
-        for (place, count) in &self.spans {
-            let (Reverse(day), class, Reverse((from, to))) = *place;
-            let bucket = Bucket { class, day };
-            if busy.overlaps(bucket, from, to) {
-                continue;
-            }
-            let span = Lot::Span(bucket, from, to, *count);
-            if set.keys_between(bucket, from, to, 1).is_empty() {
-                found = Some(span);
-                break;
-            }
-            // Some of it is here: the next comparison tells what is not.
-            here.push(span);
-        }
-        here.iter().for_each(|lot| self.remove(lot));
-        found
-    }
-}
-
-/// What peers are sending.
-#[derive(Default)]
-struct Busy {
-    spans: Vec<(Bucket, u32, u32)>,
-    names: BTreeSet<(Bucket, Prefix)>,
-}
-
-impl Busy {
-    fn add(&mut self, lot: &Lot) {
-        match lot {
-            Lot::Span(bucket, from, to, _) => self.spans.push((*bucket, *from, *to)),
-            Lot::Names(bucket, names) => {
-                self.names.extend(names.iter().map(|name| (*bucket, *name)));
-            }
-        }
-    }
-
-    fn has(&self, bucket: Bucket, name: &Prefix) -> bool {
-        let second = second_of(name);
-        self.names.contains(&(bucket, *name))
-            || self
-                .spans
-                .iter()
-                .any(|(own, from, to)| *own == bucket && (*from..=*to).contains(&second))
-    }
-
-    fn overlaps(&self, bucket: Bucket, from: u32, to: u32) -> bool {
-        let mut names = self.names.range((bucket, prefix_of(from))..);
-        names.next().is_some_and(|(own, name)| *own == bucket && second_of(name) <= to)
-            || self.spans.iter().any(|(own, other_from, other_to)| {
-                *own == bucket && *other_from <= to && from <= *other_to
-            })
     }
 }
 
@@ -333,8 +144,7 @@ impl Engine {
         }
         let now = set.now();
         let is_slow = |taken: &Taken| {
-            let patience =
-                limits::LOT_PATIENCE_MS * taken.lot.count().div_ceil(limits::PATIENCE_KEYS);
+            let patience = limits::LOT_PATIENCE_MS * taken.size().div_ceil(limits::PATIENCE_KEYS);
             (now - taken.at).0 > patience && taken.sent_with.is_none()
         };
         let mut left = Vec::new();
@@ -360,12 +170,13 @@ impl Engine {
 
     /// Counts what came in of what was taken or asked for.
     pub(crate) fn count_bulk(&mut self, id: MemberId, items: &[Item]) {
-        let Some(peer) = self.peers.get(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         for item in items {
             match item.name() {
                 ItemName::Record(bucket, key) => {
-                    let mut taken = peer.offered.taken.values();
-                    if taken.any(|taken| taken.lot.contains(bucket, &key)) {
+                    let mut taken = peer.offered.taken.values_mut();
+                    if let Some(taken) = taken.find(|taken| taken.lot.contains(bucket, &key)) {
+                        taken.came += 1;
                         self.backfill.records += 1;
                         self.backfill.bytes += item.wire_bytes() as u64;
                         self.incoming.spend(item.wire_bytes());
@@ -399,7 +210,7 @@ fn take(id: MemberId, peer: &mut Peer, lot: Lot, now: UnixMillis) -> Effect {
     let number = peer.offered.next_lot;
     peer.offered.next_lot += 1;
     let payload = TakeFrame { number, lot: lot.clone() }.encode();
-    peer.offered.taken.insert(number, Taken { lot, at: now, sent_with: None });
+    peer.offered.taken.insert(number, Taken { lot, at: now, came: 0, sent_with: None });
     Effect::Send { peer: id, kind: kind::TAKE, payload }
 }
 

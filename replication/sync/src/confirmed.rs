@@ -183,20 +183,27 @@ impl Engine {
         let Some(round) = self.peers.get_mut(&id).and_then(|peer| peer.round.as_mut()) else {
             return;
         };
-        let mut keys: BTreeMap<Bucket, Vec<RecordKey>> = BTreeMap::new();
-        for (bucket, prefix, _) in &lacking.ranges {
-            let trie = round.descent.tries().get(bucket);
-            let under = trie.iter().flat_map(|trie| trie.iter_prefix(prefix));
-            let known = keys.entry(*bucket).or_default();
-            let room = (limits::LACKING_KEPT + 1).saturating_sub(known.len() as u64);
-            known.extend(under.take(room as usize));
+        let mut found: BTreeMap<Bucket, (u64, Vec<RecordKey>)> = BTreeMap::new();
+        for (bucket, _, count) in &lacking.ranges {
+            found.entry(*bucket).or_default().0 += count;
         }
         for (bucket, key) in &lacking.keys {
-            keys.entry(*bucket).or_default().push(*key);
+            let (count, keys) = found.entry(*bucket).or_default();
+            *count += 1;
+            keys.push(*key);
+        }
+        // Of much that is lacking the keys are not even looked at.
+        for (bucket, prefix, _) in &lacking.ranges {
+            let trie = round.descent.tries().get(bucket);
+            let (count, keys) = found.entry(*bucket).or_default();
+            if *count <= limits::LACKING_KEPT {
+                keys.extend(trie.iter().flat_map(|trie| trie.iter_prefix(prefix)));
+            }
         }
         let confirmed = self.confirmed.entry(id).or_default();
-        for (bucket, keys) in keys {
-            if keys.len() as u64 > limits::LACKING_KEPT {
+        for (bucket, (count, keys)) in found {
+            // Fewer keys than there are: some of them cannot be read.
+            if keys.len() as u64 != count {
                 confirmed.forget_bucket(bucket);
                 round.there.remove(&bucket);
                 continue;

@@ -25,6 +25,8 @@ pub(crate) struct Descent {
     set: Snapshot,
     key: [u8; 32],
     first_single: Day,
+    /// Whether what is lacking goes by whole keys in this round.
+    by_whole_keys: bool,
     flights: u32,
     /// Places that the peer has told of: an honest one tells of each once.
     told: BTreeSet<(Bucket, Prefix)>,
@@ -58,6 +60,7 @@ impl Descent {
             set,
             key: *hasher.finalize().as_bytes(),
             first_single,
+            by_whole_keys: round % limits::WHOLE_KEYS_EVERY == limits::WHOLE_KEYS_EVERY - 1,
             flights: 0,
             told: BTreeSet::new(),
             months_told: BTreeSet::new(),
@@ -74,6 +77,10 @@ impl Descent {
     /// What is compared.
     pub(crate) fn tries(&self) -> &BTreeMap<Bucket, Trie> {
         &self.set.tries
+    }
+
+    pub(crate) fn is_by_whole_keys(&self) -> bool {
+        self.by_whole_keys
     }
 
     /// Flights of the peer that were answered, its buckets included.

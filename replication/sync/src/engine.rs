@@ -273,13 +273,16 @@ impl Engine {
             kind::WANT_KEYS => {
                 // What is too much now is found again by a later round.
                 let wants = frame::decode_want_keys(payload)?;
-                let Some(round) = &peer.round else {
+                let Some(round) = &mut peer.round else {
                     return peer.count_idle(payload.len(), set.now());
                 };
                 let keys = wants.iter().flat_map(|want| round.descent.keys_asked_for(want));
+                let keys: Vec<_> = keys.take(limits::NAMED_AT_ONCE).collect();
+                if keys.len() == limits::NAMED_AT_ONCE {
+                    round.confirms_nothing();
+                }
                 let has_others = wants.iter().any(|want| want.has_others);
-                let lacking =
-                    Lacking::of_keys(keys.take(limits::NAMED_AT_ONCE).collect(), has_others);
+                let lacking = Lacking::of_keys(keys, has_others);
                 self.found_lacking(id, &lacking);
                 self.offer(id, lacking, effects);
             }

@@ -18,10 +18,14 @@ pub(crate) struct Lacking {
     pub(crate) has_others: bool,
 }
 
-/// Seconds of which all records are lacking: the first and the last one, and how many records.
+/// Seconds of which all records are lacking.
 struct Span {
+    /// The first and the last of these seconds, with a record or without.
     from: u32,
     to: u32,
+    /// The first and the last record, and how many there are.
+    first: RecordKey,
+    last: RecordKey,
     count: u64,
 }
 
@@ -40,13 +44,15 @@ impl Lacking {
     }
 
     /// The lots, the newest days first: spans of seconds, and names of records in seconds of which
-    /// some are not lacking. `tries` is what was compared; what is in none of them goes by its name.
-    pub(crate) fn into_lots(self, tries: &BTreeMap<Bucket, Trie>) -> Vec<Lot> {
+    /// some are not lacking. `tries` is what was compared; what is in none of them goes by its name. With
+    /// `by_whole_keys` no name is short: another record of that name, on the other side alone, hides nothing then.
+    pub(crate) fn into_lots(self, tries: &BTreeMap<Bucket, Trie>, by_whole_keys: bool) -> Vec<Lot> {
         let mut by_bucket: BTreeMap<Bucket, (Vec<Span>, Vec<RecordKey>)> = BTreeMap::new();
         for (bucket, prefix, count) in self.ranges {
             let (spans, keys) = by_bucket.entry(bucket).or_default();
             if prefix.nibbles() <= SECOND_NIBBLES {
-                spans.push(span_of(&prefix, count));
+                let ends = tries.get(&bucket).and_then(|trie| trie.ends(&prefix));
+                spans.extend(ends.map(|(first, last)| span_of(&prefix, first, last, count)));
             } else {
                 let trie = tries.get(&bucket);
                 keys.extend(trie.iter().flat_map(|trie| trie.iter_prefix(&prefix)));
@@ -63,7 +69,7 @@ impl Lacking {
             let trie = tries.get(&bucket).unwrap_or(&nothing);
             let keys = if self.has_others { keys } else { take_seconds(trie, keys, &mut spans) };
             let spans = joined(trie, spans, self.has_others);
-            lots_of(bucket, trie, &spans, keys, &mut lots);
+            lots_of(bucket, trie, &spans, keys, by_whole_keys, &mut lots);
         }
         lots.sort_by_key(|lot| std::cmp::Reverse(lot.bucket().day));
         lots
@@ -77,7 +83,9 @@ fn take_seconds(trie: &Trie, keys: Vec<RecordKey>, spans: &mut Vec<Span>) -> Vec
         let second = of_second[0].second;
         let there = trie.iter_from(second).take_while(|key| key.second == second);
         if there.take(of_second.len() + 1).eq(of_second.iter().copied()) {
-            spans.push(Span { from: second, to: second, count: of_second.len() as u64 });
+            let (first, last) = (of_second[0], of_second[of_second.len() - 1]);
+            let count = of_second.len() as u64;
+            spans.push(Span { from: second, to: second, first, last, count });
         } else {
             left.extend_from_slice(of_second);
         }
@@ -94,13 +102,14 @@ fn joined(trie: &Trie, mut spans: Vec<Span>, has_others: bool) -> Vec<Span> {
         let is_next = |before: &&mut Span| {
             let behind = before.to.saturating_add(1);
             let has_none_between =
-                || trie.iter_from(behind).next().is_none_or(|key| key.second >= span.from);
+                || trie.first_from(behind).is_none_or(|key| key.second >= span.from);
             before.count + span.count <= limits::LOT_KEYS
                 && (behind == span.from || !has_others && has_none_between())
         };
         match joined.last_mut().filter(is_next) {
             Some(before) => {
                 before.to = span.to;
+                before.last = span.last;
                 before.count += span.count;
             }
             None => joined.push(span),
@@ -115,19 +124,18 @@ fn lots_of(
     trie: &Trie,
     spans: &[Span],
     mut keys: Vec<RecordKey>,
+    by_whole_keys: bool,
     lots: &mut Vec<Lot>,
 ) {
     for span in spans {
-        let mut inside = trie.iter_from(span.from).take(span.count as usize);
-        let Some(first) = inside.next() else { continue };
-        match inside.last() {
-            None => keys.push(first),
-            Some(last) => lots.push(Lot::Span(bucket, first.second, last.second, span.count)),
+        match span.count {
+            1 => keys.push(span.first),
+            count => lots.push(Lot::Span(bucket, span.first.second, span.last.second, count)),
         }
     }
     keys.sort_unstable();
     // Where two have one name, whoever has the other one could not tell that this one is lacking.
-    let is_alone = |key: &RecordKey| trie.summary(&name_of(key)).0 <= 1;
+    let is_alone = |key: &RecordKey| !by_whole_keys && trie.summary(&name_of(key)).0 <= 1;
     let (alone, namesakes): (Vec<_>, Vec<_>) = keys.into_iter().partition(is_alone);
     let mut names: Vec<Prefix> = alone.iter().map(name_of).collect();
     names.dedup();
@@ -137,11 +145,11 @@ fn lots_of(
     }
 }
 
-fn span_of(prefix: &Prefix, count: u64) -> Span {
+fn span_of(prefix: &Prefix, first: RecordKey, last: RecordKey, count: u64) -> Span {
     let from = second_of(prefix);
     let free = u32::from(SECOND_NIBBLES - prefix.nibbles()) * 4;
     let to = from | u32::MAX.checked_shr(32 - free).unwrap_or(0);
-    Span { from, to, count }
+    Span { from, to, first, last, count }
 }
 
 #[cfg(test)]
@@ -172,7 +180,7 @@ mod tests {
 
     fn lots(lacking: &[RecordKey], has_others: bool, all: &BTreeSet<RecordKey>) -> Vec<Lot> {
         let keys = lacking.iter().map(|key| (BUCKET, *key)).collect();
-        Lacking::of_keys(keys, has_others).into_lots(&tries(all))
+        Lacking::of_keys(keys, has_others).into_lots(&tries(all), false)
     }
 
     #[test]

@@ -33,6 +33,7 @@ mod lacking;
 pub mod limits;
 mod long;
 mod offence;
+mod offered;
 mod peer;
 mod queue;
 mod refusal;

@@ -26,14 +26,18 @@ pub const PART_KEYS_MIN: u64 = 512;
 pub const LOT_NAMES: usize = 512;
 /// Records of one name that are sent for it: more than one are a rarity.
 pub const NAMESAKES: usize = 16;
+/// One round of a connection in so many names what is lacking by whole keys.
+pub const WHOLE_KEYS_EVERY: u32 = 8;
 /// Lots that a peer may have taken and not been sent.
 pub const LOTS_OPEN: usize = 256;
-/// Records of those lots: whoever keeps to what is taken at a time has a sixth of it.
+/// Records of those lots: whoever keeps to what is taken at a time has less.
 pub const NAMES_OPEN: usize = 65_536;
 /// Lots that are taken from one peer at a time.
 pub const LOTS_OUTSTANDING: usize = 64;
 /// Records that are taken from one peer at a time, one lot more or less.
-pub const KEYS_OUTSTANDING: u64 = 2048;
+pub const KEYS_OUTSTANDING: u64 = LOT_KEYS + 1;
+/// Names of what is here already that are looked up for one lot.
+pub const NAMED_HERE: usize = 2048;
 /// Spans of one peer's offers that are kept, and that are offered at once; more are found by a later round.
 pub const OFFERS_KEPT: usize = 20_000;
 /// A lot that takes longer for each so many records, or part of that, is left to another peer that waits for
@@ -51,8 +55,10 @@ pub const HELLO_EVERY_MS: u64 = 5_000;
 pub const ROUNDS_AT_ONCE: u32 = 4;
 /// Flights in one round, both sides together: deeper than any trie.
 pub const FLIGHTS: u32 = 200;
-/// Descriptions in one flight.
-pub const FLIGHT_DESCRIPTIONS: usize = 20_000;
+/// Descriptions in one flight; few in this crate's own tests, whose members are slow.
+pub const FLIGHT_DESCRIPTIONS: usize = if cfg!(test) { 500 } else { 20_000 };
+/// And in one frame of it.
+pub const FRAME_DESCRIPTIONS: usize = 20_000;
 /// A flight's frame is closed at this many bytes.
 pub const FLIGHT_FRAME_BYTES: usize = 256 << 10;
 /// Fresh records told of at connect.

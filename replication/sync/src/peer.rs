@@ -1,7 +1,6 @@
 //! What is kept of one connection.
 //! Never outlives it: a new connection begins anew.
 
-use crate::backfill::Offered;
 use crate::descent::Descent;
 use crate::dictionaries::Dictionaries;
 use crate::event::{Item, ItemName, SetView};
@@ -9,11 +8,12 @@ use crate::frame::{self, FlightFrame, FloorsFrame, Hello, TakeFrame, Told, kind}
 use crate::limits;
 use crate::long::Assembly;
 use crate::offence::Offence;
+use crate::offered::Offered;
 use crate::refusal::RefusalReason;
 use crate::repeats::Repeats;
 use crate::transfer::Transfer;
 use quar_base::ids::{BodyId, MemberId};
-use quar_base::key::Bucket;
+use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::{Cutoff, UnixMillis};
 use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet};
@@ -55,6 +55,13 @@ pub(crate) struct Round {
     pub(crate) heard_at: UnixMillis,
     /// What the peer has, as far as the round goes.
     pub(crate) there: BTreeMap<Bucket, Trie>,
+}
+
+impl Round {
+    /// Something that differs may not have been told of: of no record it is known that the peer has it.
+    pub(crate) fn confirms_nothing(&mut self) {
+        self.there.clear();
+    }
 }
 
 /// A batch that is not acknowledged yet.
@@ -251,12 +258,18 @@ impl Peer {
         payload: &[u8],
         set: &dyn SetView,
     ) -> Result<(), Offence> {
+        let mut bytes = payload.len();
         let leads_to_something = match frame_kind {
-            kind::TAKE => self.transfer.take(&TakeFrame::decode(payload)?, set)?,
+            kind::TAKE => {
+                let frame = TakeFrame::decode(payload)?;
+                // Each name is looked up, however short it is.
+                bytes = bytes.max(frame.lot.count() as usize * RecordKey::BYTES);
+                self.transfer.take(&frame, set)?
+            }
             kind::LEAVE => self.transfer.leave(frame::decode_lot_number(payload)?),
             _ => self.transfer.hurry(&frame::decode_bodies(payload)?),
         };
-        if leads_to_something { Ok(()) } else { self.count_idle(payload.len(), set.now()) }
+        if leads_to_something { Ok(()) } else { self.count_idle(bytes, set.now()) }
     }
 
     /// The peer was greeted: it may answer with its floors.

@@ -91,6 +91,9 @@ impl Engine {
             peer.end_round();
             return Ok(());
         }
+        if told.len() >= limits::FLIGHT_DESCRIPTIONS {
+            round.confirms_nothing();
+        }
         let found = round.descent.answer(told)?;
         self.act_on(id, found, effects);
         Ok(())
@@ -101,14 +104,15 @@ impl Engine {
         let round = self.peers.get(&id).and_then(|peer| peer.round.as_ref());
         let nothing = BTreeMap::new();
         let tries = round.map_or(&nothing, |round| round.descent.tries());
-        let mut lots = lacking.into_lots(tries);
+        let by_whole_keys = round.is_some_and(|round| round.descent.is_by_whole_keys());
+        let mut lots = lacking.into_lots(tries, by_whole_keys);
         lots.truncate(limits::OFFERS_KEPT);
         for payload in frame::encode_offers(&lots) {
             effects.push(Effect::Send { peer: id, kind: kind::OFFER, payload });
         }
     }
 
-    fn act_on(&mut self, id: MemberId, found: Found, effects: &mut Vec<Effect>) {
+    fn act_on(&mut self, id: MemberId, mut found: Found, effects: &mut Vec<Effect>) {
         self.found_lacking(id, &found.lacking_there);
         // What the peer took before and waits for would be offered again.
         let is_sending = |peer: &Peer| peer.transfer.is_sending_lots();
@@ -121,6 +125,13 @@ impl Engine {
         for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
             let payload = frame::encode_want_keys(wants);
             effects.push(Effect::Send { peer: id, kind: kind::WANT_KEYS, payload });
+        }
+        // A full flight may lack places, which a later round tells.
+        found.told.truncate(limits::FLIGHT_DESCRIPTIONS);
+        if found.told.len() == limits::FLIGHT_DESCRIPTIONS
+            && let Some(round) = &mut peer.round
+        {
+            round.confirms_nothing();
         }
         send_flight(id, &found.told, effects);
         if found.told.is_empty() {

@@ -8,6 +8,10 @@ use std::time::Duration;
 
 /// An offence that ends a connection counts as so many that do not.
 const BREAK_POINTS: u32 = 4;
+/// What an offence cost counts too: so much of the node task's time as one point, up to so many. A body of 64 MiB
+/// that is another one takes some 80 ms to tell.
+const POINT_COST: Duration = Duration::from_millis(4);
+const COST_POINTS_MAX: u128 = 15;
 /// Points that are forgiven at once.
 const POINTS_MAX: u32 = 32;
 /// After so long, one point less.
@@ -58,9 +62,10 @@ impl Record {
 pub(super) struct Bans(Mutex<HashMap<MemberId, Record>>);
 
 impl Bans {
-    /// One item of a peer was refused as no honest peer's. Whether that is enough.
-    pub(super) fn offended(&self, peer: MemberId, now: Duration) -> bool {
-        self.add(peer, 1, now)
+    /// One item of a peer was refused as no honest peer's, which took so long. Whether that is enough.
+    pub(super) fn offended(&self, peer: MemberId, cost: Duration, now: Duration) -> bool {
+        let points = (cost.as_nanos() / POINT_COST.as_nanos()).min(COST_POINTS_MAX);
+        self.add(peer, 1 + points as u32, now)
     }
 
     /// A peer broke the protocol, and its connection ended for it.
@@ -97,13 +102,24 @@ mod tests {
 
     const PEER: MemberId = MemberId([2; 16]);
     const NOW: Duration = Duration::from_secs(1000);
+    const QUICK: Duration = Duration::from_micros(100);
+
+    #[test]
+    fn what_took_long_to_find_out_counts_more() {
+        let bans = Bans::default();
+        let long = Duration::from_millis(80);
+        assert!(!bans.offended(PEER, long, NOW));
+        assert!(!bans.offended(PEER, Duration::from_secs(9), NOW), "a pause of the machine");
+        assert!(bans.offended(PEER, QUICK, NOW));
+        assert!(!bans.offended(MemberId([3; 16]), long, NOW));
+    }
 
     #[test]
     fn some_offences_are_forgiven_and_more_keep_a_peer_out_for_longer_each_time() {
         let bans = Bans::default();
-        assert!((0..POINTS_MAX).all(|_| !bans.offended(PEER, NOW)));
+        assert!((0..POINTS_MAX).all(|_| !bans.offended(PEER, QUICK, NOW)));
         assert!(!bans.is_banned(PEER, NOW));
-        assert!(bans.offended(PEER, NOW));
+        assert!(bans.offended(PEER, QUICK, NOW));
         let (mut now, mut ban) = (NOW, BAN_FIRST);
         for _ in 0..10 {
             assert!(bans.is_banned(PEER, now + ban - Duration::from_millis(1)));
@@ -111,7 +127,7 @@ mod tests {
             assert!(!bans.is_banned(MemberId([3; 16]), now));
             now += ban;
             // What was forgiven meanwhile is used up again.
-            while !bans.offended(PEER, now) {}
+            while !bans.offended(PEER, QUICK, now) {}
             ban = (ban * 2).min(BAN_MAX);
         }
     }

@@ -26,6 +26,7 @@ use crate::iter::Iter;
 use crate::part::{Part, PartsError, Stored};
 use crate::prefix::{KeyBytes, Prefix, common_nibbles, nibble_of};
 use std::array;
+use std::cmp::Ordering;
 use std::sync::{Arc, OnceLock};
 
 /// Most keys in a leaf. Part of the format: another number gives other hashes.
@@ -126,6 +127,38 @@ impl Node {
                     into.push(Part { first, last, count: self.count(), hash: self.hash() });
                 }
             }
+        }
+    }
+
+    /// The lowest key that is not below `bound`.
+    pub(crate) fn first_from(&self, bound: &KeyBytes) -> Option<KeyBytes> {
+        match self {
+            Self::Leaf(leaf) => {
+                leaf.keys.get(leaf.keys.partition_point(|key| key < bound)).copied()
+            }
+            Self::Page(page) => {
+                let depth = page.at.nibbles();
+                let first = match Prefix::of(bound, depth).cmp(&page.at) {
+                    Ordering::Less => 0,
+                    Ordering::Equal => usize::from(nibble_of(bound, depth)),
+                    Ordering::Greater => return None,
+                };
+                page.children[first..].iter().flatten().find_map(|child| child.first_from(bound))
+            }
+            Self::Stored(stored) if stored.last < *bound => None,
+            Self::Stored(stored) => {
+                let first = stored.part.first.to_bytes();
+                if first >= *bound { Some(first) } else { stored.node()?.first_from(bound) }
+            }
+        }
+    }
+
+    /// The lowest and the highest key.
+    fn ends(&self) -> Option<(KeyBytes, KeyBytes)> {
+        match self {
+            Self::Leaf(leaf) => Some((*leaf.keys.first()?, *leaf.keys.last()?)),
+            Self::Page(page) => page.ends(),
+            Self::Stored(stored) => Some((stored.part.first.to_bytes(), stored.last)),
         }
     }
 
@@ -254,6 +287,14 @@ impl Leaf {
 }
 
 impl Page {
+    /// The lowest and the highest key below.
+    pub(crate) fn ends(&self) -> Option<(KeyBytes, KeyBytes)> {
+        let mut children = self.children.iter().flatten();
+        let first = children.next()?;
+        let last = children.next_back().unwrap_or(first);
+        Some((first.ends()?.0, last.ends()?.1))
+    }
+
     fn child_mut(&mut self, key: &KeyBytes) -> &mut Option<Node> {
         &mut self.children[usize::from(nibble_of(key, self.at.nibbles()))]
     }

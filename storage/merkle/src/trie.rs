@@ -218,6 +218,27 @@ impl Trie {
         Iter::from_bound(self.root.as_ref(), &RecordKey { second, id }.to_bytes())
     }
 
+    /// The lowest key of this second and all later ones. Of a part that lies elsewhere, its ends are known
+    /// without its keys.
+    #[must_use]
+    pub fn first_from(&self, second: u32) -> Option<RecordKey> {
+        let bound = RecordKey { second, id: RecordId([0; RecordId::BYTES]) }.to_bytes();
+        self.root.as_ref()?.first_from(&bound).map(|key| RecordKey::from_bytes(&key))
+    }
+
+    /// The lowest and the highest key under a prefix; `None` when there is none. Parts that lie elsewhere as a whole
+    /// below it are not read.
+    #[must_use]
+    pub fn ends(&self, prefix: &Prefix) -> Option<(RecordKey, RecordKey)> {
+        let ends = match self.cover(prefix) {
+            Cover::Nothing => return None,
+            Cover::Keys(_, keys) => (*keys.first()?, *keys.last()?),
+            Cover::Page(page) => page.ends()?,
+            Cover::Part(stored) => (stored.part.first.to_bytes(), stored.last),
+        };
+        Some((RecordKey::from_bytes(&ends.0), RecordKey::from_bytes(&ends.1)))
+    }
+
     /// What stands under a prefix, one level of it.
     #[must_use]
     pub fn describe(&self, prefix: &Prefix) -> Description {

@@ -187,7 +187,7 @@ impl FlightFrame {
         let mut fields = Reader(payload);
         let is_last = fields.flag()?;
         let count = fields.count(TOLD_BYTES_MIN)?;
-        if count > limits::FLIGHT_DESCRIPTIONS {
+        if count > limits::FRAME_DESCRIPTIONS {
             return Err(Malformed);
         }
         let mut before = NO_BUCKET;

@@ -90,7 +90,7 @@ fn a_place_that_is_told_of_twice_ends_the_connection() {
     let (_, _, hello) = pair.wire.remove(at).unwrap();
     pair.give(0, Event::Frame { peer, kind: 1, payload: &hello });
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
-    let told = vec![crate::frame::Told::Empty(bucket, quar_merkle::Prefix::ROOT); 1000];
+    let told = vec![crate::frame::Told::Empty(bucket, quar_merkle::Prefix::ROOT); 100];
     for payload in crate::frame::FlightFrame::encode_all(&told) {
         pair.give(0, Event::Frame { peer, kind: 5, payload: &payload });
     }

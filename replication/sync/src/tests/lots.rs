@@ -2,9 +2,12 @@
 
 use super::harness::record;
 use super::{DAY, pair_of, spread};
-use crate::frame::kind;
-use crate::{Event, RefusalReason};
+use crate::frame::{Lot, TakeFrame, encode_offers, kind, name_of, whole_name_of};
+use crate::{Event, RefusalReason, limits};
 use quar_base::class::Class;
+use quar_base::ids::RecordId;
+use quar_base::key::{Bucket, RecordKey};
+use quar_base::time::Day;
 
 #[test]
 fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_spans() {
@@ -68,4 +71,63 @@ fn what_one_side_has_no_room_for_hides_nothing_of_what_the_other_side_lacks() {
         assert!(before.is_subset(&other), "{} of them", before.difference(&other).count());
         assert_eq!(pair.members[full].keys(), before);
     }
+}
+
+#[test]
+fn what_only_the_other_side_has_in_between_hides_nothing() {
+    let at = |from: u32, tag: u8| {
+        (0..100u32).map(move |n| record(Class::SPAM, DAY, from + n * 16, &[tag, n as u8]))
+    };
+    let common = || at(0x2000, 1).chain(at(0x4800, 1));
+    let one = common().chain(at(0x2800, 2)).chain(at(0x4000, 2)).collect();
+    let mut pair = pair_of(one, common().chain(at(0x3000, 3)).collect());
+    let before = pair.members[0].keys();
+    pair.members[0].refuse = Some(|_| Some(RefusalReason::Full));
+    pair.connect();
+    pair.run();
+    for _ in 0..3 {
+        pair.tick();
+    }
+    assert!(before.is_subset(&pair.members[1].keys()));
+}
+
+#[test]
+fn short_and_whole_names_are_not_taken_in_one_lot() {
+    let mut pair = pair_of(Vec::new(), Vec::new());
+    pair.connect();
+    pair.run();
+    let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
+    let key = |second: u32, last: u8| {
+        let mut id = [1; 32];
+        id[31] = last;
+        RecordKey { second, id: RecordId(id) }
+    };
+    let whole = vec![whole_name_of(&key(5, 1)), whole_name_of(&key(5, 2))];
+    let short = vec![name_of(&key(4, 1)), name_of(&key(9, 1))];
+    let lots = [Lot::Names(bucket, short), Lot::Names(bucket, whole)];
+    let peer = pair.members[1].id;
+    for payload in encode_offers(&lots) {
+        pair.give(0, Event::Frame { peer, kind: kind::OFFER, payload: &payload });
+    }
+    let takes = pair.wire.iter().filter(|(_, frame, _)| *frame == kind::TAKE);
+    let takes: Vec<_> = takes.map(|(.., payload)| TakeFrame::decode(payload).unwrap()).collect();
+    assert_eq!(takes.iter().map(|take| take.lot.count()).sum::<u64>(), 4);
+}
+
+#[test]
+fn more_places_than_a_flight_tells_of_are_compared_round_by_round() {
+    // Each second is a leaf of its own, and differs.
+    let seconds = limits::FLIGHT_DESCRIPTIONS as u32 + 100;
+    let of = |copies: u8| {
+        let all = (0..seconds).flat_map(move |second| (0..copies).map(move |copy| (second, copy)));
+        all.map(|(second, copy)| record(Class::SPAM, DAY, second, &[copy, second as u8])).collect()
+    };
+    let mut pair = pair_of(of(5), of(4));
+    pair.connect();
+    pair.run();
+    for _ in 0..4 {
+        pair.tick();
+    }
+    assert!(pair.agree());
+    assert!(pair.members.iter().all(|member| member.offences.is_empty()));
 }

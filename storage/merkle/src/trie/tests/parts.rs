@@ -67,6 +67,24 @@ fn a_change_reads_the_part_it_falls_into_and_no_other() {
 }
 
 #[test]
+fn the_ends_of_whole_parts_are_known_without_their_keys() {
+    let trie = trie_of((0..5000).map(spread_key));
+    let (parts, shelf, stored) = shelve(&trie, 500);
+    assert_eq!(stored.ends(&Prefix::ROOT), trie.ends(&Prefix::ROOT));
+    for part in &parts {
+        let second = part.first.second;
+        if trie.first_from(second) == Some(part.first) {
+            assert_eq!(stored.first_from(second), Some(part.first));
+        }
+    }
+    assert_eq!(stored.first_from(0), trie.first_from(0));
+    assert_eq!(*shelf.read.lock().unwrap(), [0; 0]);
+    for second in (0..86_400).step_by(321) {
+        assert_eq!(stored.first_from(second), trie.first_from(second));
+    }
+}
+
+#[test]
 fn walking_from_a_second_on_leaves_earlier_parts_alone() {
     let trie = trie_of((0..5000).map(spread_key));
     let (parts, shelf, stored) = shelve(&trie, 500);

@@ -91,6 +91,7 @@ proptest! {
         prop_assert!(trie.iter().eq(set.iter().copied()));
         prop_assert!((&trie).into_iter().all(|key| trie.contains(&key)));
         let late = set.iter().copied().filter(|key| key.second >= from);
+        prop_assert_eq!(trie.first_from(from), trie.iter_from(from).next());
         prop_assert!(trie.iter_from(from).eq(late));
         prop_assert_eq!(trie.is_empty(), set.is_empty());
     }
@@ -102,6 +103,8 @@ proptest! {
         for prefix in prefixes {
             let expected = under(&set, &prefix);
             prop_assert!(trie.iter_prefix(&prefix).eq(expected.iter().copied()));
+            let ends = expected.first().zip(expected.last());
+            prop_assert_eq!(trie.ends(&prefix), ends.map(|(first, last)| (*first, *last)));
             match trie.describe(&prefix) {
                 Description::Empty => prop_assert!(expected.is_empty()),
                 Description::Leaf(keys) => {
@@ -123,6 +126,7 @@ proptest! {
             }
         }
         let late = set.iter().copied().filter(|key| key.second >= from);
+        prop_assert_eq!(trie.first_from(from), trie.iter_from(from).next());
         prop_assert!(trie.iter_from(from).eq(late));
     }
 
