@@ -61,12 +61,16 @@ impl Engine {
         effects: &mut Vec<Effect>,
     ) {
         // The same parts whoever offers a span, so that each peer sends some of them.
-        let peers = self.peers.len().max(1) as u64;
-        let most = (limits::LOT_KEYS / peers).max(limits::PART_KEYS_MIN);
+        let most = self.part_keys();
         if let Some(peer) = self.peers.get_mut(&id) {
             lots.into_iter().flat_map(|lot| parts(lot, most)).for_each(|lot| peer.offered.add(lot));
         }
         self.take_lots(set, effects);
+    }
+
+    /// Records of one part of a span.
+    fn part_keys(&self) -> u64 {
+        (limits::LOT_KEYS / self.peers.len().max(1) as u64).max(limits::PART_KEYS_MIN)
     }
 
     /// A peer has sent all of a lot.
@@ -105,7 +109,8 @@ impl Engine {
             return;
         }
         let now = set.now();
-        if !self.peers.values().any(|peer| peer.offered.has_room()) {
+        let part_keys = self.part_keys();
+        if !self.peers.values().any(|peer| peer.offered.has_room(part_keys)) {
             return;
         }
         let mut busy = Busy::default();
@@ -114,7 +119,7 @@ impl Engine {
         let mut offering = self.peers.values().filter(|peer| !peer.offered.is_empty());
         let has_others = offering.any(|peer| !peer.offered.is_passed_over(now));
         let is_asked = |peer: &Peer| {
-            peer.offered.has_room() && !(has_others && peer.offered.is_passed_over(now))
+            peer.offered.has_room(part_keys) && !(has_others && peer.offered.is_passed_over(now))
         };
         let mut coming: u64 = self.peers.values().map(|peer| peer.offered.outstanding()).sum();
         let bytes_each = self.backfill.bytes_each();

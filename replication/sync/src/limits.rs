@@ -32,10 +32,8 @@ pub const WHOLE_KEYS_EVERY: u32 = 8;
 pub const LOTS_OPEN: usize = 256;
 /// Records of those lots: whoever keeps to what is taken at a time has less.
 pub const NAMES_OPEN: usize = 65_536;
-/// Lots that are taken from one peer at a time.
+/// Lots that are taken from one peer at a time; of no more records than a part has, and one part besides.
 pub const LOTS_OUTSTANDING: usize = 64;
-/// Records that are taken from one peer at a time, one lot more or less.
-pub const KEYS_OUTSTANDING: u64 = LOT_KEYS + 1;
 /// Names of what is here already that are looked up for one lot.
 pub const NAMED_HERE: usize = 2048;
 /// Spans of one peer's offers that are kept, and that are offered at once; more are found by a later round.

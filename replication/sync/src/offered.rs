@@ -66,8 +66,10 @@ impl Offered {
         self.taken.values().map(|taken| taken.lot.count()).sum()
     }
 
-    pub(crate) fn has_room(&self) -> bool {
-        self.taken.len() < limits::LOTS_OUTSTANDING && self.outstanding() < limits::KEYS_OUTSTANDING
+    /// Whether one more lot may be taken, where parts have at most so many records: one is read and sent
+    /// while another one is made durable.
+    pub(crate) fn has_room(&self, part_keys: u64) -> bool {
+        self.taken.len() < limits::LOTS_OUTSTANDING && self.outstanding() <= part_keys
     }
 
     /// Whether others are asked first. A clock that was set back makes it no longer.
