@@ -34,6 +34,8 @@ pub const LOTS_OPEN: usize = 256;
 pub const NAMES_OPEN: usize = 65_536;
 /// Lots that are taken from one peer at a time; of no more records than a part has, and one part besides.
 pub const LOTS_OUTSTANDING: usize = 64;
+/// Spans of which some is here already that are looked at for one lot.
+pub const SPANS_HERE: usize = 64;
 /// Names of what is here already that are looked up for one lot.
 pub const NAMED_HERE: usize = 2048;
 /// Spans of one peer's offers that are kept, and that are offered at once; more are found by a later round.

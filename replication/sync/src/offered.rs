@@ -171,6 +171,9 @@ impl Offered {
                 break;
             }
             here.push((bucket, from, to, *count));
+            if here.len() >= limits::SPANS_HERE {
+                break;
+            }
         }
         for (bucket, from, to, count) in here {
             self.keep_ends(bucket, from, to, count, set);
