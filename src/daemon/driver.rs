@@ -335,7 +335,7 @@ impl Driver {
                 self.end_link(peer, offence);
                 self.peers.remove(&peer);
             }
-            Output::Offence { .. } => self.offend(output, Duration::ZERO),
+            Output::Offence { peer, offence } => self.offend(peer, offence, Duration::ZERO),
             Output::Answer { token, answer } => self.answer(token, answer),
             Output::AdoptRoster(signed) => self.adopt_roster(&signed),
             Output::Unlink => self.unlink(),

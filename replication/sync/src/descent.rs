@@ -7,7 +7,7 @@
 //! initiator   FLIGHT: its own pages one level deeper, wherever the two still differ ... alternating
 //! either      an empty FLIGHT ends the round
 //! ```
-//! What a page, a leaf or an "empty" of the peer shows to be missing there is offered, in ranges or by its keys;
+//! What a page, a leaf or an "empty" of the peer shows to be missing there is offered, in lots (`lacking`);
 //! keys of a leaf that are missing here are asked after by their short forms.
 
 use crate::event::Snapshot;
@@ -218,25 +218,25 @@ impl Descent {
     }
 
     fn compare_leaf(&self, bucket: Bucket, prefix: &Prefix, shorts: &[u32], found: &mut Found) {
-        let mut theirs: BTreeSet<u32> = shorts.iter().copied().collect();
-        let mut has_others = false;
-        if let Some(trie) = self.set.tries.get(&bucket) {
-            // Against so few there, most of this is whole ranges.
-            if trie.summary(prefix).0 > LEAF_KEYS_MAX as u64 {
-                found.told.push(self.tell(bucket, trie, prefix));
-                return;
-            }
-            let mut lacking = trie.iter_prefix(prefix).collect::<Vec<_>>();
-            if lacking.is_empty() {
-                // Shorter than all of its keys.
+        let nothing = Trie::new();
+        let trie = self.set.tries.get(&bucket).unwrap_or(&nothing);
+        match trie.summary(prefix).0 {
+            // Shorter than all of its keys.
+            0 => {
                 found.lacking_there.has_others = true;
-                found.told.push(Told::Empty(bucket, *prefix));
-                return;
+                return found.told.push(Told::Empty(bucket, *prefix));
             }
-            lacking.retain(|key| !theirs.remove(&short_of_key(&self.key, key)));
-            has_others = !lacking.is_empty();
-            found.lacking_there.add_keys(bucket, lacking);
+            // Against so few there, most of this is whole ranges.
+            count if count > LEAF_KEYS_MAX as u64 => {
+                return found.told.push(self.tell(bucket, trie, prefix));
+            }
+            _ => {}
         }
+        let mut theirs: BTreeSet<u32> = shorts.iter().copied().collect();
+        let mut lacking = trie.iter_prefix(prefix).collect::<Vec<_>>();
+        lacking.retain(|key| !theirs.remove(&short_of_key(&self.key, key)));
+        let has_others = !lacking.is_empty();
+        found.lacking_there.add_keys(bucket, lacking);
         if !theirs.is_empty() {
             found.lacking_there.has_others = true;
             let shorts = theirs.into_iter().collect();

@@ -31,7 +31,9 @@ impl Driver {
             self.node.handle(Input::Frame { peer, kind, payload }, now, outputs);
             let cost = self.clock.since_start() - before;
             for output in outputs.extract_if(from.., |it| matches!(it, Output::Offence { .. })) {
-                self.offend(output, cost);
+                if let Output::Offence { peer, offence } = output {
+                    self.offend(peer, offence, cost);
+                }
             }
         }
         if self.node.progress() == progress {
@@ -41,8 +43,7 @@ impl Driver {
     }
 
     /// An offence that took so long to find out.
-    pub(super) fn offend(&mut self, output: Output, cost: Duration) {
-        let Output::Offence { peer, offence } = output else { return };
+    pub(super) fn offend(&mut self, peer: MemberId, offence: &'static str, cost: Duration) {
         self.count(offence);
         if self.peers.get(&peer).is_none_or(|link| link.is_cut) {
             return;

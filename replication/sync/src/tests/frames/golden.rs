@@ -244,5 +244,15 @@ fn every_kind_of_frame_has_the_bytes_of_the_formats() {
         assert_eq!(frame.kind(), kind);
         assert_eq!(hex(&frame.encode()), expected, "kind {kind}");
         assert_eq!(Frame::decode(kind, &frame.encode()), Ok(frame), "kind {kind}");
+        assert!(is_in_corpus(kind, &expected), "kind {kind}: the fuzz corpus has another frame");
     }
+}
+
+/// Whether the inputs that fuzzing begins with hold this payload, where they hold one of its kind.
+fn is_in_corpus(kind: u8, expected: &str) -> bool {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tools/fuzz/corpus");
+    let mut held = std::fs::read_dir(corpus).unwrap().filter_map(|target| {
+        std::fs::read(target.unwrap().path().join(format!("golden-{kind}"))).ok()
+    });
+    held.all(|bytes| hex(&bytes) == expected)
 }
