@@ -50,23 +50,24 @@ fn overlapping<T>(
         mails.into_iter().for_each(|mail| assert!(store.admit_mail(mail).is_ok()));
     };
     disk.hold_syncs(true);
-    thread::scope(|scope| {
+    let (are_waiting, first, second, told) = thread::scope(|scope| {
         submit(first);
         let first = scope.spawn(|| commit(store));
-        while store.has_pending() {
-            thread::yield_now();
-        }
+        // Until then what is submitted may still join it.
+        disk.until_a_sync_waits();
         submit(second);
         let second = scope.spawn(|| commit(store));
         while store.has_pending() {
             thread::yield_now();
         }
         let_others_run();
-        assert!(!first.is_finished() && !second.is_finished());
+        let are_waiting = !first.is_finished() && !second.is_finished();
         let told = meanwhile();
         disk.hold_syncs(false);
-        (first.join().unwrap(), second.join().unwrap(), told)
-    })
+        (are_waiting, first.join().unwrap(), second.join().unwrap(), told)
+    });
+    assert!(are_waiting, "no commit returns before its sync");
+    (first, second, told)
 }
 
 #[test]
@@ -116,22 +117,22 @@ fn a_day_is_not_unlinked_between_the_write_and_the_end_of_a_commit() {
     let (store, disk) = spied();
     let old = UnixMillis(NOW.0 - 10 * DAY_MS);
     let mails = vec![Mail { received: old, ..sent("a", b"an old mail") }];
+    // Its segment is there: what is held is the end of the commit, not the beginning of a segment.
+    put(&store, Mail { received: old, ..sent("b", b"an older mail") });
     disk.hold_syncs(true);
-    let (outcomes, expired) = thread::scope(|scope| {
+    let (is_early, outcomes, expired) = thread::scope(|scope| {
         mails.into_iter().for_each(|mail| assert!(store.admit_mail(mail).is_ok()));
         let committing = scope.spawn(|| commit(&store));
-        while store.has_pending() {
-            thread::yield_now();
-        }
-        let_others_run();
+        disk.until_a_sync_waits();
         store.set_today(UnixMillis(NOW.0 + 40 * DAY_MS).day());
         let unlinking = scope.spawn(|| store.unlink_expired());
         let_others_run();
-        assert!(!unlinking.is_finished(), "a commit is under way");
+        let is_early = unlinking.is_finished();
         disk.hold_syncs(false);
-        (committing.join().unwrap(), unlinking.join().unwrap())
+        (is_early, committing.join().unwrap(), unlinking.join().unwrap())
     });
 
+    assert!(!is_early, "a commit was under way");
     assert!(matches!(outcomes[0], Outcome::Stored(_)), "{outcomes:?}");
     assert_eq!(expired.unwrap().buckets.len(), 2);
     assert!(store.expired().is_empty() && list(&store).is_empty());

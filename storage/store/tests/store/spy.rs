@@ -27,11 +27,17 @@ pub struct SpyDisk {
     gate: Arc<Gate>,
 }
 
-/// Where syncs of files wait while it is shut.
+/// Where syncs of segments wait while it is shut.
 #[derive(Default)]
 struct Gate {
-    is_shut: Mutex<bool>,
-    opened: Condvar,
+    state: Mutex<GateState>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct GateState {
+    is_shut: bool,
+    waiting: usize,
 }
 
 struct Spy {
@@ -69,10 +75,16 @@ impl SpyDisk {
         }
     }
 
-    /// Lets syncs of files wait from now on, or go on.
+    /// Lets syncs of segments wait from now on, or go on.
     pub fn hold_syncs(&self, holds: bool) {
-        *self.gate.is_shut.lock().unwrap() = holds;
-        self.gate.opened.notify_all();
+        self.gate.state.lock().unwrap().is_shut = holds;
+        self.gate.changed.notify_all();
+    }
+
+    /// Returns when a sync waits.
+    pub fn until_a_sync_waits(&self) {
+        let state = self.gate.state.lock().unwrap();
+        drop(self.gate.changed.wait_while(state, |state| state.waiting == 0).unwrap());
     }
 
     /// Operations since the images were last taken, in order, each with its time before or after.
@@ -158,9 +170,12 @@ impl File for SpyFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.disk.look(format!("sync of {}", self.path.display()));
-        let is_shut = self.disk.gate.is_shut.lock().unwrap();
-        if *is_shut {
-            drop(self.disk.gate.opened.wait_while(is_shut, |is_shut| *is_shut).unwrap());
+        let gate = &self.disk.gate;
+        let mut state = gate.state.lock().unwrap();
+        if state.is_shut && self.path.starts_with("segments") {
+            state.waiting += 1;
+            gate.changed.notify_all();
+            gate.changed.wait_while(state, |state| state.is_shut).unwrap().waiting -= 1;
             self.disk.look(format!("end of the sync of {}", self.path.display()));
         }
         let mut spy = self.disk.spy.lock().unwrap();
