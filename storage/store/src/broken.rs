@@ -185,9 +185,14 @@ impl Store {
     }
 
     /// Wants whose body is here after all, as the index was cut off between two of its writes, are
-    /// none; those whose body is damaged stay, and it counts as missing.
+    /// none; those whose body is damaged stay, and it counts as missing. Days that a wrong clock hides too.
     pub(crate) fn settle_wants(&self) -> Result<(), ReadError> {
-        let wanted = self.wanted(usize::MAX);
+        let wanted: Vec<(Bucket, BodyId)> = {
+            let state = self.state();
+            let held = state.buckets.iter();
+            held.flat_map(|(bucket, held)| held.wanted.bodies().map(|body| (*bucket, *body)))
+                .collect()
+        };
         for (bucket, body) in wanted {
             let key = layout::body_key(&body);
             if self.index.get(Tree::Bucket(bucket), &key)?.is_none() {

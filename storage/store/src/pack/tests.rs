@@ -227,6 +227,14 @@ fn a_body_that_was_missing_is_wanted_from_the_pack_and_taken() {
             origin.view(Which::Current).state_root()
         );
     }
+    store.checkpoint().unwrap();
+    drop(store);
+    // Opened with a clock that hides the day, and put right.
+    let (store, _) = node.open_at(UnixMillis(LATER.0 + 400 * 86_400_000));
+    assert!(store.body(ids[2]).is_err());
+    store.set_today(LATER.day());
+    assert_eq!(store.wanted(9), []);
+    assert_eq!(store.body(ids[2]).unwrap(), body(2));
 }
 
 #[test]
