@@ -6,6 +6,7 @@
 //! damaged record  ──► leaves the set: the next comparison with a peer brings it; its name is saved
 //! damaged delete  ──► holds all the same; made again when no peer gives it (`deletes.rs`)
 //! wrong trie      ──► the set is made again from the index
+//! damaged header  ──► its segment is read as long as it is kept open: all of that is written anew
 //! ```
 //! The index goes on naming what is damaged until its segment is written anew without it.
 
@@ -19,6 +20,7 @@ use crate::store::{Committer, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
+use quar_base::time::UnixMillis;
 use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
 use std::io;
@@ -67,7 +69,31 @@ impl Store {
             }
         }
         self.save_broken(&self.committer())?;
+        self.write_anew(findings);
         Ok(marked)
+    }
+
+    /// What is marked and can be read all the same, from a segment that is open and cannot be opened again: the next
+    /// commit puts it elsewhere. What is refused waits for a peer's copy, as all that cannot be read.
+    fn write_anew(&self, findings: &[Finding]) {
+        // Whatever its time: it is here by right.
+        const EVER: UnixMillis = UnixMillis(u64::MAX);
+        for finding in findings {
+            match finding {
+                Finding::LostRecord { record } => {
+                    if let Ok(Some((record, body))) = self.item(record.bucket, &record.key) {
+                        let _ = self.admit_record(record, body, EVER);
+                    }
+                }
+                Finding::LostBody { bucket, messages, .. } => {
+                    let mut items = messages.iter().map(|id| self.item(*bucket, &id.key));
+                    if let Some(Ok(Some((_, Some(body))))) = items.next() {
+                        let _ = self.admit_body(*bucket, body);
+                    }
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Damaged records lose their place in the index, as their segment is about to go.

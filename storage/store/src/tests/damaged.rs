@@ -9,6 +9,7 @@ use quar_base::coverage::RecipientSet;
 use quar_base::key::{MessageId, RecordKey};
 use quar_base::time::UnixMillis;
 use quar_index::{Index, MemoryIndex, Tree};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -205,23 +206,35 @@ fn a_floor_is_told_of_a_class_that_has_no_name_and_no_mail() {
 }
 
 #[test]
-fn what_lies_in_a_segment_that_cannot_be_opened_again_is_missed_while_it_can_still_be_read() {
+fn what_lies_in_a_segment_that_cannot_be_opened_again_is_missed_and_written_anew_from_the_open_one()
+{
     let node = &mut Node::new(1);
     let store = node.open_at(LATER).0;
-    let id = put(&store, b"mail", 1);
-    let (record, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    let id = put(&store, b"mail", 3);
+    let deleted = delete(&store, id, 3, &[1]);
     let name = SegmentName { bucket: id.bucket, number: 1 };
     assert_eq!(store.body(id).unwrap(), b"mail");
     node.disk.damage(&name.path(), |bytes| bytes[12] ^= 1);
     let found = check(&store, id);
     store.mark_broken(&found).unwrap();
-    assert_eq!(store.broken_records(), [id]);
+    let action = MessageId { bucket: id.bucket, key: deleted.key() };
+    assert_eq!(BTreeSet::from_iter(store.broken_records()), BTreeSet::from([id, action]));
     assert_eq!(store.body(id).unwrap(), b"mail", "no reader has to suffer");
-    store.admit_record(record, body, LATER).unwrap();
     store.commit();
     assert_eq!((store.broken_records(), store.wanted(9)), (vec![], vec![]));
     store.segments.forget_bucket(id.bucket);
-    assert_eq!(store.body(id).unwrap(), b"mail");
+    let look = |store: &Store| {
+        assert_eq!(store.body(id).unwrap(), b"mail");
+        assert!(store.message(id).unwrap().state.deleted.covers(3, 1));
+        assert_eq!(store.broken_records(), []);
+    };
+    look(&store);
+    let root = store.view(crate::Which::Current).state_root();
+    store.close();
+    drop(store);
+    let store = node.open_at(LATER).0;
+    look(&store);
+    assert_eq!(store.view(crate::Which::Current).state_root(), root);
 }
 
 #[test]

@@ -20,12 +20,15 @@ pub fn within_rounds(cluster: &mut Cluster) {
         if cluster.violation.is_some() {
             return;
         }
-        if what_is_missing(cluster, &cluster.members()).is_none() {
+        if what_is_missing(cluster, &cluster.members()).is_none()
+            && bodies_follow::unlisted(cluster).is_none()
+        {
             cluster.counts.rounds = round;
             return cluster.note(format_args!("equal after {round} rounds"));
         }
     }
-    let missing = what_is_missing(cluster, &cluster.members()).unwrap_or_default();
+    let missing = what_is_missing(cluster, &cluster.members());
+    let missing = missing.or_else(|| bodies_follow::unlisted(cluster)).unwrap_or_default();
     cluster.fail(NAME, format!("{missing} after {ROUNDS} rounds without faults"));
 }
 
