@@ -126,8 +126,13 @@ impl Cluster {
             let theirs = [one, other][peer];
             let old = self.machines[at].peers.insert(theirs, number);
             let peer = members[peer];
+            // Whoever was added again may be another member by now.
+            let was = old.and_then(|old| self.lines.connections.get(&old)).map(|old| {
+                let end = old.direction_from(theirs);
+                old.members[end]
+            });
             self.feed(at, |node, now, outputs| {
-                if old.is_some() {
+                if let Some(peer) = was {
                     node.handle(Input::Disconnected { peer }, now, outputs);
                 }
                 node.handle(Input::Connected { peer, session_key }, now, outputs);
