@@ -1,6 +1,7 @@
 //! What bad lines, slow peers and lying members cost, with real daemons. Prints figures, judges nothing.
 //!
-//! `cargo bench --bench line -- WHAT [MESSAGES [CORPUS]]`; WHAT: backlog, cuts, moves, slow, hostile
+//! `cargo bench --bench line -- WHAT [MESSAGES [CORPUS [LIE]]]`; WHAT: backlog, cuts, moves, slow, hostile; LIE: only
+//! lies whose name contains this
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
@@ -46,8 +47,8 @@ async fn main() {
         std::env::args().skip(1).filter(|text| text != "--bench").collect();
     let count = arguments.get(1).and_then(|text| text.parse().ok()).unwrap_or(2000);
     let mails = match arguments.get(2) {
-        Some(corpus) => from_corpus(Path::new(corpus), count).unwrap(),
-        None => generated(count),
+        Some(corpus) if !corpus.is_empty() => from_corpus(Path::new(corpus), count).unwrap(),
+        _ => generated(count),
     };
     let mails = Arc::new(mails);
     match arguments.first().map(String::as_str) {
@@ -55,7 +56,7 @@ async fn main() {
         Some("cuts") => cuts(&mails).await,
         Some("moves") => moving::run().await,
         Some("slow") => slow(&mails).await,
-        Some("hostile") => lying::run(&mails).await,
+        Some("hostile") => lying::run(&mails, arguments.get(3).map_or("", String::as_str)).await,
         _ => eprintln!("say what to measure: backlog, cuts, moves, slow or hostile"),
     }
 }

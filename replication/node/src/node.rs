@@ -232,10 +232,10 @@ impl Node {
         self.offers.out_of_time()
     }
 
-    /// Grows when a peer brought a mail that was found right, or has one that it was sent.
+    /// Grows when a peer brought a mail that was found right or another member's action, or has what it was sent.
     #[must_use]
     pub fn progress(&self) -> u64 {
-        self.offers.mails_admitted() + self.confirmed
+        self.offers.welcome() + self.confirmed
     }
 
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {
@@ -428,7 +428,7 @@ impl Node {
         outputs: &mut Vec<Output>,
     ) {
         let stamp = self.clocks.stamp_time(now);
-        let admitted = self.offers.admit(items, |item| admit(&self.store, item, stamp));
+        let admitted = self.offers.admit(batch.peer, items, |item| admit(&self.store, item, stamp));
         if let Some(decided) = self.offers.begin(batch, admitted) {
             self.tell(decided, now, outputs);
         }

@@ -2,6 +2,7 @@
 //! Never acknowledges a batch before each of its items is durable here or refused.
 
 use quar_base::ids::MemberId;
+use quar_base::record::Kind;
 use quar_store::{Refusal, Ticket};
 use quar_sync::Item;
 use std::collections::{BTreeMap, HashMap};
@@ -36,14 +37,15 @@ struct Open {
 pub(crate) struct Offers {
     open: HashMap<BatchId, Open>,
     tickets: HashMap<Ticket, (BatchId, u16)>,
-    mails_admitted: u64,
+    welcome: u64,
     out_of_time: BTreeMap<&'static str, u64>,
 }
 
 impl Offers {
-    /// Has the items of a batch admitted, but for what comes behind too many bad ones.
+    /// Has the items of a peer's batch admitted, but for what comes behind too many bad ones.
     pub(crate) fn admit(
         &mut self,
+        peer: MemberId,
         items: Vec<Item>,
         admit: impl Fn(Item) -> Result<Ticket, Refusal>,
     ) -> Vec<Result<Ticket, Refusal>> {
@@ -52,18 +54,19 @@ impl Offers {
             if offences >= OFFENCES_PER_BATCH {
                 return Err(Refusal::Invalid("it came behind too many bad ones".into()));
             }
-            let is_mail = item.body().is_some();
+            let is_welcome = is_welcome(&item, peer);
             let admitted = admit(item);
-            self.mails_admitted += u64::from(is_mail && admitted.is_ok());
+            self.welcome += u64::from(is_welcome && admitted.is_ok());
             offences += usize::from(admitted.as_ref().is_err_and(Refusal::is_offence));
             admitted
         };
         items.into_iter().map(admit_one).collect()
     }
 
-    /// Mails with their bodies that were admitted since the start.
-    pub(crate) fn mails_admitted(&self) -> u64 {
-        self.mails_admitted
+    /// Items that were admitted since the start, of those that no peer can make up at will: mails with their
+    /// bodies, and actions of other members that it passes on.
+    pub(crate) fn welcome(&self) -> u64 {
+        self.welcome
     }
 
     /// Counts a refusal, if it is for the record's time.
@@ -124,6 +127,15 @@ impl Offers {
     /// Nobody waits for this peer's batches any more; their items are still committed.
     pub(crate) fn forget(&mut self, peer: MemberId) {
         self.open.retain(|batch, _| batch.peer != peer);
+    }
+}
+
+fn is_welcome(item: &Item, peer: MemberId) -> bool {
+    match item {
+        Item::Record(record, None) => {
+            record.head().kind != Kind::ARRIVAL && record.head().author != peer
+        }
+        Item::Record(_, Some(_)) | Item::Body(..) => true,
     }
 }
 

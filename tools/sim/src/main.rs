@@ -33,7 +33,7 @@ struct Arguments {
     /// Print the whole trace of every life
     #[arg(long)]
     trace: bool,
-    /// Print one object at the end, and nothing else
+    /// Print one object at the end, and nothing else but the progress
     #[arg(long)]
     json: bool,
     /// Go on after a violation
@@ -125,7 +125,7 @@ impl Run {
             self.stops.store(!self.arguments.keep_going, Ordering::Relaxed);
         }
         let lives = done.histogram.lives;
-        if lives.is_multiple_of(1000) && !self.arguments.json {
+        if lives.is_multiple_of(1000) {
             eprintln!("{lives} lives, {} violations", done.violations.len());
         }
     }

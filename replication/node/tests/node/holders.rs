@@ -4,7 +4,9 @@ use crate::support::{Cluster, Home, START, member};
 use quar_base::key::MessageId;
 use quar_base::time::UnixMillis;
 use quar_node::Holding::{self, Has, NotYet, Unknown};
-use quar_store::Query;
+use quar_store::{MemoryDisk, Query};
+use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What member 0 knows of the members, itself first.
 fn known(cluster: &Cluster, message: MessageId) -> Vec<Holding> {
@@ -147,15 +149,23 @@ fn a_message_whose_body_is_missing_here_has_no_copy_here() {
 
 #[test]
 fn members_that_differ_for_good_confirm_what_they_have_in_common() {
-    let mut cluster = Cluster::started(2, 2);
+    let disk = MemoryDisk::new();
+    let damaged = Home { disk: Arc::new(disk.clone()), ..Home::in_memory() };
+    let mut cluster = Cluster::new(vec![Home::in_memory(), damaged], 2);
+    (0..2).for_each(|at| cluster.start(at));
+    cluster.connect_all();
     let ids: Vec<_> = bodies(200).map(|body| cluster.put(0, &body)).collect();
     cluster.pass(30);
     cluster.kill(0);
     cluster.kill(1);
     // A record of member 1 that can be read no more, and that member 0 is to send again.
     cluster.start(1);
-    let record = ids[7];
-    cluster.store(1).mark_broken(&[quar_store::Finding::LostRecord { record }]).unwrap();
+    let place = cluster.store(1).place_reports(ids[7]).unwrap().remove(0);
+    assert_eq!(place.what, "arrival");
+    disk.damage(&place.path, |bytes| bytes[place.block as usize + 60] ^= 1);
+    let go_on = &|_| ControlFlow::Continue(());
+    let (_, found) = cluster.store(1).check(ids[7].bucket, go_on).unwrap().unwrap();
+    cluster.store(1).mark_broken(&found).unwrap();
     cluster.start(0);
     cluster.connect_all();
     // Batches never arrive: the two never come to be equal.

@@ -5,3 +5,4 @@
 mod backfill;
 mod holders;
 mod support;
+mod welcome;
