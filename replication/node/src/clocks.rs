@@ -4,7 +4,7 @@
 //! ```text
 //! cutoff     by the median of all clocks when this one is more than 5 s off it
 //! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
-//!            time at which this node last ran
+//!            time at which this node last ran, unless most members told the same time since
 //! median     of two middle ones the nearer to this clock, or the farther when this one has jumped
 //! unlinking  when this clock and most members heard within the hour agree on the day; with none heard, when this
 //!            clock is not in doubt. In the first hour, and while it is, most of all members have to agree
@@ -46,7 +46,7 @@ pub(crate) struct Clocks {
     first_tick: Option<UnixMillis>,
     /// When this node last ran, until the first tick.
     last_seen: Option<UnixMillis>,
-    /// The first tick, and how far this clock lay behind that: it was set back meanwhile.
+    /// The first tick, and how far this clock lay behind that: it was set back meanwhile. Less as it is set forward.
     set_back: Option<(UnixMillis, u64)>,
 }
 
@@ -84,6 +84,7 @@ impl Clocks {
         if let Some(last_seen) = self.last_seen.take() {
             self.set_back = Some((now, (last_seen - now).0));
         }
+        self.make_good(now);
         if let Some(last) = self.last_tick {
             let forward = (now - last).0;
             let back = (last - now).0;
@@ -94,6 +95,17 @@ impl Clocks {
         self.doubted_since = self.doubted_since(now);
         self.first_tick.get_or_insert(now);
         self.last_tick = Some(now);
+    }
+
+    /// What this clock was set back by is added no more once most members tell the same time, nor twice where somebody
+    /// set it right.
+    fn make_good(&mut self, now: UnixMillis) {
+        let forward = self.last_tick.map_or(0, |last| (now - last).0);
+        let is_agreed = self.is_agreed_with(now);
+        let rest =
+            |behind: u64| if forward > GAP_MS { behind.saturating_sub(forward) } else { behind };
+        let behind = self.set_back.filter(|_| !is_agreed);
+        self.set_back = behind.map(|(first, behind)| (first, rest(behind)));
     }
 
     /// Since when this clock is not to be unlinked by, the time since the last tick included.
@@ -140,6 +152,10 @@ impl Clocks {
     /// Whether bytes of a day that the retention lets go may be unlinked.
     pub(crate) fn is_corroborated(&self, now: UnixMillis) -> bool {
         let mine = self.stamp_time(now).day();
+        // Stamps may go by peers' clocks or by an earlier run; for what cannot be undone this clock has to agree.
+        if now.day() < mine {
+            return false;
+        }
         let agrees = |heard: &&Heard| moved(now, heard.offset_ms).day() >= mine;
         let agreeing = self.recent(now).filter(agrees).count();
         let heard = self.recent(now).count();
@@ -147,13 +163,12 @@ impl Clocks {
         let has_run = |first: UnixMillis| (now - first).0 >= HEARD_WITHIN_MS;
         if self.members > 1 && (is_doubted || !self.first_tick.is_some_and(has_run)) {
             // Those heard first may be the few whose clocks are wrong too.
-            return now.day() >= mine && self.are_most(agreeing);
+            return self.are_most(agreeing);
         }
         if heard == 0 {
             return self.first_tick.is_some() && !is_doubted;
         }
-        // Who follows a peer's clock believes it for stamps; for what cannot be undone its own has to agree.
-        now.day() >= mine && agreeing * 2 > heard
+        agreeing * 2 > heard
     }
 
     /// Whether this clock jumped, and has not run steadily long enough since to be believed again.
@@ -256,6 +271,33 @@ mod tests {
         lone.heard(MemberId([1; 16]), YEAR_MS + 7, back);
         lone.heard(MemberId([2; 16]), YEAR_MS + 7, back);
         assert_eq!(lone.stamp_time(back), UnixMillis(NOW.0 + 7));
+    }
+
+    #[test]
+    fn what_a_clock_was_set_back_by_is_added_no_more_once_it_is_right() {
+        let night = 14 * HOUR_MS;
+        let back = UnixMillis(NOW.0 - night);
+        let mut lone = Clocks::since(Some(LastSeen::at(NOW)), 3);
+        lone.tick(back);
+        assert_eq!(lone.stamp_time(back), NOW);
+        lone.tick(after(0, 5));
+        assert_eq!(lone.stamp_time(after(0, 5)).0, NOW.0 + 5, "somebody set it right");
+        // It was the earlier run's clock that was ahead: most members say so, and then nobody is heard.
+        let mut right = Clocks::since(Some(LastSeen::at(after(14, 0))), 3);
+        right.tick(NOW);
+        right.heard(MemberId([1; 16]), 7, NOW);
+        run(&mut right, 0..=3);
+        assert_eq!(right.stamp_time(after(3, 0)), after(3, 0));
+        assert!(right.is_corroborated(after(3, 0)));
+    }
+
+    #[test]
+    fn nothing_is_unlinked_by_an_earlier_run_that_this_clock_contradicts() {
+        // Half an hour before a midnight at which it ran already.
+        let late = after(15, HOUR_MS / 2);
+        let mut lone = since(after(16, 0).0);
+        lone.tick(late);
+        assert!(lone.stamp_time(late).day() > late.day() && !lone.is_corroborated(late));
     }
 
     #[test]
