@@ -236,7 +236,7 @@ impl Store {
     }
 
     /// A half-made file keeps its number taken; one that is not there does not.
-    fn forget_unmade(&self, name: SegmentName) {
+    pub(crate) fn forget_unmade(&self, name: SegmentName) {
         let missing = self.disk.open(&name.path()).is_err_and(|e| e.kind() == ErrorKind::NotFound);
         if missing && let Some(held) = self.state_mut().buckets.get_mut(&name.bucket) {
             held.segments.remove(&name.number);

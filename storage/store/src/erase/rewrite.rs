@@ -7,7 +7,7 @@ use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::{
     BlockError, BlockPlace, BodyEntry, Entry, Maker, RecordsBlock, Segment, SegmentName,
-    SegmentRole, SegmentWriter,
+    SegmentRole, SegmentWriter, bucket_directory,
 };
 use crate::store::Store;
 use quar_base::ids::BodyId;
@@ -57,13 +57,15 @@ impl Store {
         Ok(Rewrite { old, new, lost_bodies, lost_records })
     }
 
-    /// Unlinks a rewrite that is not in force: the old segment still is.
-    pub(super) fn undo_rewrite(&self, name: SegmentName) {
-        if let Some(held) = self.state_mut().buckets.get_mut(&name.bucket) {
-            held.segments.remove(&name.number);
-        }
-        // What is left only takes up room until its day goes.
+    /// Unlinks a segment that is not in force: the old ones still are. Its number is free only when it is gone.
+    ///
+    /// *Durable when* this returns, if the disk does what it is told: it was not synced, and what a power cut brought
+    /// back of it would look damaged.
+    pub(crate) fn undo_rewrite(&self, name: SegmentName) {
+        // What is left only takes up room until the next rewriting, or until its day goes.
         let _ = self.disk.remove(&name.path());
+        let _ = self.disk.sync_dir(&bucket_directory(name.bucket));
+        self.forget_unmade(name);
     }
 
     /// Writes what stays.

@@ -170,6 +170,8 @@ fn a_packing_that_is_stopped_changes_nothing() {
     let stopped = store.pack(ids[0].bucket, &mut |_| ControlFlow::Break(())).unwrap();
     assert_eq!(stopped, None);
     assert_eq!((sight(&store), node.disk.list(&bucket_directory(ids[0].bucket)).unwrap()), before);
+    let left = node.crash().disk.list(&bucket_directory(ids[0].bucket)).unwrap();
+    assert_eq!(left, before.1, "a power cut brings nothing back of it");
     assert_eq!(store.erasable(), [ids[0].bucket]);
     assert_eq!(pack(&store, ids[0].bucket).erased, 1);
 }

@@ -166,11 +166,7 @@ impl<'a> PackWriter<'a> {
         drop(self.current);
         for name in self.made {
             self.store.segments.forget(&name);
-            if let Some(held) = self.store.state_mut().buckets.get_mut(&name.bucket) {
-                held.segments.remove(&name.number);
-            }
-            // What is left is replaced by the next packing.
-            let _ = self.store.disk.remove(&name.path());
+            self.store.undo_rewrite(name);
         }
     }
 
