@@ -49,7 +49,7 @@ pub struct Ledger {
     pub latest: BTreeMap<MessageId, UnixMillis>,
     /// Deletes that were ever asked for, united for each message.
     pub asked: BTreeMap<MessageId, Covered>,
-    /// Machines whose disks ever held each message, arrival and body.
+    /// Machines whose disks ever held each message, arrival and body, as far as they knew.
     pub stored: BTreeMap<MessageId, BTreeSet<usize>>,
     /// Messages that a mail server or an operator was told are durable.
     pub acknowledged: BTreeSet<MessageId>,
@@ -79,6 +79,8 @@ pub struct Holdings {
     pub kept: BTreeMap<Class, Day>,
     /// Days in which something was damaged: what lies there is not counted on until peers mended it.
     pub damaged: BTreeSet<Bucket>,
+    /// Bodies that were here when their day was damaged: any of them may be whole, and serve another message.
+    pub doubted: BTreeSet<(Bucket, BodyId)>,
 }
 
 impl Covered {
@@ -137,11 +139,19 @@ impl Holdings {
     /// The day's files are gone.
     pub fn unlink(&mut self, bucket: Bucket) {
         self.forget(bucket);
+        self.doubted.retain(|(known, _)| *known != bucket);
         self.unlinked.insert(bucket);
     }
 
+    /// Something in the day's files is damaged: nobody knows what.
+    pub fn damage(&mut self, bucket: Bucket) {
+        self.doubted.extend(self.bodies.iter().filter(|(known, _)| *known == bucket));
+        self.forget(bucket);
+        self.damaged.insert(bucket);
+    }
+
     /// Nothing of this day is counted on any more.
-    pub fn forget(&mut self, bucket: Bucket) {
+    fn forget(&mut self, bucket: Bucket) {
         self.arrivals.retain(|id| id.bucket != bucket);
         self.bodies.retain(|(known, _)| *known != bucket);
         self.deletes.retain(|id, _| id.bucket != bucket);
@@ -174,7 +184,9 @@ impl Ledger {
         if record.head().kind == Kind::ARRIVAL {
             let id = record.message();
             holdings.arrivals.insert(id);
-            if holdings.has_whole(id, &self.messages[&id]) {
+            let message = &self.messages[&id];
+            let may_be_whole = holdings.doubted.contains(&(id.bucket, message.body));
+            if may_be_whole || holdings.has_whole(id, message) {
                 self.stored.entry(id).or_default().insert(at);
             }
         } else {

@@ -80,8 +80,7 @@ pub fn rot(cluster: &mut Cluster, chance: &mut Chance, _: &mut Faults) {
             places.push(place);
         }
     });
-    machine.holdings.forget(*bucket);
-    machine.holdings.damaged.insert(*bucket);
+    machine.holdings.damage(*bucket);
     cluster.counts.fault("bit rot");
     let first = places.first().copied().unwrap_or(0);
     let (length, path) = (places.len(), path.display().to_string());

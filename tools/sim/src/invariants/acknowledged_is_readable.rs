@@ -13,6 +13,9 @@ const NAME: &str = "1 acknowledged messages are readable";
 
 /// A mail server was told that this message is durable.
 ///
+/// A disk that rotted counts if the body was there before: the machine answers in good faith, and whether the message
+/// is lost is seen in the end.
+///
 /// What is handed in again may be there though no commit said so: the sync that failed, or the power, came
 /// too late to undo it.
 pub fn told(cluster: &mut Cluster, at: usize, id: MessageId, may_be_short: bool, is_again: bool) {
