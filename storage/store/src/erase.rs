@@ -166,10 +166,7 @@ impl Store {
         }
         self.want_for_the_bereft(bucket)?;
         self.disk.sync_dir(&bucket_directory(bucket))?;
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.erasable.retain(|key| !doomed.records.contains(key));
-            held.records = held.records.saturating_sub(erased.messages);
-        }
+        self.state_mut().erased(bucket, &doomed.records);
         Ok(erased)
     }
 

@@ -303,6 +303,20 @@ impl State {
         held.erasable.iter().filter(|key| !stays(key)).copied().collect()
     }
 
+    /// Covered arrivals are in no file any more. The clock may have been set back meanwhile: the set must not
+    /// claim one until the time of its delete either.
+    pub(crate) fn erased(&mut self, bucket: Bucket, arrivals: &BTreeSet<RecordKey>) {
+        let Some(held) = self.buckets.get_mut(&bucket) else { return };
+        held.records = held.records.saturating_sub(arrivals.len() as u64);
+        for key in arrivals {
+            held.erasable.remove(key);
+            let second = held.covered_from(key);
+            if second.is_some_and(|second| self.set.leaves_far_ahead(bucket, key, second)) {
+                self.set.forget(bucket, *key);
+            }
+        }
+    }
+
     /// Whether a record that is damaged or gone is to be had again: of what was deleted or unlinked nothing
     /// is missed.
     pub(crate) fn is_missed(&self, id: MessageId) -> bool {

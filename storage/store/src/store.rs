@@ -274,33 +274,32 @@ impl Store {
         // No commit in between.
         let _committer = self.committer();
         self.state_mut().set.advance(cutoff);
-        if let Err(error) = self.bring_back(before) {
+        if let Err(error) = self.bring_back() {
             self.fail("reading the index", &error);
         }
         true
     }
 
-    /// After the cutoff moved back from `before`: arrivals whose deletes had taken effect by that one,
-    /// and have not by this, are in the set again.
-    fn bring_back(&self, before: Cutoff) -> Result<(), IndexError> {
+    /// After the cutoff moved back: arrivals whose deletes have not taken effect by this one are in the set
+    /// again, but for those that were erased meanwhile: nobody could be sent them.
+    fn bring_back(&self) -> Result<(), IndexError> {
         let mut state = self.state_mut();
         let State { buckets, set, .. } = &mut *state;
         let now = set.view(Which::Current).cutoff();
         for (bucket, held) in buckets {
             for message in held.deletes.keys() {
                 let Some(second) = held.covered_from(message) else { continue };
-                let removal = removal(message, second);
-                let is_back =
-                    removal.is_settled(bucket.day, before) && !removal.is_settled(bucket.day, now);
-                let is_here = is_back
-                    && !held.broken.records.contains(message)
-                    && self
-                        .index
-                        .get(Tree::Bucket(*bucket), &layout::record_key(message))?
-                        .is_some();
+                if removal(message, second).is_settled(bucket.day, now) {
+                    continue;
+                }
+                let key = layout::record_key(message);
+                let is_here = !held.broken.records.contains(message)
+                    && self.index.get(Tree::Bucket(*bucket), &key)?.is_some();
                 if is_here {
                     set.insert(*bucket, *message);
                     set.remove(*bucket, *message, second);
+                } else if set.leaves_far_ahead(*bucket, message, second) {
+                    set.forget(*bucket, *message);
                 }
             }
         }

@@ -36,9 +36,8 @@ impl Store {
             let mut state = self.state_mut();
             let lazy = pack.trie().unwrap_or_else(|| trie.clone());
             state.set.replace(bucket, &lazy);
+            state.erased(bucket, &begun.records);
             let held = state.buckets.entry(bucket).or_default();
-            held.records = held.records.saturating_sub(begun.records.len() as u64);
-            held.erasable.retain(|key| !begun.records.contains(key));
             held.bereft.extend(damaged.arrivals.iter().copied());
             held.broken.bodies.retain(|key| !damaged.bodies.contains(key));
         }

@@ -6,7 +6,7 @@ use crate::segment::SegmentName;
 use crate::{Finding, MemoryHome, Outcome, Query, ReadError, Store};
 use quar_base::action::{Action, ReleaseIntent};
 use quar_base::coverage::RecipientSet;
-use quar_base::key::{MessageId, RecordKey};
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::time::UnixMillis;
 use quar_index::{Index, MemoryIndex, Tree};
 use std::collections::BTreeSet;
@@ -119,6 +119,54 @@ fn a_clock_set_back_over_a_delete_brings_its_arrival_back_into_the_set() {
         origin.advance(now.cutoff());
         let roots = [&store, &origin].map(|one| one.view(crate::Which::Current).state_root());
         assert_eq!(roots[0], roots[1], "{now:?}");
+    }
+}
+
+#[test]
+fn what_was_erased_before_or_while_a_clock_is_set_back_is_in_the_set_only_when_a_peer_brings_it() {
+    let ahead = UnixMillis(NOW.0 + 3_600_000);
+    let set_back = |store: &Store| {
+        store.advance(LATER.cutoff());
+    };
+    let before: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+        assert_eq!(store.erase(bucket).unwrap().messages, 1);
+        set_back(store);
+    };
+    let while_erased: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+        let begun = store.begin_rewriting(bucket).unwrap().unwrap();
+        set_back(store);
+        assert_eq!(store.rewrite_without(bucket, begun).unwrap().messages, 1);
+        store.end_rewriting(bucket);
+    };
+    let while_packed: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+        let mut step = |_| {
+            set_back(store);
+            ControlFlow::Continue(())
+        };
+        assert_eq!(store.pack(bucket, &mut step).unwrap().unwrap().erased, 1);
+    };
+    for erase in [before, while_erased, while_packed] {
+        let origin = Node::new(1).open_at(LATER).0;
+        let store = Node::new(2).open_at(ahead).0;
+        let ids = [put(&origin, b"mail", 1), put(&origin, b"kept", 1)];
+        let items = ids.map(|id| origin.item(id.bucket, &id.key).unwrap().unwrap());
+        for (arrival, body) in items.clone() {
+            store.admit_record(arrival, body, ahead).unwrap();
+        }
+        store.commit();
+        let action = Action::Deleted(RecipientSet::of(1, &[0]).unwrap());
+        let (_, record) = store.admit_action(ids[0], &action, ahead).unwrap();
+        store.commit();
+        origin.admit_record(record, None, LATER).unwrap();
+        origin.commit();
+        erase(&store, ids[0].bucket, &set_back);
+        let trie = store.view(crate::Which::Current).trie(ids[0].bucket).unwrap();
+        assert_eq!(trie.iter().collect::<Vec<_>>(), [ids[1].key]);
+        let (arrival, body) = items[0].clone();
+        store.admit_record(arrival, body, LATER).unwrap();
+        store.commit();
+        let roots = [&store, &origin].map(|one| one.view(crate::Which::Current).state_root());
+        assert_eq!(roots[0], roots[1]);
     }
 }
 
