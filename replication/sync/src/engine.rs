@@ -143,7 +143,8 @@ impl Engine {
                 // A batch of an earlier connection is not this one's to acknowledge.
                 refused.sort_unstable();
                 let held = self.peers.get_mut(&peer);
-                if held.is_some_and(|held| held.decided(sequence, &refused)) {
+                if let Some(no_room) = held.and_then(|held| held.decided(sequence, &refused)) {
+                    self.wants.had_no_room(&no_room, set.now());
                     effects.push(acknowledgement(peer, sequence, refused));
                     self.end_lots(peer);
                     self.take_lots(set, effects);

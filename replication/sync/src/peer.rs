@@ -230,17 +230,27 @@ impl Peer {
         if undecided > limits::UNDECIDED_BYTES { Err(Offence::TooMuch) } else { Ok(()) }
     }
 
-    /// A batch is decided, `refused` in ascending order; `false` for one of an earlier connection.
-    pub(crate) fn decided(&mut self, sequence: u64, refused: &[(u16, RefusalReason)]) -> bool {
+    /// A batch is decided, `refused` in ascending order: the bodies for which there was no room; `None` for a
+    /// batch of an earlier connection.
+    pub(crate) fn decided(
+        &mut self,
+        sequence: u64,
+        refused: &[(u16, RefusalReason)],
+    ) -> Option<Vec<(Bucket, BodyId)>> {
         self.assembly.decided(sequence);
-        let Some(batch) = self.undecided.remove(&sequence) else { return false };
-        let mut refused = refused.iter().map(|(position, _)| usize::from(*position)).peekable();
+        let batch = self.undecided.remove(&sequence)?;
+        let mut no_room = Vec::new();
+        let mut refused = refused.iter().peekable();
         for (position, name) in batch.names.iter().enumerate() {
-            if refused.next_if_eq(&position).is_none() {
-                self.repeats.took(name);
+            match (refused.next_if(|(at, _)| usize::from(*at) == position), name) {
+                (None, _) => self.repeats.took(name),
+                (Some((_, reason)), ItemName::Body(bucket, body)) if reason.is_of_the_peer() => {
+                    no_room.push((*bucket, *body));
+                }
+                (Some(_), _) => {}
             }
         }
-        true
+        Some(no_room)
     }
 
     /// A frame that leads to nothing: a later version's, or an answer that nobody waits for any more.

@@ -4,7 +4,8 @@
 //! ```text
 //! wanted ─► ask one peer ─► it comes: no longer wanted
 //!                        ├► NOT_HERE ─► ask another at once ─► all connected peers said so: lost
-//!                        └► no answer, or lost ─► ask again after 5 s, 10 s ... 10 min
+//!                        ├► no answer, or lost ─► ask again after 5 s, 10 s ... 10 min
+//!                        └► it comes, and there is no room ─► ask again after 5 s
 //! ```
 
 use crate::engine::Engine;
@@ -84,6 +85,17 @@ impl Wants {
         for body in unanswered {
             if let Some(want) = self.known.get_mut(body) {
                 want.next_at = UnixMillis(0);
+            }
+        }
+    }
+
+    /// These came, and there was no room for them: it is not that nobody has them. Nor are peers asked too often:
+    /// each of them holds back by itself.
+    pub(crate) fn had_no_room(&mut self, bodies: &[Body], now: UnixMillis) {
+        for body in bodies {
+            if let Some(want) = self.known.get_mut(body) {
+                want.renew();
+                want.wait(now);
             }
         }
     }

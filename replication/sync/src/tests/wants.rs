@@ -2,8 +2,9 @@
 
 use super::harness::{Member, Pair};
 use super::{DAY, NOW};
+use crate::batch::encode_batch;
 use crate::frame::{decode_bodies, encode_bodies, kind};
-use crate::{CodedBody, Effect, Event, Offence, limits};
+use crate::{CodedBody, Effect, Event, Item, Offence, RefusalReason, limits};
 use quar_base::class::Class;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
@@ -212,6 +213,25 @@ fn a_reader_is_not_kept_waiting_by_the_pauses() {
     assert!(asker.member.engine.is_denied(bucket, id));
     asker.give(Event::Fetch { bucket, body: body(7).1 });
     assert!(asker.asked.is_empty(), "it is not wanted");
+}
+
+#[test]
+fn what_there_was_no_room_for_is_asked_for_soon_however_often_that_was() {
+    let mut asker = Asker::new(0..1, &[1]);
+    asker.member.refuse = Some(|_| Some(RefusalReason::Full));
+    let (bucket, id) = body(0);
+    let bytes = b"some mail"[..].into();
+    let coded = CodedBody { id, raw_bytes: 9, codec: 0, dictionary: None, bytes };
+    for sequence in 1..=10 {
+        asker.tick_after(3_600_000);
+        assert_eq!(asker.asked.drain(..).count(), 1);
+        let batch = encode_batch(sequence, &[Item::Body(bucket, coded.clone())]);
+        asker.frame(1, kind::BATCH, &batch);
+    }
+    asker.tick_after(limits::WANT_AGAIN_MS - 1);
+    assert_eq!(asker.asked, []);
+    asker.tick_after(1);
+    assert_eq!(asker.asked, [(peer(1), vec![body(0)])]);
 }
 
 #[test]
