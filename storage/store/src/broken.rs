@@ -151,8 +151,33 @@ impl Store {
             }
         }
         let count = writes.len() as u64;
+        let found = self.wants_of(bucket, &writes);
+        let keys = found.iter().map(|(body, arrival)| layout::wanted_key(body, arrival));
+        writes.extend(keys.map(|key| Write::Delete { tree, key }));
         self.index.write(writes)?;
+        let mut state = self.state_mut();
+        let held = state.buckets.entry(bucket).or_default();
+        for (body, _) in found {
+            held.wanted.take_body(&body);
+        }
         Ok(count)
+    }
+
+    /// Wants of bodies that are among these writes, and so here: what peers send of them would not be taken.
+    fn wants_of(&self, bucket: Bucket, writes: &[Write]) -> Vec<(BodyId, RecordKey)> {
+        let mut put = BTreeSet::new();
+        for write in writes {
+            if let Write::Put { key, .. } = write {
+                put.insert(key);
+            }
+        }
+        let state = self.state();
+        let Some(held) = state.buckets.get(&bucket) else { return Vec::new() };
+        let is_here = |body: &BodyId| {
+            let key = layout::body_key(body);
+            put.contains(&key) && !held.broken.bodies.contains(&key)
+        };
+        held.wanted.pairs().into_iter().filter(|(body, _)| is_here(body)).collect()
     }
 
     /// The set must not claim what the index has not: peers bring what is missing then.

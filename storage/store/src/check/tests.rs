@@ -253,3 +253,25 @@ fn entries_that_the_index_lost_are_found_and_put_back() {
     let (store, report) = node.open_at(LATER);
     assert_eq!((report.rebuilt, store.live_root()), (None, root));
 }
+
+#[test]
+fn a_body_that_is_put_back_into_the_index_is_wanted_no_more() {
+    use crate::layout;
+    use quar_index::{Index, Tree, Write};
+    let (mut node, store, ids) = filled(false);
+    let bucket = ids[0].bucket;
+    let lost = body_id(&store, 8);
+    let (tree, key) = (Tree::Bucket(bucket), layout::body_key(&lost));
+    store.index.write(vec![Write::Delete { tree, key }]).unwrap();
+    // As when the copy that the index named was left out of a rewrite, while another one is whole.
+    assert!(store.want_again(ids[8]).unwrap());
+    assert_eq!(store.wanted(9), [(bucket, lost)]);
+    let found = findings(&store, bucket);
+    assert!(matches!(found[..], [Finding::NotIndexed { items: 1, .. }]), "{found:?}");
+    assert_eq!(store.mark_broken(&found).unwrap(), 1);
+    assert_eq!((store.wanted(9), store.body(ids[8]).unwrap()), (vec![], body(8)));
+    store.checkpoint().unwrap();
+    store.close();
+    drop(store);
+    assert_eq!(node.open_at(LATER).0.wanted(9), []);
+}
