@@ -280,7 +280,7 @@ pub trait SetView {
     }
     /// Numbers of records and of wanted bodies.
     fn counts(&self) -> (u64, u64);
-    /// Bodies that are wanted here, behind `after` in an order that stays, at most `limit`.
+    /// Bodies that are wanted here and would be taken now, behind `after` in an order that stays, at most `limit`.
     fn wanted_after(&self, after: Option<(Bucket, BodyId)>, limit: usize) -> Vec<(Bucket, BodyId)>;
     /// Whether a body is wanted here.
     fn is_wanted(&self, bucket: Bucket, body: &BodyId) -> bool;

@@ -2,7 +2,8 @@
 //! Never remembers more bodies than a fixed number, and never lets hopeless ones starve others.
 //!
 //! ```text
-//! wanted ─► ask one peer ─► it comes: no longer wanted
+//! wanted, and there is room ─► ask one peer
+//!                        ├► it comes: no longer wanted
 //!                        ├► NOT_HERE ─► ask another at once ─► all connected peers said so: lost
 //!                        ├► no answer, or lost ─► ask again after 5 s, 10 s ... 10 min
 //!                        └► it comes, and there is no room ─► ask again after 5 s

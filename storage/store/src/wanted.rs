@@ -68,12 +68,22 @@ impl Store {
     /// Bodies that are wanted, at most `limit`, newest days first.
     #[must_use]
     pub fn wanted(&self, limit: usize) -> Vec<(Bucket, BodyId)> {
-        self.wanted_after(None, limit)
+        self.wanted_behind(None, limit)
     }
 
-    /// As [`Self::wanted`], those behind `after` in the same order.
+    /// Bodies to be asked for: as [`Self::wanted`], those behind `after` in the same order. None while there is no room
+    /// for them: what is refused here only counts as asked for in vain, and then waits ever longer.
     #[must_use]
     pub fn wanted_after(
+        &self,
+        after: Option<(Bucket, BodyId)>,
+        limit: usize,
+    ) -> Vec<(Bucket, BodyId)> {
+        let page = self.wanted_behind(after, limit);
+        if page.is_empty() || self.has_room_for_mail() { page } else { Vec::new() }
+    }
+
+    fn wanted_behind(
         &self,
         after: Option<(Bucket, BodyId)>,
         limit: usize,
@@ -128,6 +138,22 @@ impl Store {
 mod tests {
     use crate::tests::{NOW, Node, mail};
     use quar_base::time::{Day, Millis, UnixMillis};
+
+    #[test]
+    fn nothing_is_asked_for_while_there_is_no_room_and_all_of_it_once_there_is() {
+        let origin = Node::new(1).open();
+        let id = crate::tests::put(&origin, b"a body", 1);
+        let (record, _) = origin.item(id.bucket, &id.key).unwrap().unwrap();
+        let mut node = Node::new(2);
+        let mut store = node.open();
+        store.settings.min_free_bytes = 100;
+        store.admit_record(record, None, NOW).unwrap();
+        store.commit();
+        for (free_bytes, asked) in [(99, 0), (100, 1)] {
+            node.disk.set_free_bytes(free_bytes);
+            assert_eq!((store.wanted(9).len(), store.wanted_after(None, 9).len()), (1, asked));
+        }
+    }
 
     #[test]
     fn pages_of_wanted_bodies_join_without_gap_newest_days_first() {
