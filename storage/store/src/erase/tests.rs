@@ -3,6 +3,7 @@
 
 use crate::disk::{Disk, Entry, File, MemoryDisk};
 use crate::index_home::MemoryHome;
+use crate::segment::{SegmentName, bucket_directory};
 use crate::tests::{NOW, Node, delete, mail, put, roster, signing_key};
 use crate::{EncryptionKey, IdKey, Opening, ReadError, Retention, Settings, Store};
 use quar_base::arrival::Arrival;
@@ -215,4 +216,16 @@ fn mail_that_comes_at_any_moment_of_an_erasure_is_kept() {
             }
         }
     }
+}
+
+#[test]
+fn a_rewrite_that_was_undone_does_not_come_back_with_a_power_cut() {
+    let mut node = Node::new(1);
+    let store = node.open();
+    let bucket = put(&store, b"mail", 1).bucket;
+    let name = SegmentName { bucket, number: 9 };
+    node.disk.create(&name.path()).unwrap();
+    node.disk.sync_dir(&bucket_directory(bucket)).unwrap();
+    store.undo_rewrite(name);
+    assert!(!node.crash().disk.paths().contains(&name.path()));
 }
