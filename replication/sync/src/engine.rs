@@ -352,6 +352,7 @@ impl Engine {
             let payload = FloorsFrame { roster_epoch, floors: set.floors() }.encode();
             effects.push(Effect::Send { peer: id, kind: kind::FLOORS, payload });
         }
+        peer.transfer.refused.peer_is_at(hello.cutoff_steps);
         let is_first = peer.hello.replace(hello).is_none();
         self.confirm_by_hello(id, is_first, set);
         self.compare(id, set, effects);

@@ -58,29 +58,41 @@ impl RefusalReason {
         matches!(self, Self::Full | Self::Failed)
     }
 
-    /// Whether the peer would refuse the very same record for ever. A floor that a wrong clock raised comes
-    /// down again; of days below a floor that stays the peer tells, and they are not compared.
+    /// Whether the peer would refuse the very same record again, as long as its clock goes on. A floor that a wrong
+    /// clock raised comes down again; of days below a floor that stays the peer tells, and they are not compared.
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Covered | Self::Invalid)
     }
 }
 
-/// Records that a peer would refuse again: they are not sent again on its connection.
+/// Records that a peer would refuse again: they are not sent again on its connection, unless its clock is set back: the
+/// time of the delete that covers one may be to come then.
 #[derive(Default)]
-pub(crate) struct Refused(BTreeSet<ItemName>);
+pub(crate) struct Refused {
+    names: BTreeSet<ItemName>,
+    /// What the peer's cutoff was last.
+    cutoff_steps: u32,
+}
 
 impl Refused {
     pub(crate) fn add(&mut self, name: ItemName) {
-        if self.0.len() >= limits::REFUSED_KEPT {
-            self.0.clear();
+        if self.names.len() >= limits::REFUSED_KEPT {
+            self.names.clear();
         }
         if matches!(name, ItemName::Record(..)) {
-            self.0.insert(name);
+            self.names.insert(name);
         }
     }
 
     pub(crate) fn has(&self, name: &ItemName) -> bool {
-        self.0.contains(name)
+        self.names.contains(name)
+    }
+
+    pub(crate) fn peer_is_at(&mut self, cutoff_steps: u32) {
+        if cutoff_steps < self.cutoff_steps {
+            self.names.clear();
+        }
+        self.cutoff_steps = cutoff_steps;
     }
 }
 

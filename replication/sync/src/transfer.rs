@@ -59,7 +59,7 @@ pub(crate) struct Transfer {
     hold: Hold,
     /// Batches with mail that are not acknowledged.
     mail_batches: usize,
-    refused: Refused,
+    pub(crate) refused: Refused,
     /// What the peer took.
     repeats: Repeats,
 }

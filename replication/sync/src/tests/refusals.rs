@@ -147,6 +147,19 @@ fn what_is_deleted_at_the_peer_is_sent_once_and_what_it_may_take_later_again() {
 }
 
 #[test]
+fn what_a_delete_covers_is_sent_again_to_a_peer_whose_clock_is_set_back() {
+    let mut pair = refusing(deleted);
+    pair.members[1].refuse = None;
+    (0..8).for_each(|_| pair.tick());
+    assert_eq!(pair.members[1].offered, 2001);
+    for member in &mut pair.members {
+        member.now.0 -= 60_000;
+    }
+    (0..3).for_each(|_| pair.tick());
+    assert!(pair.agree());
+}
+
+#[test]
 fn a_day_that_a_wrong_clock_hid_comes_on_the_same_connection_when_the_clock_is_right() {
     // Whether or not the peer could tell of its floor before it refused.
     for told in [vec![(Class::SPAM, Day(DAY + 1))], Vec::new()] {
