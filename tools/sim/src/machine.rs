@@ -44,12 +44,6 @@ pub struct Machine {
     pub clock_ms: i64,
     /// When its clock was last set wrong or right.
     pub clock_set_at: UnixMillis,
-    /// When its node was last told the time.
-    pub ticked_at: UnixMillis,
-    /// When a frame last came to it.
-    pub heard_at: UnixMillis,
-    /// Whether its clock was last set while no node ran that could have noticed.
-    pub was_set_while_off: bool,
     /// How often its disk became another one.
     pub disks: u32,
     /// The node, while one runs.
@@ -76,8 +70,6 @@ pub struct Running {
     pub node: Node,
     /// Its store.
     pub store: Arc<Store>,
-    /// When it was started.
-    pub started_at: UnixMillis,
     /// When the index was flushed last.
     pub checkpoint_at: UnixMillis,
     /// When it was looked after the disk's room.
@@ -115,9 +107,6 @@ impl Machine {
             retention,
             clock_ms: 0,
             clock_set_at: UnixMillis(0),
-            ticked_at: UnixMillis(0),
-            heard_at: UnixMillis(0),
-            was_set_while_off: false,
             disks: 0,
             running: None,
             starts: 0,
@@ -134,16 +123,6 @@ impl Machine {
     #[must_use]
     pub fn clock(&self, now: UnixMillis) -> UnixMillis {
         UnixMillis(now.0.saturating_add_signed(self.clock_ms))
-    }
-
-    /// Its node is told the time.
-    pub fn note_tick(&mut self, now: UnixMillis) {
-        let is_first =
-            self.running.as_ref().is_some_and(|running| running.started_at > self.ticked_at);
-        if !is_first && self.clock_set_at > self.ticked_at {
-            self.was_set_while_off = false;
-        }
-        self.ticked_at = now;
     }
 
     /// Whether a node runs and does something.
@@ -199,7 +178,6 @@ impl Machine {
         chance: &mut Chance,
     ) -> Result<quar_store::OpenReport, String> {
         self.disk.memory().set_free_bytes(self.room_bytes.unwrap_or(u64::MAX / 2));
-        self.was_set_while_off |= self.clock_set_at > self.ticked_at;
         let mut home = MemoryHome(self.index.clone());
         let opening = Opening {
             settings: self.settings(),
@@ -227,7 +205,6 @@ impl Machine {
         self.running = Some(Running {
             node,
             store,
-            started_at: now,
             checkpoint_at: now,
             room_at: now,
             upkeep_at: now,

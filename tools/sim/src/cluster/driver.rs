@@ -139,7 +139,6 @@ impl Cluster {
         if !self.machines[at].is_awake() {
             return;
         }
-        self.machines[at].note_tick(self.now);
         self.feed(at, |node, now, outputs| node.handle(Input::Tick, now, outputs));
         let now = self.now;
         let is_due = |last: UnixMillis, every_ms: u64| (now - last).0 >= every_ms;

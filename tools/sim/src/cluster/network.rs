@@ -71,7 +71,6 @@ impl Cluster {
             return;
         }
         self.counts.add("frames", frames.len() as u64);
-        self.machines[to].heard_at = self.now;
         self.feed(to, |node, now, outputs| {
             for Sent { kind, payload, .. } in &frames {
                 node.handle(Input::Frame { peer, kind: *kind, payload }, now, outputs);

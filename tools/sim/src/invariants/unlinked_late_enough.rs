@@ -1,9 +1,7 @@
 //! Invariant 9: No byte is unlinked early under any clock skew or jump, and no floor moves back.
 //! Never takes a machine's word for the time: the true time counts.
 //!
-//! What the design bears is borne here: a clock within the hour is believed; and a node that hears nobody for an
-//! hour goes by a clock that is at most 48 h ahead, if it was set while the node was off (design: the node's
-//! clock has not jumped). Nobody can tell that from a node that was off for so long.
+//! A clock within the hour is believed.
 
 use crate::cluster::Cluster;
 use crate::invariants::deleted_stays_deleted;
@@ -12,11 +10,8 @@ use quar_base::key::MessageId;
 use quar_base::time::{Day, Millis, UnixMillis};
 
 const NAME: &str = "9 nothing is unlinked early";
-const HOUR_MS: u64 = 3_600_000;
 /// How far off a clock may be that a node believes: it stamps by it, and keeps days by it.
-const BELIEVED_MS: u64 = HOUR_MS + 60_000;
-/// How far off one may be that went while the node was off, of a node that hears nobody.
-const BELIEVED_ALONE_MS: u64 = 48 * HOUR_MS;
+const BELIEVED_MS: u64 = 3_660_000;
 
 /// A machine unlinked expired days.
 pub fn unlinked(cluster: &mut Cluster, at: usize) {
@@ -24,11 +19,7 @@ pub fn unlinked(cluster: &mut Cluster, at: usize) {
     if !unlinked.is_empty() {
         raise_floors(cluster, at);
     }
-    let machine = &cluster.machines[at];
-    let is_alone = (cluster.now - machine.heard_at).0 >= HOUR_MS - 60_000;
-    let is_borne = is_alone && machine.was_set_while_off;
-    let believed_ms = if is_borne { BELIEVED_ALONE_MS } else { BELIEVED_MS };
-    let latest = cluster.now.plus(Millis(believed_ms)).day();
+    let latest = cluster.now.plus(Millis(BELIEVED_MS)).day();
     for bucket in unlinked {
         cluster.counts.see("day unlinked");
         cluster.note(format_args!("node{} unlinked {bucket}", at + 1));
