@@ -125,6 +125,7 @@ fn mend(cluster: &mut Cluster, at: usize) {
     if cluster.machines[at].is_outdated() {
         cluster.stop(at);
     }
+    cluster.restart_if_failed(at);
     end(cluster, Ending::Start(at));
     if !cluster.machines[at].holdings.damaged.is_empty() {
         if let Some(running) = &mut cluster.machines[at].running {

@@ -156,6 +156,11 @@ impl Cluster {
             running.upkeep_at = now;
             self.upkeep(at);
         }
+        self.restart_if_failed(at);
+    }
+
+    /// What a service manager does.
+    pub fn restart_if_failed(&mut self, at: usize) {
         if self.machines[at].store().is_some_and(|store| store.has_failed()) {
             self.counts.see("store failed");
             self.note(format_args!("node{} is restarted: its store failed", at + 1));
