@@ -199,11 +199,16 @@ impl Ledger {
         }
     }
 
+    /// One of a message's records may be stamped so.
+    pub fn stamped(&mut self, id: MessageId, stamp: UnixMillis) {
+        let latest = self.latest.entry(id).or_insert(stamp);
+        *latest = stamp.max(*latest);
+    }
+
     fn take(&mut self, record: &Record) {
         let key = (record.head().bucket, record.key());
         let stamp = record.key().instant(record.head().bucket.day);
-        let latest = self.latest.entry(record.message()).or_insert(stamp);
-        *latest = stamp.max(*latest);
+        self.stamped(record.message(), stamp);
         self.records.entry(key).or_insert_with(|| record.clone());
         if record.head().kind != Kind::ARRIVAL || self.messages.contains_key(&record.message()) {
             return;
