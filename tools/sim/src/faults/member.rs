@@ -1,5 +1,5 @@
 //! Members are removed, and added again: with their disk and key, or as new ones.
-//! Never tells more than one member of it: the others hear it from each other.
+//! Never tells more than one member of it, if all have the roster before it: the others hear it from each other.
 
 use super::{Ending, Faults, disk};
 use crate::chance::Chance;
@@ -50,15 +50,20 @@ pub fn again(cluster: &mut Cluster, at: usize) {
     cluster.start(at);
 }
 
-/// A roster of the next epoch, given to one member that the others know.
+/// A roster of the next epoch, given to one member that the others know: as long as the last one is not everywhere nobody
+/// can tell who knows whom, and all are given it.
 fn publish(cluster: &mut Cluster, past: Vec<Member>, new: Option<usize>) -> SignedRoster {
+    let members = cluster.members();
+    let known: Vec<usize> = members.iter().copied().filter(|member| Some(*member) != new).collect();
+    let epoch = |at: usize| cluster.machines[at].roster.roster().epoch;
+    let is_everywhere = known.iter().all(|at| epoch(*at) == cluster.epoch);
     cluster.epoch += 1;
     cluster.past.clone_from(&past);
-    let members = cluster.members();
     let listed = members.iter().map(|at| cluster.machines[*at].identity.listed()).collect();
     let signed = cluster.authority.roster(cluster.epoch, listed, past);
-    let known: Vec<usize> = members.into_iter().filter(|member| Some(*member) != new).collect();
-    let told = cluster.chance.pick(&known).expect("two are left at least");
-    cluster.set_roster(told, signed.clone());
+    let one = cluster.chance.pick(&known).expect("two are left at least");
+    for told in known.into_iter().filter(|at| !is_everywhere || *at == one) {
+        cluster.set_roster(told, signed.clone());
+    }
     signed
 }
