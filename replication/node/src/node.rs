@@ -170,6 +170,7 @@ impl Node {
                 }
             }
             Input::Connected { peer, session_key } => {
+                self.offers.forget(peer);
                 self.engine_event(Event::Connected { peer, session_key }, now, outputs);
             }
             Input::Disconnected { peer } => {
@@ -331,7 +332,7 @@ impl Node {
             Outcome::WithoutBody => Some(Refusal::Full),
             Outcome::Stored(_) | Outcome::AlreadyHere(_) => None,
         };
-        if let Some(Some(decided)) = self.offers.decide(ticket, refusal) {
+        if let Some(decided) = self.offers.decide(ticket, refusal) {
             self.tell(decided, now, outputs);
         }
     }

@@ -105,28 +105,24 @@ impl Offers {
         None
     }
 
-    /// One item is decided. Outer `None`: the ticket belongs to no batch.
-    pub(crate) fn decide(
-        &mut self,
-        ticket: Ticket,
-        refusal: Option<Refusal>,
-    ) -> Option<Option<Decided>> {
+    /// One item is decided; the batch, when it was its last.
+    pub(crate) fn decide(&mut self, ticket: Ticket, refusal: Option<Refusal>) -> Option<Decided> {
         let (batch, position) = self.tickets.remove(&ticket)?;
-        let Some(open) = self.open.get_mut(&batch) else {
-            return Some(None);
-        };
+        let open = self.open.get_mut(&batch)?;
         open.undecided -= 1;
         open.refused.extend(refusal.map(|refusal| (position, refusal)));
         if open.undecided > 0 {
-            return Some(None);
+            return None;
         }
         let refused = self.open.remove(&batch).map(|open| open.refused).unwrap_or_default();
-        Some(Some(Decided { batch, refused }))
+        Some(Decided { batch, refused })
     }
 
-    /// Nobody waits for this peer's batches any more; their items are still committed.
+    /// Nobody waits for this peer's batches any more; their items are still committed. Its next connection numbers its
+    /// batches from the first again: what is decided of these must not count there.
     pub(crate) fn forget(&mut self, peer: MemberId) {
         self.open.retain(|batch, _| batch.peer != peer);
+        self.tickets.retain(|_, (batch, _)| batch.peer != peer);
     }
 }
 
@@ -152,8 +148,8 @@ mod tests {
         let mut offers = Offers::default();
         let admitted = vec![Ok(Ticket(1)), Err(Refusal::Covered), Ok(Ticket(2))];
         assert!(offers.begin(BATCH, admitted).is_none());
-        assert!(offers.decide(Ticket(1), None).unwrap().is_none());
-        let decided = offers.decide(Ticket(2), Some(Refusal::Full)).unwrap().unwrap();
+        assert!(offers.decide(Ticket(1), None).is_none());
+        let decided = offers.decide(Ticket(2), Some(Refusal::Full)).unwrap();
         assert_eq!(decided.batch, BATCH);
         assert_eq!(decided.refused, [(1, Refusal::Covered), (2, Refusal::Full)]);
     }
@@ -169,7 +165,19 @@ mod tests {
         let mut offers = Offers::default();
         offers.begin(BATCH, vec![Ok(Ticket(1))]);
         offers.forget(BATCH.peer);
-        assert!(offers.decide(Ticket(1), None).unwrap().is_none());
+        assert!(offers.decide(Ticket(1), None).is_none());
         assert!(offers.decide(Ticket(9), None).is_none());
+    }
+
+    #[test]
+    fn what_came_on_an_earlier_connection_decides_nothing_on_the_next() {
+        let mut offers = Offers::default();
+        offers.begin(BATCH, vec![Ok(Ticket(1))]);
+        offers.forget(BATCH.peer);
+        // The same number again.
+        assert!(offers.begin(BATCH, vec![Ok(Ticket(2))]).is_none());
+        assert!(offers.decide(Ticket(1), None).is_none());
+        let decided = offers.decide(Ticket(2), Some(Refusal::Full)).unwrap();
+        assert_eq!(decided.refused, [(0, Refusal::Full)]);
     }
 }
