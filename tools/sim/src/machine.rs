@@ -44,6 +44,9 @@ pub struct Machine {
     pub clock_ms: i64,
     /// When its clock was last set wrong or right.
     pub clock_set_at: UnixMillis,
+    /// Days in which a commit may be torn: its sync failed, and the power went before the next start. What is torn in
+    /// the middle looks damaged, since nobody can tell that it was never acknowledged.
+    pub torn: BTreeSet<Bucket>,
     /// How often its disk became another one.
     pub disks: u32,
     /// The node, while one runs.
@@ -107,6 +110,7 @@ impl Machine {
             retention,
             clock_ms: 0,
             clock_set_at: UnixMillis(0),
+            torn: BTreeSet::new(),
             disks: 0,
             running: None,
             starts: 0,

@@ -68,6 +68,10 @@ impl Cluster {
 
     /// The power goes: of what was not synced any part may be there.
     pub fn cut_power(&mut self, at: usize) {
+        let machine = &mut self.machines[at];
+        if let Some(running) = machine.running.as_ref().filter(|it| it.store.has_failed()) {
+            machine.torn.extend(running.store.buckets());
+        }
         self.kill(at);
         let machine = &mut self.machines[at];
         let left = machine.disk.memory().crash_with(self.chance.rng());

@@ -17,7 +17,9 @@ const NAME: &str = "11 index and trie are as built anew";
 pub fn checked(cluster: &mut Cluster, at: usize, bucket: Bucket, findings: &[Finding]) {
     let holdings = &cluster.machines[at].holdings;
     let has_failed = cluster.machines[at].store().is_none_or(|store| store.has_failed());
-    if holdings.damaged.contains(&bucket) || has_failed || findings.is_empty() {
+    let is_doubted =
+        holdings.damaged.contains(&bucket) || cluster.machines[at].torn.contains(&bucket);
+    if is_doubted || has_failed || findings.is_empty() {
         return;
     }
     let what = format!("node{} finds in {bucket}, undamaged: {}", at + 1, findings[0]);
