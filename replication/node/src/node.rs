@@ -395,9 +395,10 @@ impl Node {
                     let (items, rest) = load_all(&self.store, names, with_mail);
                     self.engine_event(Event::Loaded { peer, items, rest }, now, outputs);
                 }
-                Effect::Confirmed { peer, name, .. } => {
+                Effect::Confirmed { peer, name, is_whole } => {
                     self.confirmed += 1;
-                    if let ItemName::Record(bucket, key) = name {
+                    // An arrival whose body was not there to be sent is no copy.
+                    if let (true, ItemName::Record(bucket, key)) = (is_whole, name) {
                         let peers = self.peers();
                         for (token, answer) in self.copies.confirmed(peer, (bucket, key), &peers) {
                             outputs.push(Output::Answer { token, answer });

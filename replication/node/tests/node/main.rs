@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod backfill;
+mod copies;
 mod holders;
 mod support;
 mod welcome;

@@ -59,7 +59,7 @@ pub struct Cluster {
     links: BTreeSet<(usize, usize)>,
     /// By whom they go to.
     wires: Vec<Wire>,
-    answers: BTreeMap<Token, Answer>,
+    pub answers: BTreeMap<Token, Answer>,
     next_token: u64,
     /// Bytes of batches that came from one member to another.
     pub batch_bytes: BTreeMap<(usize, usize), u64>,
