@@ -242,10 +242,9 @@ impl Store {
         })?;
         // What a commit put there since the segments were read is whole where the index says.
         for (key, place) in lost_records {
-            // Of what was deleted nothing is missed.
-            let is_covered =
-                self.state().buckets.get(&bucket).is_some_and(|held| held.is_covered(&key));
-            if !is_covered && !self.is_record_whole(bucket, &key, &place)? {
+            if self.is_in_set(MessageId { bucket, key })
+                && !self.is_record_whole(bucket, &key, &place)?
+            {
                 findings.push(Finding::LostRecord { record: MessageId { bucket, key } });
             }
         }
@@ -304,6 +303,14 @@ impl Store {
 
     fn knows(&self, bucket: Bucket, key: &[u8]) -> Result<bool, ReadError> {
         Ok(self.index.get(Tree::Bucket(bucket), key)?.is_some())
+    }
+
+    /// Of what was deleted nothing is missed, once the time of the delete is near: until then the others have it.
+    fn is_in_set(&self, id: MessageId) -> bool {
+        let state = self.state();
+        let held = state.buckets.get(&id.bucket);
+        let second = held.and_then(|held| held.covered_from(&id.key));
+        second.is_none_or(|second| state.set.leaves_far_ahead(id.bucket, &id.key, second))
     }
 
     fn is_record_whole(

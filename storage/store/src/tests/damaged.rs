@@ -123,6 +123,35 @@ fn a_clock_set_back_over_a_delete_brings_its_arrival_back_into_the_set() {
 }
 
 #[test]
+fn a_damaged_arrival_is_taken_again_also_behind_a_delete_whose_time_is_far_ahead() {
+    let origin = Node::new(1).open_at(LATER).0;
+    let node = &mut Node::new(2);
+    let store = node.open_at(LATER).0;
+    let id = put(&origin, b"mail", 1);
+    let (arrival, body) = origin.item(id.bucket, &id.key).unwrap().unwrap();
+    store.admit_record(arrival.clone(), body.clone(), LATER).unwrap();
+    store.commit();
+    let ahead = UnixMillis(LATER.0 + 3_600_000);
+    let action = Action::Deleted(RecipientSet::of(1, &[0]).unwrap());
+    store.admit_action(id, &action, ahead).unwrap();
+    store.commit();
+    let trie = |store: &Store| {
+        let trie = store.view(crate::Which::Current).trie(id.bucket);
+        trie.map(|trie| trie.iter().collect::<Vec<_>>()).unwrap_or_default()
+    };
+    assert_eq!(trie(&store), [id.key]);
+    rot(node, &store, id, &id.key);
+    let found = check(&store, id);
+    store.mark_broken(&found).unwrap();
+    assert_eq!(trie(&store), [], "it cannot be given to anybody");
+    assert_eq!(store.broken_records(), [], "nor is it missed by anybody who reads");
+    store.admit_record(arrival, body, LATER).unwrap();
+    store.commit();
+    assert_eq!(trie(&store), [id.key]);
+    assert!(store.message(id).is_err());
+}
+
+#[test]
 fn what_was_erased_before_or_while_a_clock_is_set_back_is_in_the_set_only_when_a_peer_brings_it() {
     let ahead = UnixMillis(NOW.0 + 3_600_000);
     let set_back = |store: &Store| {
