@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_millis(100);
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 /// How often the index is flushed and its watermarks move.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(10);
+/// What a connection costs its peer beside the greeting: the handshake, and what is sent on it at first.
+const CONNECTION_COST: Duration = Duration::from_millis(20);
 
 /// Something that happened.
 pub enum Event {
@@ -261,7 +263,10 @@ impl Driver {
                 if self.peers.insert(peer, Peer { number, outlet, is_cut: false }).is_some() {
                     self.node.handle(Input::Disconnected { peer }, now, outputs);
                 }
+                let begun = self.clock.since_start();
                 self.node.handle(Input::Connected { peer, session_key }, now, outputs);
+                let cost = CONNECTION_COST + (self.clock.since_start() - begun);
+                self.links.rest_after(peer, cost);
             }
             Event::Frames { peer, number, frames, turn } => {
                 self.take_frames(peer, number, &frames, turn, outputs);

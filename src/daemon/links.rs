@@ -34,6 +34,8 @@ use tokio::time::timeout;
 
 /// A connection this young stays when another one comes: both ends dialed at once.
 const SIMULTANEOUS: Duration = Duration::from_secs(2);
+/// A connection waits no longer than this for what its peer did before: the other side would doubt it.
+const REST_MAX: Duration = Duration::from_secs(3);
 /// How long the higher member waits for the lower one to speak on a new connection.
 const CHOICE_PATIENCE: Duration = Duration::from_secs(10);
 /// Connections of one peer that wait for that.
@@ -203,6 +205,12 @@ impl Links {
         if self.bans.is_banned(peer, self.clock.since_start()) {
             return connection.close(CloseReason::Offence);
         }
+        // Who comes again and again costs a greeting each time, and waits for that like for anything else.
+        let rest = self.rest_after(peer, Duration::ZERO);
+        if rest > REST_MAX {
+            return connection.close(CloseReason::Duplicate);
+        }
+        tokio::time::sleep(rest).await;
         if self.me < peer {
             if self.prefers(&connection) {
                 self.adopt(connection, None).await;

@@ -116,13 +116,13 @@ pub struct Node {
     authority: quar_base::signing::PublicKey,
     pub(crate) engine: Engine,
     copies: Copies,
-    offers: Offers,
+    pub(crate) offers: Offers,
     pub(crate) clocks: Clocks,
     requests: HashMap<Ticket, Token>,
     /// Disks on which each message should be.
     pub(crate) target: usize,
     today: Day,
-    confirmed: u64,
+    pub(crate) confirmed: u64,
 }
 
 impl Node {
@@ -231,12 +231,6 @@ impl Node {
     /// clock does that too.
     pub fn out_of_time(&self) -> impl Iterator<Item = (&'static str, u64)> {
         self.offers.out_of_time()
-    }
-
-    /// Grows when a peer brought a mail that was found right or another member's action, or has what it was sent.
-    #[must_use]
-    pub fn progress(&self) -> u64 {
-        self.offers.welcome() + self.confirmed
     }
 
     fn tick(&mut self, now: UnixMillis, outputs: &mut Vec<Output>) {

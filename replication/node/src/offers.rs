@@ -38,6 +38,7 @@ pub(crate) struct Offers {
     open: HashMap<BatchId, Open>,
     tickets: HashMap<Ticket, (BatchId, u16)>,
     welcome: u64,
+    unwelcome: (u64, u64),
     out_of_time: BTreeMap<&'static str, u64>,
 }
 
@@ -49,7 +50,7 @@ impl Offers {
         items: Vec<Item>,
         admit: impl Fn(Item) -> Result<Ticket, Refusal>,
     ) -> Vec<Result<Ticket, Refusal>> {
-        let mut offences = 0;
+        let (mut offences, before) = (0, self.welcome);
         let admit_one = |item: Item| {
             if offences >= OFFENCES_PER_BATCH {
                 return Err(Refusal::Invalid("it came behind too many bad ones".into()));
@@ -60,13 +61,23 @@ impl Offers {
             offences += usize::from(admitted.as_ref().is_err_and(Refusal::is_offence));
             admitted
         };
-        items.into_iter().map(admit_one).collect()
+        let admitted: Vec<_> = items.into_iter().map(admit_one).collect();
+        if self.welcome == before {
+            self.unwelcome.0 += 1;
+            self.unwelcome.1 += admitted.len() as u64;
+        }
+        admitted
     }
 
     /// Items that were admitted since the start, of those that no peer can make up at will: mails with their
     /// bodies, and actions of other members that it passes on.
     pub(crate) fn welcome(&self) -> u64 {
         self.welcome
+    }
+
+    /// Batches without any such item since the start, and the items in them.
+    pub(crate) fn unwelcome(&self) -> (u64, u64) {
+        self.unwelcome
     }
 
     /// Counts a refusal, if it is for the record's time.

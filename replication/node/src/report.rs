@@ -55,6 +55,18 @@ impl Node {
         }
     }
 
+    /// Grows when a peer brought a mail that was found right or another member's action, or has what it was sent.
+    #[must_use]
+    pub fn progress(&self) -> u64 {
+        self.offers.welcome() + self.confirmed
+    }
+
+    /// Batches that brought neither, and the items in them.
+    #[must_use]
+    pub fn unwelcome(&self) -> (u64, u64) {
+        self.offers.unwelcome()
+    }
+
     /// How far this node is with what it lacks and peers have.
     #[must_use]
     pub fn backfill(&self) -> Backfill {

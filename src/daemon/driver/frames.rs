@@ -9,6 +9,11 @@ use quar_node::{Input, Output};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
+/// What a batch that brings nothing welcome costs beside the looking at it, and each item in it: a commit, an answer,
+/// and all that is done with what was stored.
+const BATCH_COST: Duration = Duration::from_micros(500);
+const ITEM_COST: Duration = Duration::from_micros(50);
+
 impl Driver {
     /// Frames that came in on a connection. Who brings no mail is read from again after a rest.
     pub(super) fn take_frames(
@@ -20,7 +25,8 @@ impl Driver {
         outputs: &mut Vec<Output>,
     ) {
         let now = self.clock.now();
-        let (begun, progress) = (self.clock.since_start(), self.node.progress());
+        let begun = self.clock.since_start();
+        let (progress, unwelcome) = (self.node.progress(), self.node.unwelcome());
         for frame in frames {
             // The next frame of a peer that did enough is not looked at any more.
             if !self.is_live(peer, number) || self.peers[&peer].is_cut {
@@ -37,7 +43,12 @@ impl Driver {
             }
         }
         if self.node.progress() == progress {
-            let cost = self.clock.since_start() - begun;
+            let (batches, items) = self.node.unwelcome();
+            let times =
+                |cost: Duration, number: u64| cost * u32::try_from(number).unwrap_or(u32::MAX);
+            let cost = self.clock.since_start() - begun
+                + times(BATCH_COST, batches - unwelcome.0)
+                + times(ITEM_COST, items - unwelcome.1);
             rest(self.links.rest_after(peer, cost), turn);
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Time that is spent at once.
 const AT_ONCE: Duration = Duration::from_millis(50);
 /// After that, one part in so many.
-const SHARE: u32 = 15;
+const SHARE: u32 = 31;
 
 /// All peers' paces; kept across connections. Times are the process's own.
 #[derive(Default)]

@@ -13,9 +13,11 @@ fn mail_and_what_others_did_is_progress_and_what_a_peer_did_itself_is_not() {
     let message = cluster.put(0, b"mail");
     cluster.run();
     assert_eq!(progress(&cluster), [1, 0], "brought by the one that took it");
+    let unwelcome = cluster.node(1).unwelcome();
     cluster.delete(0, message);
     cluster.run();
     assert_eq!(progress(&cluster), [1, 0], "and deleted by the one that brings it");
+    assert_eq!(cluster.node(1).unwelcome(), (unwelcome.0 + 1, unwelcome.1 + 1));
 
     cluster.put(0, b"another");
     cluster.run();

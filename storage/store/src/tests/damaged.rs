@@ -151,23 +151,26 @@ fn a_damaged_arrival_is_taken_again_also_behind_a_delete_whose_time_is_far_ahead
     assert!(store.message(id).is_err());
 }
 
+/// Erases what is to be erased of a bucket, and sets the clock back at some time.
+type Erasing = fn(&Store, Bucket, &dyn Fn(&Store));
+
 #[test]
 fn what_was_erased_before_or_while_a_clock_is_set_back_is_in_the_set_only_when_a_peer_brings_it() {
     let ahead = UnixMillis(NOW.0 + 3_600_000);
     let set_back = |store: &Store| {
         store.advance(LATER.cutoff());
     };
-    let before: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+    let before: Erasing = |store, bucket, set_back| {
         assert_eq!(store.erase(bucket).unwrap().messages, 1);
         set_back(store);
     };
-    let while_erased: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+    let while_erased: Erasing = |store, bucket, set_back| {
         let begun = store.begin_rewriting(bucket).unwrap().unwrap();
         set_back(store);
         assert_eq!(store.rewrite_without(bucket, begun).unwrap().messages, 1);
         store.end_rewriting(bucket);
     };
-    let while_packed: fn(&Store, Bucket, &dyn Fn(&Store)) = |store, bucket, set_back| {
+    let while_packed: Erasing = |store, bucket, set_back| {
         let mut step = |_| {
             set_back(store);
             ControlFlow::Continue(())

@@ -50,8 +50,8 @@ pub fn again(cluster: &mut Cluster, at: usize) {
     cluster.start(at);
 }
 
-/// A roster of the next epoch, given to one member that the others know: as long as the last one is not everywhere nobody
-/// can tell who knows whom, and all are given it.
+/// A roster of the next epoch, given to one member that the others know: as long as the last one is not everywhere
+/// nobody can tell who knows whom, and all are given it.
 fn publish(cluster: &mut Cluster, past: Vec<Member>, new: Option<usize>) -> SignedRoster {
     let members = cluster.members();
     let known: Vec<usize> = members.iter().copied().filter(|member| Some(*member) != new).collect();
