@@ -65,8 +65,7 @@ impl Store {
     /// Records are taken while there is a reserve to write them to.
     pub(crate) fn check_open_for_records(&self) -> Result<(), Refusal> {
         self.check_alive()?;
-        let is_spent = self.disk.free_bytes().is_ok_and(|free| self.reserve.is_spent(free));
-        if is_spent { Err(Refusal::Full) } else { Ok(()) }
+        if self.reserve.is_spent() { Err(Refusal::Full) } else { Ok(()) }
     }
 
     fn check_alive(&self) -> Result<(), Refusal> {

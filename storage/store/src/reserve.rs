@@ -102,8 +102,11 @@ impl Reserve {
     }
 
     /// Whether so little is left that not even deletes are taken.
-    pub(crate) fn is_spent(&self, free_bytes: u64) -> bool {
-        free_bytes < self.missing_bytes() / LAST_PART
+    pub(crate) fn is_spent(&self) -> bool {
+        // As of one moment: a reserve given up between the two would be missing, and its room not seen yet.
+        let is_held = self.lock();
+        let missing = if *is_held { 0 } else { self.bytes };
+        self.disk.free_bytes().is_ok_and(|free| free < missing / LAST_PART)
     }
 
     /// Makes the file again when there is room for it beside what mail leaves free.
@@ -206,7 +209,10 @@ mod tests {
         disk.set_free_bytes(399);
         reserve.make_room();
         assert_eq!((reserve.missing_bytes(), disk.free_bytes().unwrap()), (1600, 1999));
-        assert!(reserve.is_spent(99) && !reserve.is_spent(100));
+        for (free_bytes, is_spent) in [(99, true), (100, false)] {
+            disk.set_free_bytes(free_bytes);
+            assert_eq!(reserve.is_spent(), is_spent);
+        }
     }
 
     #[test]
