@@ -8,7 +8,7 @@ use std::time::Duration;
 
 /// Time that is spent at once.
 const AT_ONCE: Duration = Duration::from_millis(50);
-/// After that, one part in so many.
+/// After that it rests so many times as long.
 const SHARE: u32 = 31;
 
 /// All peers' paces; kept across connections. Times are the process's own.

@@ -60,6 +60,8 @@ impl Store {
                 }
                 Finding::NotIndexed { bucket, entries, .. } => {
                     marked += self.index_again(*bucket, entries)?;
+                    let _committer = self.committer();
+                    self.settle_wants(*bucket)?;
                 }
                 Finding::Trie { bucket } => {
                     self.count_again(*bucket)?;
@@ -87,7 +89,7 @@ impl Store {
                 }
                 Finding::LostBody { bucket, messages, .. } => {
                     let mut items = messages.iter().map(|id| self.item(*bucket, &id.key));
-                    if let Some(Ok(Some((_, Some(body))))) = items.next() {
+                    if let Some(body) = items.find_map(|item| item.ok()??.1) {
                         let _ = self.admit_body(*bucket, body);
                     }
                 }
@@ -151,33 +153,8 @@ impl Store {
             }
         }
         let count = writes.len() as u64;
-        let found = self.wants_of(bucket, &writes);
-        let keys = found.iter().map(|(body, arrival)| layout::wanted_key(body, arrival));
-        writes.extend(keys.map(|key| Write::Delete { tree, key }));
         self.index.write(writes)?;
-        let mut state = self.state_mut();
-        let held = state.buckets.entry(bucket).or_default();
-        for (body, _) in found {
-            held.wanted.take_body(&body);
-        }
         Ok(count)
-    }
-
-    /// Wants of bodies that are among these writes, and so here: what peers send of them would not be taken.
-    fn wants_of(&self, bucket: Bucket, writes: &[Write]) -> Vec<(BodyId, RecordKey)> {
-        let mut put = BTreeSet::new();
-        for write in writes {
-            if let Write::Put { key, .. } = write {
-                put.insert(key);
-            }
-        }
-        let state = self.state();
-        let Some(held) = state.buckets.get(&bucket) else { return Vec::new() };
-        let is_here = |body: &BodyId| {
-            let key = layout::body_key(body);
-            put.contains(&key) && !held.broken.bodies.contains(&key)
-        };
-        held.wanted.pairs().into_iter().filter(|(body, _)| is_here(body)).collect()
     }
 
     /// The set must not claim what the index has not: peers bring what is missing then.
@@ -235,16 +212,15 @@ impl Store {
         Ok(true)
     }
 
-    /// Wants whose body is here after all, as the index was cut off between two of its writes, are
-    /// none; those whose body is damaged stay, and it counts as missing. Days that a wrong clock hides too.
-    pub(crate) fn settle_wants(&self) -> Result<(), ReadError> {
-        let wanted: Vec<(Bucket, BodyId)> = {
+    /// Wants of a bucket whose body is here after all, as the index was cut off between two of its writes or had lost
+    /// its place, are none; those whose body is damaged stay, and it counts as missing.
+    pub(crate) fn settle_wants(&self, bucket: Bucket) -> Result<(), ReadError> {
+        let wanted: Vec<BodyId> = {
             let state = self.state();
-            let held = state.buckets.iter();
-            held.flat_map(|(bucket, held)| held.wanted.bodies().map(|body| (*bucket, *body)))
-                .collect()
+            let held = state.buckets.get(&bucket);
+            held.map(|held| held.wanted.bodies().copied().collect()).unwrap_or_default()
         };
-        for (bucket, body) in wanted {
+        for body in wanted {
             let key = layout::body_key(&body);
             if self.index.get(Tree::Bucket(bucket), &key)?.is_none() {
                 continue;

@@ -173,7 +173,10 @@ impl Store {
             tickets: AtomicU64::new(1),
             settings,
         };
-        store.settle_wants().map_err(unreadable(SEGMENTS))?;
+        // Days that a wrong clock hides too.
+        for bucket in store.buckets() {
+            store.settle_wants(bucket).map_err(unreadable(SEGMENTS))?;
+        }
         store.recall_broken().map_err(unreadable(broken::FILE))?;
         store.write_last_commits_again(last)?;
         store.tend_reserve();
