@@ -8,8 +8,10 @@ use std::ops::Bound;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Entries copied out under the lock at a time, so that a scan's visitor may use the index.
-const ENTRIES_PER_LOOK: usize = 64;
+/// Entries copied out under the lock at a time, so that a scan's visitor may use the index: at first, as most scans
+/// end soon, and at most.
+const ENTRIES_AT_FIRST: usize = 4;
+const ENTRIES_AT_MOST: usize = 64;
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -76,13 +78,13 @@ impl MemoryIndex {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn look(&self, tree: Tree, from: Bound<&[u8]>) -> Vec<(Vec<u8>, Vec<u8>)> {
+    fn look(&self, tree: Tree, from: Bound<&[u8]>, most: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
         let images = self.images();
         let Some(entries) = images.live.trees.get(&tree) else {
             return Vec::new();
         };
         let ahead = entries.range::<[u8], _>((from, Bound::Unbounded));
-        ahead.take(ENTRIES_PER_LOOK).map(|(key, value)| (key.clone(), value.clone())).collect()
+        ahead.take(most).map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 }
 
@@ -115,14 +117,16 @@ impl Index for MemoryIndex {
     }
 
     fn scan(&self, tree: Tree, start: &[u8], visit: &mut Visit<'_>) -> Result<(), IndexError> {
-        let mut seen = self.look(tree, Bound::Included(start));
+        let mut most = ENTRIES_AT_FIRST;
+        let mut seen = self.look(tree, Bound::Included(start), most);
         while let Some((last, _)) = seen.last().cloned() {
             for (key, value) in seen {
                 if visit(&key, &value).is_break() {
                     return Ok(());
                 }
             }
-            seen = self.look(tree, Bound::Excluded(&last));
+            most = (most * 4).min(ENTRIES_AT_MOST);
+            seen = self.look(tree, Bound::Excluded(&last), most);
         }
         Ok(())
     }
