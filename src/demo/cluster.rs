@@ -248,6 +248,15 @@ impl NodeProcess {
         Ok(allocated_bytes(&Paths::under(Some(&self.root)).data_dir())?)
     }
 
+    /// Bytes that the reserve takes of them.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn reserve_bytes(&self) -> anyhow::Result<u64> {
+        let path = Paths::under(Some(&self.root)).data_dir().join(quar_store::RESERVE_FILE);
+        Ok(allocated(&std::fs::metadata(path)?))
+    }
+
     fn check_alive(&mut self) -> anyhow::Result<()> {
         let Some(child) = &mut self.child else { return Ok(()) };
         if let Some(status) = child.try_wait()? {
@@ -322,15 +331,19 @@ fn write_config(root: &Path, address: &Addresses, options: &ClusterOptions) -> a
 /// # Errors
 /// As the file system reports.
 pub fn allocated_bytes(directory: &Path) -> std::io::Result<u64> {
-    use std::os::unix::fs::MetadataExt;
     let mut total = 0;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
         let metadata = entry.metadata()?;
-        total += metadata.blocks() * 512;
+        total += allocated(&metadata);
         if metadata.is_dir() {
             total += allocated_bytes(&entry.path())?;
         }
     }
     Ok(total)
+}
+
+fn allocated(metadata: &std::fs::Metadata) -> u64 {
+    use std::os::unix::fs::MetadataExt;
+    metadata.blocks() * 512
 }

@@ -70,6 +70,8 @@ pub struct Report {
     pub raw_bytes: u64,
     /// Bytes on disk, node by node: blocks of the data directory, index included.
     pub disk_bytes: Vec<u64>,
+    /// Bytes that the reserve takes of them on each node, however much mail there is.
+    pub reserve_bytes: u64,
     /// Copies that an acknowledgement stood for.
     pub copies: usize,
     /// Seconds from the first mail offered to the last acknowledged, all nodes up.
@@ -320,8 +322,7 @@ impl Show<'_> {
         directory: &std::path::Path,
     ) -> anyhow::Result<Report> {
         if self.options.keep {
-            let sizes = self.cluster.nodes.iter().map(|node| node.disk_bytes());
-            report.disk_bytes = sizes.collect::<anyhow::Result<_>>()?;
+            self.measure_disks(&mut report)?;
             if self.options.directory.is_none() {
                 // Kept on purpose: the cluster goes on running in it.
                 let _ = temporary.keep();
@@ -338,11 +339,17 @@ impl Show<'_> {
             node.stop()?;
         }
         if report.disk_bytes.is_empty() {
-            let sizes = self.cluster.nodes.iter().map(|node| node.disk_bytes());
-            report.disk_bytes = sizes.collect::<anyhow::Result<_>>()?;
+            self.measure_disks(&mut report)?;
         }
         self.progress.finish(&report);
         Ok(report)
+    }
+
+    fn measure_disks(&self, report: &mut Report) -> anyhow::Result<()> {
+        let nodes = &self.cluster.nodes;
+        report.disk_bytes = nodes.iter().map(|node| node.disk_bytes()).collect::<Result<_, _>>()?;
+        report.reserve_bytes = nodes[0].reserve_bytes()?;
+        Ok(())
     }
 }
 

@@ -38,7 +38,8 @@ impl Progress {
             return;
         }
         let disk = report.disk_bytes.iter().max().copied().unwrap_or(0);
-        let ratio = disk as f64 / report.raw_bytes.max(1) as f64;
+        let mail = disk.saturating_sub(report.reserve_bytes);
+        let ratio = mail as f64 / report.raw_bytes.max(1) as f64;
         eprintln!(
             "\n{} messages on {} nodes, {} of mail",
             report.messages,
@@ -59,7 +60,11 @@ impl Progress {
             report.missed_while_down,
             HumanBytes(report.heal_bytes)
         );
-        eprintln!("  on disk per node   {} ({ratio:.2}x)", HumanBytes(disk));
+        eprintln!(
+            "  on disk per node   {} ({ratio:.2}x), and a reserve of {}",
+            HumanBytes(mail),
+            HumanBytes(report.reserve_bytes)
+        );
         eprintln!(
             "  released, deleted  {}, {}, on a node that had not caught them",
             report.released, report.deleted

@@ -76,6 +76,7 @@ pub use pressure::Room;
 pub use proof::{Proof, ProofError};
 pub use prove::ProveError;
 pub use read::Message;
+pub use reserve::RESERVE_FILE;
 pub use rotate::Rotated;
 pub use seal::{EncryptionKey, IdKey, KeyError, WRAPPED_BYTES};
 pub use set::{View, Which};

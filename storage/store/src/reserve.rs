@@ -12,7 +12,8 @@ use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-const FILE: &str = "reserve";
+/// Its name below the data directory.
+pub const RESERVE_FILE: &str = "reserve";
 /// With this part of the reserve left after it was given up, nothing more is taken: opening and
 /// unlinking need a little room too.
 const LAST_PART: u64 = 16;
@@ -28,7 +29,7 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// The reserve as it was left; one of another size is made anew when there is room.
     pub(crate) fn find(disk: Arc<dyn Disk>, bytes: u64) -> Self {
-        let path = Path::new(FILE);
+        let path = Path::new(RESERVE_FILE);
         let is_there = disk.open(path).is_ok();
         // It may have been copied without its room.
         let is_held = is_there && bytes > 0 && disk.allocate(path, bytes).is_ok();
@@ -91,7 +92,7 @@ impl Reserve {
             return false;
         }
         *is_held = false;
-        if let Err(error) = self.disk.remove(Path::new(FILE)) {
+        if let Err(error) = self.disk.remove(Path::new(RESERVE_FILE)) {
             tracing::warn!(%error, "the reserve file could not be unlinked");
             return false;
         }
@@ -117,7 +118,7 @@ impl Reserve {
         if *is_held || self.bytes == 0 || !has_room {
             return;
         }
-        match self.disk.allocate(Path::new(FILE), self.bytes) {
+        match self.disk.allocate(Path::new(RESERVE_FILE), self.bytes) {
             Ok(()) => {
                 *is_held = true;
                 tracing::info!(bytes = self.bytes, "the reserve is there");
