@@ -146,8 +146,12 @@ impl RecipientSet {
 pub struct Coverage(BTreeMap<u16, RecipientSet>);
 
 impl Coverage {
-    /// Unites one more delete.
+    /// Unites one more delete. One for nobody covers nothing, and so leaves no trace: were its record lost, nobody
+    /// would make it again.
     pub fn add(&mut self, deleted: &RecipientSet) {
+        if deleted.is_none() {
+            return;
+        }
         self.0
             .entry(deleted.count)
             .and_modify(|set| set.add(deleted))
@@ -189,6 +193,13 @@ mod tests {
         coverage.add(&RecipientSet::of(2, &[0]).unwrap());
         coverage.add(&RecipientSet::of(3, &[1, 2]).unwrap());
         assert!(!coverage.is_complete());
+    }
+
+    #[test]
+    fn a_delete_for_nobody_is_as_none() {
+        let mut coverage = Coverage::default();
+        coverage.add(&RecipientSet::none(3).unwrap());
+        assert_eq!(coverage, Coverage::default());
     }
 
     #[test]

@@ -390,6 +390,22 @@ fn a_damaged_delete_that_a_peer_gives_is_not_made_again() {
 }
 
 #[test]
+fn a_message_looks_the_same_with_a_damaged_delete_for_nobody_as_where_that_never_came() {
+    let (mut first, mut second) = (Node::new(1), Node::new(2));
+    let (store, peer) = (first.open_at(LATER).0, second.open_at(LATER).0);
+    let id = put(&store, b"mail", 1);
+    let (arrival, body) = store.item(id.bucket, &id.key).unwrap().unwrap();
+    peer.admit_record(arrival, body, LATER).unwrap();
+    peer.commit();
+    let record = delete(&store, id, 1, &[]);
+    rot(&first, &store, id, &record.key());
+    store.mark_broken(&check(&store, id)).unwrap();
+    assert!(store.lost_deletes().is_empty(), "it says nothing that could be made again");
+    assert_eq!(peer.live_root(), store.live_root());
+    assert_eq!(peer.message(id).unwrap(), store.message(id).unwrap());
+}
+
+#[test]
 fn a_damaged_record_does_not_keep_other_bodies_from_being_wanted() {
     let mut node = Node::new(1);
     let store = node.open_at(LATER).0;
