@@ -16,7 +16,6 @@ use crate::cluster::Cluster;
 use crate::invariants;
 use quar_base::key::MessageId;
 use quar_node::Answer;
-use quar_store::Refusal;
 pub use release::Delivery;
 
 /// Who waits for an answer of a node.
@@ -72,14 +71,6 @@ pub fn one(cluster: &mut Cluster, chance: &mut Chance) {
     }
 }
 
-/// A sync failed: the action may be there after the next start all the same, with the stamp that it got.
-fn may_have_acted(cluster: &mut Cluster, at: usize, id: MessageId) {
-    let clock = cluster.machines[at].clock(cluster.now);
-    if let Some(running) = &cluster.machines[at].running {
-        cluster.ledger.stamped(id, running.node.time(clock));
-    }
-}
-
 /// A node answered.
 pub fn answered(
     cluster: &mut Cluster,
@@ -96,11 +87,6 @@ pub fn answered(
             let name = refusal.name();
             cluster.counts.see("refused");
             cluster.note(format_args!("node{} refuses {waiter:?}: {name}", at + 1));
-            if let (Waiter::Delete(id, _) | Waiter::Release(id, _), Refusal::Failed) =
-                (waiter, refusal)
-            {
-                may_have_acted(cluster, at, id);
-            }
         }
         (Waiter::Put { mail, is_import, is_again }, Answer::Put(id)) => {
             cluster.note(format_args!("node{} took m{mail} as {}", at + 1, id.key.id.short()));
@@ -143,3 +129,6 @@ fn some_message(cluster: &Cluster, chance: &mut Chance) -> Option<MessageId> {
 fn some_machine(cluster: &Cluster, chance: &mut Chance) -> Option<usize> {
     chance.pick(&cluster.awake())
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,10 +40,16 @@ impl Cluster {
 
     /// A surface of a machine asks its node.
     pub fn request(&mut self, at: usize, request: Request, waiter: Waiter) {
-        let Some(running) = &mut self.machines[at].running else { return };
+        let machine = &mut self.machines[at];
+        let clock = machine.clock(self.now);
+        let Some(running) = &mut machine.running else { return };
         let token = Token(running.next_token);
         running.next_token += 1;
         running.waiters.insert(token, waiter);
+        // Should its sync fail, the action may be there after the next start all the same, whatever was answered.
+        if let Request::Act { message, .. } = &request {
+            self.ledger.stamped(*message, running.node.time(clock));
+        }
         self.feed(at, |node, now, outputs| {
             node.handle(Input::Request { token, request }, now, outputs);
         });

@@ -32,6 +32,10 @@ pub fn note(cluster: &mut Cluster, chance: &mut Chance) {
     let admitted = running.store.admit_record(record, None, stamp);
     cluster.counts.operation("note of a later version");
     let is_taken = admitted.is_ok();
+    if is_taken {
+        // Should its sync fail, it may be there after the next start all the same.
+        cluster.ledger.stamped(id, stamp);
+    }
     cluster.note(format_args!("node{} notes on {}: {is_taken}", at + 1, id.key.id.short()));
     cluster.begin_commit(at);
 }
