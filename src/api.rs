@@ -213,6 +213,12 @@ pub struct MemberStatus {
     pub queued_bytes: u64,
     /// Why it takes no mail from this node: `full` or `failed`; empty when it does.
     pub refuses: String,
+    /// Its offences since this node's start, by kind.
+    #[serde(default)]
+    pub offences: std::collections::BTreeMap<String, u64>,
+    /// Seconds for which this node does not speak with it yet, for its offences.
+    #[serde(default)]
+    pub kept_out_seconds: u64,
 }
 
 /// Comparisons with a peer since its connection began.

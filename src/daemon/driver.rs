@@ -9,6 +9,7 @@
 //! ```
 
 mod frames;
+mod offences;
 mod status;
 
 use crate::daemon::clock::Clock;
@@ -16,12 +17,13 @@ use crate::daemon::handle::Request;
 use crate::daemon::links::{Links, Outlet};
 use crate::daemon::room::Room;
 use crate::daemon::upkeep::Upkeep;
+use offences::Offences;
 use quar_base::ids::MemberId;
 use quar_base::roster::SignedRoster;
 use quar_net::Frame;
 use quar_node::{Answer, Input, Node, Output, Token};
 use quar_store::{LastSeen, Outcome, Store, Ticket};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
@@ -74,10 +76,12 @@ pub enum Event {
         /// Kind of the peer's offence, when it committed one.
         offence: Option<&'static str>,
     },
-    /// A handshake was refused, by this side or by the peer.
+    /// A connection was refused, by this side or by the peer.
     Rejected {
         /// Kind of the reason.
         why: &'static str,
+        /// Whose it was, where the certificate told.
+        peer: Option<MemberId>,
     },
     /// A commit ended.
     Committed(Vec<(Ticket, Outcome)>),
@@ -119,7 +123,7 @@ pub struct Driver {
     peers: HashMap<MemberId, Peer>,
     waiters: HashMap<Token, Waiter>,
     next_token: u64,
-    offences: BTreeMap<String, u64>,
+    offences: Offences,
     save_roster: SaveRoster,
     upkeep: Upkeep,
     room: Room,
@@ -178,7 +182,7 @@ impl Driver {
             peers: HashMap::new(),
             waiters: HashMap::new(),
             next_token: 1,
-            offences: BTreeMap::new(),
+            offences: Offences::default(),
             save_roster,
             upkeep,
             room,
@@ -273,14 +277,14 @@ impl Driver {
             }
             Event::Disconnected { peer, number, offence } => {
                 if let Some(offence) = offence {
-                    self.count(offence);
+                    self.offences.count(offence, Some(peer));
                 }
                 if self.is_live(peer, number) {
                     self.peers.remove(&peer);
                     self.node.handle(Input::Disconnected { peer }, now, outputs);
                 }
             }
-            Event::Rejected { why } => self.count(why),
+            Event::Rejected { why, peer } => self.offences.count(why, peer),
             Event::Committed(outcomes) => {
                 self.committing -= 1;
                 self.node.handle(Input::Committed(outcomes), now, outputs);
@@ -349,7 +353,7 @@ impl Driver {
 
     /// Cuts the connection with a peer. Its reader tells of the end, and then the node is told.
     fn end_link(&mut self, peer: MemberId, offence: &'static str) {
-        self.count(offence);
+        self.offences.count(offence, Some(peer));
         tracing::warn!(%peer, offence, "disconnecting a peer that broke the protocol");
         if let Some(link) = self.peers.get_mut(&peer) {
             link.is_cut = true;
@@ -410,10 +414,6 @@ impl Driver {
 
     fn is_live(&self, peer: MemberId, number: u64) -> bool {
         self.peers.get(&peer).is_some_and(|live| live.number == number)
-    }
-
-    fn count(&mut self, offence: &str) {
-        *self.offences.entry(offence.to_owned()).or_default() += 1;
     }
 }
 

@@ -138,6 +138,11 @@ impl Links {
         self.bans.offended(peer, cost, self.clock.since_start())
     }
 
+    /// How long a peer is still kept out; nothing for one that is not.
+    pub fn kept_out(&self, peer: MemberId) -> Duration {
+        self.bans.left(peer, self.clock.since_start())
+    }
+
     /// A peer's frames cost so much and brought no mail. How long nothing more is to be read from it.
     pub fn rest_after(&self, peer: MemberId, cost: Duration) -> Duration {
         self.paces.rest_after(peer, cost, self.clock.since_start())
@@ -192,7 +197,7 @@ impl Links {
                     tracing::warn!(from = %rejected.from, why, "refused a connection: {}", rejected.why);
                     let is_crowd = matches!(rejected.why, NetError::TooManyHandshakes { .. });
                     if is_crowd || !rejected.why.is_transient() {
-                        let _ = self.events.send(Event::Rejected { why }).await;
+                        let _ = self.events.send(Event::Rejected { why, peer: None }).await;
                     }
                 }
             }
@@ -253,7 +258,8 @@ impl Links {
             Ok(Err(why)) => {
                 if is_offence(&why) {
                     self.bans.broke_off(connection.peer, self.clock.since_start());
-                    let _ = self.events.send(Event::Rejected { why: why.kind() }).await;
+                    let (why, peer) = (why.kind(), Some(connection.peer));
+                    let _ = self.events.send(Event::Rejected { why, peer }).await;
                 }
             }
             Err(_) => connection.close(CloseReason::Duplicate),

@@ -1,7 +1,7 @@
 //! What in a node's status needs an operator's eye, in words.
 //! Never hides a figure: every warning repeats the figures it is about.
 
-use crate::api::{CopiesStatus, DiskStatus, NodeStatus, duration};
+use crate::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus, duration};
 
 /// How far a peer's clock may be off before it is worth a warning.
 const CLOCK_WARN_MS: i64 = 10_000;
@@ -16,7 +16,9 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
     warnings.extend(early(&status.disk));
     for member in status.members.iter().filter(|member| !member.is_self) {
         let name = &member.name;
-        if member.state == "down" {
+        if member.kept_out_seconds > 0 {
+            warnings.push(kept_out(member));
+        } else if member.state == "down" {
             warnings.push(format!("{name} is down: messages caught now are stored without it"));
         }
         match member.refuses.as_str() {
@@ -61,6 +63,18 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
             .push(format!("all members stand in {first}: one power failure there takes them all"));
     }
     warnings
+}
+
+/// That a member broke the rules too often.
+fn kept_out(member: &MemberStatus) -> String {
+    let kinds = member.offences.iter().map(|(kind, times)| format!("{kind} {times}"));
+    let kinds = kinds.collect::<Vec<_>>().join(", ");
+    format!(
+        "{} broke the rules too often ({kinds}) and is kept out for {}: if it goes on, take it for \
+         compromised and out of the roster",
+        member.name,
+        duration(member.kept_out_seconds)
+    )
 }
 
 /// That messages are on too few disks.
@@ -155,6 +169,8 @@ mod tests {
             clock_offset_ms: 0,
             queued_bytes: 0,
             refuses: String::new(),
+            offences: Default::default(),
+            kept_out_seconds: 0,
         }
     }
 
@@ -203,6 +219,18 @@ mod tests {
         let warnings = list(&status(members));
         assert!(warnings[0].starts_with("b is down"), "{warnings:?}");
         assert!(warnings[1].contains("cellar"), "{warnings:?}");
+    }
+
+    #[test]
+    fn a_member_that_is_kept_out_is_named_with_what_it_did() {
+        let mut members =
+            vec![member("me", "up", "a"), member("b", "down", "b"), member("c", "up", "b")];
+        members[1].kept_out_seconds = 40;
+        members[1].offences = [("wrong-body".to_owned(), 33)].into();
+        let warnings = list(&status(members));
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("b broke the rules too often (wrong-body 33)"));
+        assert!(warnings[0].contains("kept out for 40 s"), "{warnings:?}");
     }
 
     #[test]

@@ -133,6 +133,12 @@ async fn a_member_that_goes_on_lying_is_kept_out_and_the_others_are_not() {
     let mut answer = Vec::new();
     let _ = stream.read_to_end(&mut answer).await;
     assert!(answer.is_empty(), "it is spoken to");
+    let status = scene.running.cluster.nodes[0].status().await.unwrap();
+    let its = |number: u16| status.members.iter().find(|it| it.node_number == number).unwrap();
+    assert!(its(3).offences["wrong-body"] > 0 && its(3).kept_out_seconds > 0);
+    assert!(its(2).offences.is_empty() && its(2).kept_out_seconds == 0);
+    let warning = status.warnings.iter().find(|text| text.contains("broke the rules too often"));
+    assert!(warning.is_some_and(|text| text.starts_with(&its(3).name)), "{:?}", status.warnings);
     scene.check().await;
 }
 

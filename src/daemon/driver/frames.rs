@@ -55,7 +55,7 @@ impl Driver {
 
     /// An offence that took so long to find out.
     pub(super) fn offend(&mut self, peer: MemberId, offence: &'static str, cost: Duration) {
-        self.count(offence);
+        self.offences.count(offence, Some(peer));
         if self.peers.get(&peer).is_none_or(|link| link.is_cut) {
             return;
         }

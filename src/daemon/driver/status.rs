@@ -13,7 +13,7 @@ impl Driver {
         let counts = self.store.counts();
         let view = self.store.view(Which::Current);
         let lost = self.node.lost(self.clock.now());
-        let mut offences = self.offences.clone();
+        let mut offences = self.offences.all();
         offences.extend(self.node.out_of_time().map(|(kind, times)| (kind.to_owned(), times)));
         let (sent_bytes, received_bytes) = self.links.traffic();
         let members = roster.members.iter().map(|member| self.member_status(member)).collect();
@@ -72,6 +72,8 @@ impl Driver {
             clock_offset_ms: known.clock_offset_ms,
             queued_bytes: known.queued_bytes,
             refuses: known.refuses.to_owned(),
+            offences: self.offences.of(member.id),
+            kept_out_seconds: self.links.kept_out(member.id).as_secs(),
         }
     }
 }

@@ -74,7 +74,12 @@ impl Bans {
     }
 
     pub(super) fn is_banned(&self, peer: MemberId, now: Duration) -> bool {
-        self.all().get(&peer).is_some_and(|record| now < record.until)
+        !self.left(peer, now).is_zero()
+    }
+
+    /// How long a peer is still kept out.
+    pub(super) fn left(&self, peer: MemberId, now: Duration) -> Duration {
+        self.all().get(&peer).map_or(Duration::ZERO, |record| record.until.saturating_sub(now))
     }
 
     fn add(&self, peer: MemberId, points: u32, now: Duration) -> bool {

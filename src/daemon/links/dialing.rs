@@ -70,7 +70,9 @@ impl Links {
                     Err(error) => {
                         tracing::debug!(peer = %member.name, %error, "dial failed");
                         if is_offence(&error) {
-                            let _ = self.events.send(Event::Rejected { why: error.kind() }).await;
+                            // Who answers at a member's address need not be that member.
+                            let why = error.kind();
+                            let _ = self.events.send(Event::Rejected { why, peer: None }).await;
                         }
                     }
                 }

@@ -10,7 +10,7 @@ use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::{Kind, Record};
 use quar_base::time::{Day, UnixMillis};
-use quar_store::{Outcome, Stored};
+use quar_store::{Outcome, Store, Stored};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -81,6 +81,8 @@ pub struct Holdings {
     pub damaged: BTreeSet<Bucket>,
     /// Bodies that were here when their day was damaged: any of them may be whole, and serve another message.
     pub doubted: BTreeSet<(Bucket, BodyId)>,
+    /// Whether a sync failed: more may be here than anybody was told, and serve another message.
+    pub has_more: bool,
 }
 
 impl Covered {
@@ -167,8 +169,8 @@ impl Holdings {
 }
 
 impl Ledger {
-    /// A commit said this of a machine's disk.
-    pub fn learn(&mut self, at: usize, holdings: &mut Holdings, outcome: &Outcome) {
+    /// A commit of a machine's store said this of its disk.
+    pub fn learn(&mut self, at: usize, holdings: &mut Holdings, store: &Store, outcome: &Outcome) {
         let Outcome::Stored(stored) = outcome else { return };
         let Stored { bucket, record, body } = &**stored;
         if let Some(body) = body {
@@ -186,7 +188,8 @@ impl Ledger {
             holdings.arrivals.insert(id);
             let message = &self.messages[&id];
             let may_be_whole = holdings.doubted.contains(&(id.bucket, message.body));
-            if may_be_whole || holdings.has_whole(id, message) {
+            let is_more = holdings.has_more && store.body(id).is_ok();
+            if may_be_whole || is_more || holdings.has_whole(id, message) {
                 self.stored.entry(id).or_default().insert(at);
             }
         } else {

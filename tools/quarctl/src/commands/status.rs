@@ -65,9 +65,25 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         output.line(plain(&format!("{:<16}{message}", "without body")))?;
     }
     for (kind, times) in &status.offences {
-        output.line(plain(&format!("{:<16}{kind}: {}", "offences", count(*times))))?;
+        let by = offenders(kind, &status.members);
+        output.line(plain(&format!("{:<16}{kind}: {}{by}", "offences", count(*times))))?;
     }
     Ok(())
+}
+
+/// Which members did what is counted under a kind, most of it first.
+fn offenders(kind: &str, members: &[MemberStatus]) -> String {
+    let its = members.iter().filter_map(|member| Some((*member.offences.get(kind)?, &member.name)));
+    let mut its: Vec<_> = its.collect();
+    its.sort_unstable_by(|one, other| other.cmp(one));
+    match its[..] {
+        [] => String::new(),
+        [(_, only)] => format!(", by {only}"),
+        _ => {
+            let each = its.iter().map(|(times, name)| format!("{name} {}", count(*times)));
+            format!(", by {}", each.collect::<Vec<_>>().join(", "))
+        }
+    }
 }
 
 /// How far the node is with what it lacks.
@@ -171,10 +187,13 @@ mod tests {
             clock_offset_ms: -1500,
             queued_bytes: 0,
             refuses: String::new(),
+            offences: Default::default(),
+            kept_out_seconds: 0,
         };
         let mut peer = member.clone();
         (peer.name, peer.is_self) = ("node2".into(), false);
         (peer.state, peer.in_sync) = ("down".into(), false);
+        peer.offences = [("bad_frame".to_owned(), 2)].into();
         NodeStatus {
             name: "node1".into(),
             member: "11".into(),
@@ -234,7 +253,7 @@ mod tests {
             "1 of 2 up",
             "1,200",
             "5.0 GB",
-            "bad_frame: 2",
+            "bad_frame: 2, by node2",
             "spam-20261123-081512-77",
             "1.0 kB out, 2.0 kB in",
             "1,500 messages, about 3.0 MB, the oldest for 2 h; node3 not counted",

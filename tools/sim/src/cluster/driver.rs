@@ -112,7 +112,7 @@ impl Cluster {
             .filter(|name| !ledger.records.contains_key(name))
             .collect();
         for (_, outcome) in &outcomes {
-            ledger.learn(at, &mut machine.holdings, outcome);
+            ledger.learn(at, &mut machine.holdings, &running.store, outcome);
         }
         running.committing = Some(outcomes);
         let starts = machine.starts;

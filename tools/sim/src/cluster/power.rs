@@ -44,7 +44,7 @@ impl Cluster {
         let mut outcomes = running.committing.take().unwrap_or_default();
         let last = store.commit();
         for (_, outcome) in &last {
-            self.ledger.learn(at, &mut machine.holdings, outcome);
+            self.ledger.learn(at, &mut machine.holdings, &store, outcome);
         }
         outcomes.extend(last);
         self.feed(at, |node, now, outputs| {
@@ -82,6 +82,7 @@ impl Cluster {
     /// The node is gone; its peers learn of it in their own time.
     fn leave(&mut self, at: usize) {
         let machine = &mut self.machines[at];
+        machine.holdings.has_more |= machine.store().is_some_and(|store| store.has_failed());
         machine.running = None;
         machine.stalled_until = None;
         machine.starts += 1;
