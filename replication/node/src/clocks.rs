@@ -20,6 +20,8 @@ use std::collections::BTreeMap;
 const CUTOFF_TOLERANCE_MS: i64 = 5_000;
 const STAMP_TOLERANCE_MS: i64 = 3_600_000;
 const HEARD_WITHIN_MS: u64 = 3_600_000;
+/// A greeting that waited somewhere makes a clock look slow, never fast: for so long the fastest that was told counts.
+const FASTEST_FOR_MS: u64 = 60_000;
 /// Two ticks further apart than this, or backwards, are a jump.
 const JUMP_MS: u64 = 48 * 3_600_000;
 /// Two ticks further apart than this are one for unlinking. Across a restart of a node that is the only member they are
@@ -30,6 +32,9 @@ const GAP_MS: u64 = 3_600_000;
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     offset_ms: i64,
+    /// When it told that.
+    told: UnixMillis,
+    /// When it was heard last.
     at: UnixMillis,
 }
 
@@ -73,7 +78,10 @@ impl Clocks {
 
     /// A peer's clock stands this far ahead of ours.
     pub(crate) fn heard(&mut self, peer: MemberId, offset_ms: i64, now: UnixMillis) {
-        self.peers.insert(peer, Heard { offset_ms, at: now });
+        let new = Heard { offset_ms, told: now, at: now };
+        let heard = self.peers.entry(peer).or_insert(new);
+        let is_lately = now >= heard.told && (now - heard.told).0 <= FASTEST_FOR_MS;
+        if is_lately && offset_ms < heard.offset_ms { heard.at = now } else { *heard = new }
     }
 
     pub(crate) fn offset_ms(&self, peer: MemberId) -> Option<i64> {
@@ -299,6 +307,20 @@ mod tests {
         let mut lone = since(after(16, 0).0);
         lone.tick(late);
         assert!(lone.stamp_time(late).day() > late.day() && !lone.is_corroborated(late));
+    }
+
+    #[test]
+    fn a_greeting_that_waited_does_not_make_a_clock_slow() {
+        let mut clocks = clocks(&[0, -200_000]);
+        let peer = MemberId([0; 16]);
+        let later = UnixMillis(NOW.0 + 22_000);
+        clocks.heard(peer, -12_500, later);
+        assert_eq!(clocks.offset_ms(peer), Some(0));
+        clocks.heard(peer, 40, later);
+        assert_eq!(clocks.offset_ms(peer), Some(40), "a faster one counts at once");
+        // It goes on: this clock was set back.
+        clocks.heard(peer, -12_500, UnixMillis(later.0 + 60_001));
+        assert_eq!(clocks.offset_ms(peer), Some(-12_500));
     }
 
     #[test]
