@@ -54,7 +54,7 @@ pub(crate) mod kind {
     }
 }
 
-/// The greeting: 64 bytes.
+/// The greeting: 63 bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Hello {
     pub(crate) clock_ms: u64,

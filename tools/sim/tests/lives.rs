@@ -9,10 +9,15 @@ fn simulate(arguments: &[&str]) -> Output {
 
 #[test]
 fn what_must_hold_holds_in_three_hundred_lives() {
-    let output = simulate(&["--seeds", "300"]);
+    let output = simulate(&["--seeds", "300", "--json"]);
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}");
     println!("{text}");
+    let object: serde_json::Value = serde_json::from_str(&text).expect("one object");
+    let of = |what: &str, which: &str| object["a life has"][what][which].as_u64().unwrap();
+    assert!(of("members at the start", "least") >= 3);
+    assert!(of("operations", "median") >= 200);
+    assert!(of("kinds of fault", "median") >= 5);
 }
 
 #[test]
