@@ -216,6 +216,7 @@ pub enum Format {
 Examples:
   quarctl ls --day 2026-11-23 --class virus
   quarctl ls --recipient @example.net --subject 'invoice overdue' --all
+  quarctl ls --under-replicated                     on fewer disks than sync.copies asks for
   quarctl ls --json --limit 1000 | jq -r '.messages[].id'")]
 pub struct Ls {
     /// Which messages
