@@ -20,7 +20,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// Mail is refused while fewer bytes than this are free.
-pub const MIN_FREE_BYTES: u64 = 64 << 10;
+pub const MIN_FREE_BYTES: u64 = 4 << 10;
 /// Bytes of the reserve.
 pub const RESERVE_BYTES: u64 = 32 << 10;
 /// Fresh items that wait for one peer, in bytes.

@@ -5,6 +5,9 @@ use super::{some_machine, some_message};
 use crate::chance::Chance;
 use crate::cluster::Cluster;
 use quar_base::record::{ActionHead, Head, Kind, Record};
+use quar_store::Refusal;
+
+const NAME: &str = "14 everything converges";
 
 /// Makes a note about some message.
 pub fn note(cluster: &mut Cluster, chance: &mut Chance) {
@@ -31,6 +34,11 @@ pub fn note(cluster: &mut Cluster, chance: &mut Chance) {
     let record = record.expect("a short payload fits");
     let admitted = running.store.admit_record(record, None, stamp);
     cluster.counts.operation("note of a later version");
+    if let Err(Refusal::Invalid(why)) = &admitted {
+        cluster
+            .fail(NAME, format!("node{} refuses an action that it does not know: {why}", at + 1));
+        return;
+    }
     let is_taken = admitted.is_ok();
     if is_taken {
         // Should its sync fail, it may be there after the next start all the same.
