@@ -34,6 +34,8 @@ const ADDRESS: &str =
     "an address and a port, such as \"127.0.0.1:8027\" or \"[::]:1027\" (no host name)";
 const HOST: &str =
     "a host and a port, such as \"mail.example:25\" or \"[::1]:25\", or \"\" for none";
+/// Why class `held` has one setting only: what is held stays until somebody lets go of it.
+const HELD_STAYS: &str = "because held mail stays until `quarctl unhold`";
 const HELO: &str = "a host name, an address in brackets, or \"\" for the node's name";
 
 /// Checks every value; complains about all that are wrong.
@@ -229,6 +231,7 @@ impl Checker<'_> {
             let default = class.default_retention_days();
             let days = self.take(&key, Some(days), default, |days| match days {
                 Days::Word(word) if word == "keep" => Ok(None),
+                _ if class == Class::HELD => Err(format!("\"keep\", {HELD_STAYS}")),
                 Days::Number(days @ 1..=RETENTION_DAYS_MAX) => Ok(u32::try_from(days).ok()),
                 _ => Err(format!("a number of days from 1 to {RETENTION_DAYS_MAX}, or \"keep\"")),
             });
@@ -244,6 +247,7 @@ impl Checker<'_> {
             let key = format!("pressure.{name}");
             let expires = self.take(&key, Some(policy), false, |policy| match policy.as_str() {
                 "refuse" => Ok(false),
+                _ if class == Class::HELD => Err(format!("\"refuse\", {HELD_STAYS}")),
                 "expire-oldest" => Ok(true),
                 _ => Err("\"refuse\" or \"expire-oldest\"".to_owned()),
             });

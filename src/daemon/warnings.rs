@@ -13,7 +13,7 @@ pub fn list(status: &NodeStatus) -> Vec<String> {
         warnings.push("a write to the data directory failed: nothing is taken until the daemon is restarted; check the disk first".to_owned());
     }
     warnings.extend(room(&status.disk));
-    warnings.extend(early(&status.disk));
+    warnings.extend(early(status));
     for member in status.members.iter().filter(|member| !member.is_self) {
         let name = &member.name;
         if member.kept_out_seconds > 0 {
@@ -122,11 +122,21 @@ fn room(disk: &DiskStatus) -> Option<String> {
     }
 }
 
-/// That days went before their time.
-fn early(disk: &DiskStatus) -> Option<String> {
-    let early = disk.expired_early.join(", ");
+/// That days went before their time, and what is known of other copies of them: nothing, as every
+/// node lets days go by its own room.
+fn early(status: &NodeStatus) -> Option<String> {
+    let early = status.disk.expired_early.join(", ");
+    let elsewhere = match status.members.iter().any(|member| !member.is_self) {
+        true => {
+            "another member may have them or may have let them go too: look with `quarctl ls` there"
+        }
+        false => "the cluster has no other member that could have them",
+    };
     (!early.is_empty()).then(|| {
-        format!("days went before their time, for want of room: {early}; other members have them")
+        format!(
+            "days went from this node before their time, for want of room: {early}; {elsewhere}; make \
+             room, or shorten a retention"
+        )
     })
 }
 
@@ -264,6 +274,23 @@ mod tests {
         let warning = copies(&status).unwrap();
         assert!(warning.starts_with("12 messages are on fewer than 2 disks"), "{warning}");
         assert!(warning.contains("the oldest for 10 min; what c had before"), "{warning}");
+    }
+
+    #[test]
+    fn of_days_that_went_early_no_copy_is_promised() {
+        let members = vec![member("me", "up", "a"), member("b", "up", "b"), member("c", "up", "b")];
+        let mut status_of_three = status(members);
+        assert_eq!(list(&status_of_three), Vec::<String>::new());
+        status_of_three.disk.expired_early = vec!["spam before 2026-11-20".into()];
+        let warnings = list(&status_of_three);
+        assert!(
+            warnings[0].contains("room: spam before 2026-11-20; another member may"),
+            "{warnings:?}"
+        );
+        let mut alone = status(vec![member("me", "up", "a")]);
+        alone.disk.expired_early = vec!["spam before 2026-11-20".into()];
+        let warnings = list(&alone);
+        assert!(warnings[0].contains("has no other member that could have them"), "{warnings:?}");
     }
 
     #[test]

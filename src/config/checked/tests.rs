@@ -88,10 +88,12 @@ fn every_setting_is_read() {
         [retention]
         spam = 7
         virus = "keep"
+        held = "keep"
         class-9 = 3
         [pressure]
         spam = "expire-oldest"
         virus = "refuse"
+        held = "refuse"
         [disk]
         min_free_mb = 1
         reserve_mb = 0
@@ -218,6 +220,17 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[retention]\nspam = 0", "retention.spam = 0 is not allowed: it must be a number of days"),
         ("[retention]\nspam = \"never\"", "or \"keep\""),
         ("[pressure]\nspam = \"drop\"", "\"refuse\" or \"expire-oldest\""),
+        (
+            "[pressure]\nheld = \"expire-oldest\"",
+            "2: pressure.held = \"expire-oldest\" is not allowed: it must be \"refuse\", because held",
+        ),
+        // By its number it is the same class.
+        ("[pressure]\nclass-6 = \"expire-oldest\"", "until `quarctl unhold`"),
+        (
+            "[retention]\nheld = 90",
+            "retention.held = 90 is not allowed: it must be \"keep\", because",
+        ),
+        ("[retention]\nclass-6 = 1", "until `quarctl unhold`"),
         ("[disk]\nmin_free_mb = 0", "from 1 to 1048576"),
         ("[disk]\nreserve_mb = -1", "from 0 to 1048576"),
         ("[log]\nlevel = \"all\"", "\"error\", \"warn\""),
