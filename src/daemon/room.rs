@@ -106,3 +106,70 @@ impl Room {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Room;
+    use crate::api::NodeStatus;
+    use crate::daemon::clock::Clock;
+    use crate::daemon::warnings;
+    use crate::surface::tests::served;
+    use quar_base::arrival::{Envelope, Headers};
+    use quar_base::class::Class;
+    use quar_base::time::UnixMillis;
+    use quar_store::{Mail, MemoryDisk, Origin, Store};
+    use std::collections::BTreeSet;
+    use std::sync::Arc;
+
+    const DAY_MS: u64 = 86_400_000;
+
+    fn put(store: &Store, received: UnixMillis, bytes: usize) {
+        let noise: Vec<u8> =
+            (0..bytes).map(|at| blake3::hash(&at.to_le_bytes()).as_bytes()[0]).collect();
+        let mail = Mail {
+            class: Class::SPAM,
+            received,
+            envelope: Envelope {
+                recipients: vec!["user@example.net".into()],
+                ..Envelope::default()
+            },
+            headers: Headers::default(),
+            body: store.encode_body(&noise).unwrap(),
+            score_milli: 0,
+            reason: String::new(),
+            origin: Origin::Imported,
+        };
+        store.admit_mail(mail).unwrap().message.unwrap();
+        store.commit();
+    }
+
+    #[test]
+    fn a_disk_that_fills_within_the_week_is_told_in_the_status_and_as_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(MemoryDisk::new());
+        let store = Arc::new(served::store(directory.path().join("cluster"), disk.clone()));
+        let clock = Clock::start();
+        let room = || Room::new(store.clone(), clock.clone(), BTreeSet::new());
+        let warned = |room: &Room| {
+            let disk = room.status();
+            warnings::list(&NodeStatus { disk, ..warnings::tests::status(Vec::new()) })
+        };
+        put(&store, UnixMillis(clock.now().0 - DAY_MS), 300_000);
+        store.close();
+        let known = room();
+        assert_eq!(known.status().full_in_days, None, "not looked at yet");
+        known.look();
+        assert_eq!(known.status().full_in_days, None);
+        assert!(!warned(&known).iter().any(|warning| warning.contains("disk")));
+        disk.set_free_bytes(1_000_000);
+        // It was reckoned a moment ago.
+        known.look();
+        assert_eq!(known.status().full_in_days, None);
+        let later = room();
+        later.look();
+        let days = later.status().full_in_days.unwrap();
+        let wanted = format!("at the rate of the last days the disk is full in {days} days");
+        assert!(warned(&later).iter().any(|warning| warning.starts_with(&wanted)), "{days}");
+        assert!((2..=4).contains(&days), "{days}");
+    }
+}

@@ -159,7 +159,7 @@ fn bodies(count: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::{copies, list};
     use crate::api::{CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
 
@@ -184,7 +184,7 @@ mod tests {
         }
     }
 
-    fn status(members: Vec<MemberStatus>) -> NodeStatus {
+    pub(crate) fn status(members: Vec<MemberStatus>) -> NodeStatus {
         NodeStatus {
             name: "me".into(),
             member: String::new(),

@@ -1,19 +1,30 @@
 //! How long the disk will last: what comes in a day, against what expires in the days to come.
 //! Never looks further than a week ahead or back.
+//!
+//! ```text
+//! a week ago        first day of the rate                today
+//!    │  held, strays        │ ◄── the mail of a node ──► │ not over: not counted
+//! ```
+//! A node may be younger than its oldest mail: imported mail keeps its day, and a held message that of its original.
 
 use crate::floors::Retention;
 use crate::segment::bucket_directory;
 use crate::store::Store;
+use quar_base::class::Class;
 use quar_base::key::Bucket;
 use quar_base::time::Day;
+use std::collections::BTreeMap;
 use std::io;
 
 /// Days ahead, and days of history at most.
 const DAYS: u32 = 7;
+/// A day with less than this part of the busiest day's bytes does not begin a node's history: some single
+/// message was imported there.
+const STRAY_PART: u64 = 100;
 
 impl Store {
     /// In how many days there will be no room for mail, at the rate of the last days; `None` when that
-    /// is more than a week off, or when not one whole day is known yet.
+    /// is more than a week off, or when not one whole day of the last week has mail.
     ///
     /// # Errors
     /// As the operating system reports.
@@ -34,11 +45,10 @@ fn days_left(
     today: Day,
     spare: u64,
 ) -> Option<u32> {
-    let first = buckets.iter().map(|(bucket, _)| bucket.day).min().filter(|day| *day < today)?;
-    let known = (today.0 - first.0).min(DAYS);
-    let is_recent = |bucket: &Bucket| bucket.day < today && bucket.day.0 + known >= today.0;
+    let first = first_day(buckets, today)?;
+    let is_recent = |bucket: &Bucket| bucket.day < today && bucket.day >= first;
     let recent = buckets.iter().filter(|(bucket, _)| is_recent(bucket));
-    let a_day = recent.map(|(_, bytes)| *bytes).sum::<u64>() / u64::from(known);
+    let a_day = recent.map(|(_, bytes)| *bytes).sum::<u64>() / u64::from(today.0 - first.0);
     let mut spare = i128::from(spare);
     for ahead in 1..=DAYS {
         let day = Day(today.0 + ahead);
@@ -55,6 +65,23 @@ fn days_left(
         }
     }
     None
+}
+
+/// From which day of the last week on mail came as it comes; `None` without a whole day of it.
+fn first_day(buckets: &[(Bucket, u64)], today: Day) -> Option<Day> {
+    let week = || {
+        let is_within = |bucket: &Bucket| bucket.day < today && bucket.day >= today.minus(DAYS);
+        buckets.iter().filter(move |(bucket, _)| is_within(bucket))
+    };
+    let is_only_held = week().all(|(bucket, _)| bucket.class == Class::HELD);
+    let mut days = BTreeMap::<Day, u64>::new();
+    for (bucket, bytes) in week() {
+        if is_only_held || bucket.class != Class::HELD {
+            *days.entry(bucket.day).or_default() += bytes;
+        }
+    }
+    let busiest = days.values().max().copied()?;
+    days.into_iter().find(|(_, bytes)| *bytes >= busiest / STRAY_PART).map(|(day, _)| day)
 }
 
 #[cfg(test)]
@@ -94,6 +121,23 @@ mod tests {
         let mut one = days(Class::SPAM, &[10]);
         one.push((Bucket { class: Class::SPAM, day: TODAY }, 1 << 40));
         assert_eq!(days_left(&one, &kept(30), TODAY, 29), Some(3));
+    }
+
+    #[test]
+    fn a_node_that_is_younger_than_its_oldest_mail_has_the_rate_of_its_own_days() {
+        let young = |others: &[(Class, u32, u64)]| {
+            let mut all = days(Class::SPAM, &[1000, 1000]);
+            let other = |(class, ago, bytes): &(Class, u32, u64)| {
+                (Bucket { class: *class, day: Day(TODAY.0 - ago) }, *bytes)
+            };
+            all.extend(others.iter().map(other));
+            days_left(&all, &kept(30), TODAY, 2999)
+        };
+        assert_eq!(young(&[]), Some(3));
+        assert_eq!(young(&[(Class::ARCHIVE, 20, 90_000)]), Some(3), "imported");
+        assert_eq!(young(&[(Class::HELD, 6, 900)]), Some(3), "held");
+        assert_eq!(young(&[(Class::SPAM, 6, 9)]), Some(3), "a stray");
+        assert_eq!(young(&[(Class::SPAM, 6, 10)]), None, "a quiet day of its own");
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod crash;
 mod erasure;
 mod expiry;
 mod failures;
+mod forecast;
 mod formats;
 mod history;
 mod index_files;
