@@ -7,6 +7,7 @@
 //! damaged delete  ──► holds all the same; made again when no peer gives it (`deletes.rs`)
 //! wrong trie      ──► the set is made again from the index
 //! damaged header  ──► its segment is read as long as it is kept open: all of that is written anew
+//! damaged footer  ──► its pack is in force as long as the node runs: the day is packed again
 //! ```
 //! The index goes on naming what is damaged until its segment is written anew without it.
 
@@ -16,6 +17,7 @@ mod saved;
 use crate::check::Finding;
 use crate::error::ReadError;
 use crate::layout;
+use crate::segment::SegmentName;
 use crate::store::{Committer, Store};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
@@ -72,7 +74,25 @@ impl Store {
         }
         self.save_broken(&self.committer())?;
         self.write_anew(findings);
+        self.pack_anew(findings)?;
         Ok(marked)
+    }
+
+    /// A pack whose footer or closing block is damaged would be no pack at the next start: its day is due.
+    fn pack_anew(&self, findings: &[Finding]) -> Result<(), ReadError> {
+        let is_named = |name: &SegmentName| {
+            let file = name.path();
+            findings.iter().any(|one| matches!(one, Finding::Block { path, .. } if *path == file))
+        };
+        for pack in self.index.packs() {
+            for name in pack.members().filter(is_named) {
+                let Some(segment) = self.segment(name)? else { continue };
+                if !segment.is_closed()? || (name == pack.name() && segment.footer()?.is_none()) {
+                    pack.write_tables_again();
+                }
+            }
+        }
+        Ok(())
     }
 
     /// What is marked and can be read all the same, from a segment that is open and cannot be opened again: the next

@@ -67,8 +67,8 @@ pub struct OpenReport {
     pub replayed_records: u64,
     /// Segments that end in a write that was never finished.
     pub torn_tails: u64,
-    /// Damaged places that have valid blocks behind them, segments that cannot be read at all, and
-    /// expired days that cannot be unlinked.
+    /// Damaged places that have valid blocks behind them, segments that cannot be read at all, a list of
+    /// damaged records that is damaged, and expired days that cannot be unlinked.
     pub damaged: Vec<String>,
 }
 
@@ -177,7 +177,7 @@ impl Store {
         for bucket in store.buckets() {
             store.settle_wants(bucket).map_err(unreadable(SEGMENTS))?;
         }
-        store.recall_broken().map_err(unreadable(broken::FILE))?;
+        report.damaged.extend(store.recall_broken().map_err(unreadable(broken::FILE))?);
         store.write_last_commits_again(last)?;
         store.tend_reserve();
         Ok((store, report))

@@ -24,21 +24,20 @@ impl Store {
         Ok(())
     }
 
-    /// Marks what was damaged before this start, and still is.
+    /// Marks what was damaged before this start, and still is. Returns what is to be reported: that the
+    /// list itself is damaged.
     ///
     /// # Errors
     /// [`ReadError`] when the disk or the index cannot be read.
-    pub(crate) fn recall_broken(&self) -> Result<(), ReadError> {
-        let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(()) };
+    pub(crate) fn recall_broken(&self) -> Result<Option<String>, ReadError> {
+        let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(None) };
         let Some(names) = decode(&bytes) else {
             if is_of_a_later_version(&bytes) {
                 let why = "the file was written by a later version of this program; run that one";
                 return Err(io::Error::other(why).into());
             }
-            tracing::warn!(
-                "the list of damaged records is damaged; a check names those that are left"
-            );
-            return Ok(());
+            let why = "the list of damaged records is damaged; a check names those that are left";
+            return Ok(Some(format!("{FILE}: {why}")));
         };
         for id in &names {
             match self.record(id.bucket, &id.key) {
@@ -55,7 +54,7 @@ impl Store {
             }
         }
         self.state_mut().saved_broken = names;
-        Ok(())
+        Ok(None)
     }
 }
 

@@ -218,7 +218,7 @@ impl Store {
             let Some(segment) = self.segment(SegmentName { bucket, number })? else { continue };
             if segment.role() != SegmentRole::Pack
                 || !segment.is_closed()?
-                || segment.footer()?.is_some()
+                || segment.has_footer()?
             {
                 continue;
             }

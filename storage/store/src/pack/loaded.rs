@@ -29,7 +29,7 @@ pub(crate) struct Pack {
     blocks: Mutex<VecDeque<(u32, Arc<TableBlock>)>>,
     /// What the tables should say, once one of them was found damaged.
     recovered: OnceLock<Entries>,
-    /// Whether tables are damaged.
+    /// Whether tables, or what leads to them, are damaged.
     is_due: AtomicBool,
 }
 
@@ -182,12 +182,12 @@ impl Pack {
         Ok(*digest.finalize().as_bytes() == self.footer.digest)
     }
 
-    /// Has the day packed again, as tables are damaged.
+    /// Has the day packed again, as tables are damaged, or the footer or closing block that leads to them.
     pub(crate) fn write_tables_again(&self) {
         self.is_due.store(true, Ordering::Relaxed);
     }
 
-    /// Whether tables were found damaged.
+    /// Whether tables, or what leads to them, were found damaged.
     pub(crate) fn has_damaged_tables(&self) -> bool {
         self.is_due.load(Ordering::Relaxed)
     }

@@ -25,6 +25,15 @@ impl Segment {
         }
     }
 
+    /// Whether the closing block points to a footer, be that whole or damaged.
+    pub(crate) fn has_footer(&self) -> io::Result<bool> {
+        match self.closing() {
+            Ok(numbers) => Ok(numbers != [0]),
+            Err(BlockError::Damaged) => Ok(false),
+            Err(BlockError::Io(error)) => Err(error),
+        }
+    }
+
     /// The numbers in a pack's closing block.
     fn closing(&self) -> Result<Vec<u32>, BlockError> {
         let at = self.file.length()?.checked_sub(CLOSING_BYTES).ok_or(BlockError::Damaged)?;
