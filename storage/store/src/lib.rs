@@ -51,6 +51,7 @@ mod set;
 mod state;
 mod store;
 mod usage;
+mod versions;
 mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};

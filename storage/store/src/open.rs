@@ -16,7 +16,7 @@ mod files;
 mod rebuild;
 mod replay;
 
-use self::files::{Files, finish_rewrites, list_segments};
+use self::files::{Files, finish_rewrites, list_segments, unlink_expired};
 use self::replay::{InPlace, Ready};
 use crate::broken;
 use crate::catalog::Catalog;
@@ -121,13 +121,15 @@ impl Store {
         loaded.map_err(FloorsUnreadable::into_open_error)?;
         // Before anything is written: the index, above all, does not bear that there is no room.
         let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
-        let (names, stuck) = list_segments(&*disk, &floors)?;
+        let listed = list_segments(&*disk, &floors)?;
         let (key, number) = (settings.id_key.clone(), settings.node_number);
         let dictionaries = Arc::new(Dictionaries::new(key, number, codec::LEVEL));
         let (cluster, keys) = (settings.cluster, settings.keys.clone());
         let segments = Segments::new(disk.clone(), cluster, keys, dictionaries.clone());
         let segments = Arc::new(segments);
-        let files = finish_rewrites(names, &segments, &*disk, &settings.id_key)?;
+        // From here on files go: nothing of a later version was found.
+        let files = finish_rewrites(listed.names, &segments, &*disk, &settings.id_key)?;
+        let stuck = unlink_expired(&*disk, &listed.expired);
         let mut loader = Loader {
             settings: &settings,
             segments: &segments,

@@ -23,7 +23,7 @@ mod source;
 mod table;
 mod write;
 
-pub(crate) use footer::Footer;
+pub(crate) use footer::{Footer, FooterError};
 pub(crate) use loaded::{Pack, TablePage};
 pub(crate) use recover::group_entries;
 

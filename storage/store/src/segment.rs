@@ -15,7 +15,7 @@ mod reader;
 mod writer;
 
 pub(crate) use entries::{BodyEntry, Entry};
-pub(crate) use format::{BlockHeader, BlockKind, HeaderError, SegmentRole};
+pub(crate) use format::{BlockHeader, BlockKind, HeaderError, SegmentHeader, SegmentRole};
 pub(crate) use reader::{BlockError, Found, OpenSegmentError, Segment};
 pub(crate) use writer::{Drafted, Maker, RecordsBlock, SegmentWriter};
 

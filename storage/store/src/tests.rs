@@ -5,8 +5,8 @@ mod dictionaries;
 mod erasing;
 
 use crate::{
-    EncryptionKey, IdKey, Mail, MemoryDisk, MemoryHome, OpenReport, Opening, Origin, Outcome,
-    Query, ReadError, Refusal, Retention, Settings, Store, Which,
+    EncryptionKey, IdKey, Mail, MemoryDisk, MemoryHome, OpenError, OpenReport, Opening, Origin,
+    Outcome, Query, ReadError, Refusal, Retention, Settings, Store, Which,
 };
 use quar_base::action::Action;
 use quar_base::arrival::{Envelope, Headers};
@@ -69,6 +69,13 @@ impl Node {
     }
 
     pub(crate) fn open_at(&mut self, now: UnixMillis) -> (Store, OpenReport) {
+        self.try_open_at(now).unwrap()
+    }
+
+    pub(crate) fn try_open_at(
+        &mut self,
+        now: UnixMillis,
+    ) -> Result<(Store, OpenReport), OpenError> {
         let settings = Settings {
             cluster: ClusterId([9; 16]),
             member: MemberId([self.number; 16]),
@@ -89,7 +96,6 @@ impl Node {
             seed: [self.number; 32],
             progress: &mut |_| {},
         })
-        .unwrap()
     }
 
     pub(crate) fn open(&mut self) -> Store {

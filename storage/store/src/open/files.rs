@@ -5,9 +5,11 @@ use super::io_at;
 use crate::disk::Disk;
 use crate::error::OpenError;
 use crate::floors::Floors;
-use crate::pack::{Footer, Pack};
+use crate::pack::{Footer, FooterError, Pack};
 use crate::seal::IdKey;
-use crate::segment::{OpenSegmentError, SEGMENTS, SegmentName, SegmentRole, bucket_directory};
+use crate::segment::{
+    HeaderError, OpenSegmentError, SEGMENTS, SegmentName, SegmentRole, bucket_directory,
+};
 use crate::segments::Segments;
 use quar_base::class::Class;
 use quar_base::key::Bucket;
@@ -43,7 +45,11 @@ pub(super) fn finish_rewrites(
         let segment = match segments.open(*name) {
             Ok(segment) => segment,
             // Found out before anything is written.
-            Err(error @ (OpenSegmentError::Key(_) | OpenSegmentError::Cluster(_))) => {
+            Err(
+                error @ (OpenSegmentError::Key(_)
+                | OpenSegmentError::Cluster(_)
+                | OpenSegmentError::Header(HeaderError::Version(_))),
+            ) => {
                 return Err(OpenError::Segment { path: name.path(), reason: error.to_string() });
             }
             Err(_) => continue,
@@ -59,10 +65,16 @@ pub(super) fn finish_rewrites(
             }
             SegmentRole::Pack => {
                 let footer = segment.footer().map_err(io_at(&path))?;
-                if let Some(footer) = footer.and_then(|bytes| Footer::decode(&bytes)) {
-                    segment.sync().map_err(io_at(&path))?;
-                    gone.extend(footer.replaced.iter().copied().map(in_bucket));
-                    footers.insert(name.bucket, (*name, footer));
+                match footer.map(|bytes| Footer::decode(&bytes)) {
+                    Some(Ok(footer)) => {
+                        segment.sync().map_err(io_at(&path))?;
+                        gone.extend(footer.replaced.iter().copied().map(in_bucket));
+                        footers.insert(name.bucket, (*name, footer));
+                    }
+                    Some(Err(error @ FooterError::Version(_))) => {
+                        return Err(OpenError::Segment { path, reason: error.to_string() });
+                    }
+                    Some(Err(FooterError::Damaged)) | None => {}
                 }
             }
         }
@@ -101,13 +113,17 @@ fn missing_members(
     missing.map(|member| format!("{}: a part of a pack is missing", path(member.number))).collect()
 }
 
-/// All segments above the kept floors; days below them are unlinked on the way. Days that cannot be
-/// are passed over and complained of: nothing of them is ever shown.
-pub(super) fn list_segments(
-    disk: &dyn Disk,
-    floors: &Floors,
-) -> Result<(Vec<SegmentName>, Vec<String>), OpenError> {
-    let (mut names, mut stuck) = (Vec::new(), Vec::new());
+/// What lies below `segments`.
+pub(super) struct Listed {
+    /// All segments above the kept floors.
+    pub(super) names: Vec<SegmentName>,
+    /// Days below them.
+    pub(super) expired: Vec<Bucket>,
+}
+
+/// Lists all segments; changes nothing.
+pub(super) fn list_segments(disk: &dyn Disk, floors: &Floors) -> Result<Listed, OpenError> {
+    let mut listed = Listed { names: Vec::new(), expired: Vec::new() };
     let list = |path: &Path| disk.list(path).map_err(io_at(path));
     let root = Path::new(SEGMENTS);
     disk.create_dir(root).map_err(io_at(root))?;
@@ -120,21 +136,28 @@ pub(super) fn list_segments(
                 continue;
             };
             let bucket = Bucket { class: class_number, day };
-            let directory = bucket_directory(bucket);
             if floors.is_below_kept(bucket) {
-                if let Err(error) = disk.remove_dir(&directory) {
-                    let path = directory.display();
-                    stuck.push(format!("{path}: expired, and cannot be unlinked: {error}"));
-                }
+                listed.expired.push(bucket);
                 continue;
             }
-            let numbers = list(&directory)?.into_iter().filter(|entry| !entry.is_dir);
-            names.extend(
-                numbers
-                    .filter_map(|entry| SegmentName::number_of(&entry.name))
-                    .map(|number| SegmentName { bucket, number }),
-            );
+            let numbers = list(&bucket_directory(bucket))?.into_iter();
+            let numbers = numbers
+                .filter(|entry| !entry.is_dir)
+                .filter_map(|entry| SegmentName::number_of(&entry.name));
+            listed.names.extend(numbers.map(|number| SegmentName { bucket, number }));
         }
     }
-    Ok((names, stuck))
+    Ok(listed)
+}
+
+/// Unlinks days below the kept floors. Those that cannot be are passed over and complained of: nothing of
+/// them is ever shown.
+pub(super) fn unlink_expired(disk: &dyn Disk, expired: &[Bucket]) -> Vec<String> {
+    let unlink = |bucket: &Bucket| {
+        let directory = bucket_directory(*bucket);
+        let error = disk.remove_dir(&directory).err()?;
+        let path = directory.display();
+        Some(format!("{path}: expired, and cannot be unlinked: {error}"))
+    };
+    expired.iter().filter_map(unlink).collect()
 }

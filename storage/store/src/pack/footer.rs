@@ -3,10 +3,22 @@
 //!
 //! *Source*: docs/formats.md, "Pack".
 
+use crate::versions::FOOTERS;
 use quar_base::key::RecordKey;
 use quar_merkle::{Hash, Part};
 
-const FOOTER_VERSION: u16 = 1;
+/// Why a footer's payload says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum FooterError {
+    #[error("the footer of the pack is damaged")]
+    Damaged,
+    #[error(
+        "the footer of the pack has format version {0}; this program reads versions 1 to {newest}, and nothing \
+         was changed: upgrade to the program that wrote it, or a later one",
+        newest = FOOTERS.newest()
+    )]
+    Version(u16),
+}
 
 /// What a pack holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -69,7 +81,7 @@ impl Footer {
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut bytes = FOOTER_VERSION.to_le_bytes().to_vec();
+        let mut bytes = FOOTERS.newest().to_le_bytes().to_vec();
         let PackCounts { arrivals, actions, bodies, body_bytes } = self.counts;
         for count in [arrivals, actions, bodies, body_bytes] {
             bytes.extend(count.to_le_bytes());
@@ -99,13 +111,21 @@ impl Footer {
         bytes
     }
 
-    /// `None` for bytes that are no footer, or one of a later version; and for tables that do not
-    /// ascend, in which keys would not be found.
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+    /// Reads a footer of any version up to the newest.
+    ///
+    /// # Errors
+    /// [`FooterError`]; tables that do not ascend, in which keys would not be found, are damage too.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, FooterError> {
         let mut fields = Fields(bytes);
-        if u16::from_le_bytes(fields.take()?) != FOOTER_VERSION {
-            return None;
+        let version = fields.take().map(u16::from_le_bytes).ok_or(FooterError::Damaged)?;
+        if !FOOTERS.reads(version) {
+            return Err(FooterError::Version(version));
         }
+        let footer = Self::read(fields).ok_or(FooterError::Damaged)?;
+        Ok(FOOTERS.forward(footer, version))
+    }
+
+    fn read(mut fields: Fields<'_>) -> Option<Self> {
         let counts = PackCounts {
             arrivals: fields.u64()?,
             actions: fields.u64()?,
@@ -181,7 +201,7 @@ impl Fields<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Footer, Member, PackCounts, TableEntry, TablePart};
+    use super::{Footer, FooterError, Member, PackCounts, TableEntry, TablePart};
     use quar_base::ids::RecordId;
     use quar_base::key::RecordKey;
     use quar_merkle::Hash;
@@ -209,24 +229,24 @@ mod tests {
     #[test]
     fn decodes_to_what_was_encoded_and_gives_the_parts_of_its_trie() {
         let footer = footer();
-        assert_eq!(Footer::decode(&footer.encode()), Some(footer.clone()));
+        assert_eq!(Footer::decode(&footer.encode()), Ok(footer.clone()));
         let parts = footer.parts();
         assert_eq!((parts.len(), parts[0].count, parts[0].first.second), (1, 3, 3));
     }
 
     #[test]
-    fn refuses_what_is_shorter_longer_or_of_a_later_version() {
+    fn tells_what_is_shorter_or_longer_from_what_is_of_a_later_version() {
         let bytes = footer().encode();
         for length in 0..bytes.len() {
-            assert_eq!(Footer::decode(&bytes[..length]), None, "{length}");
+            assert_eq!(Footer::decode(&bytes[..length]), Err(FooterError::Damaged), "{length}");
         }
-        assert_eq!(Footer::decode(&[&bytes[..], &[0]].concat()), None);
+        assert_eq!(Footer::decode(&[&bytes[..], &[0]].concat()), Err(FooterError::Damaged));
         let mut later = bytes.clone();
         later[0] = 2;
-        assert_eq!(Footer::decode(&later), None);
+        assert_eq!(Footer::decode(&later), Err(FooterError::Version(2)));
         // A count that its bytes cannot hold is no reason to allocate for it.
         let mut huge = bytes;
         huge[98..102].copy_from_slice(&u32::MAX.to_le_bytes());
-        assert_eq!(Footer::decode(&huge), None);
+        assert_eq!(Footer::decode(&huge), Err(FooterError::Damaged));
     }
 }

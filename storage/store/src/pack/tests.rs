@@ -2,6 +2,7 @@
 
 mod damage;
 mod rotten;
+mod versions;
 
 use super::PackProgress;
 use crate::segment::{SegmentName, bucket_directory};

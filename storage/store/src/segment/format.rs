@@ -2,6 +2,7 @@
 //! Never touches a disk, and reads no length that it has not bounded.
 
 use crate::seal::WRAPPED_BYTES;
+use crate::versions::SEGMENTS;
 use quar_base::class::Class;
 use quar_base::ids::{ClusterId, MemberId};
 use quar_base::key::Bucket;
@@ -16,9 +17,6 @@ pub(crate) const BLOCK_PAYLOAD_BYTES_MAX: usize = MESSAGE_BYTES_MAX + (1 << 20);
 pub(crate) const BLOCK_MAGIC: [u8; 4] = *b"QBLK";
 
 const SEGMENT_MAGIC: [u8; 8] = *b"QUARSEG\n";
-/// What segments are written in: 1 for logs and rewrites, 2 for packs, which an earlier program
-/// must not take for something else.
-const SEGMENT_VERSION: u16 = 2;
 const SLOT_BYTES: usize = 4 + WRAPPED_BYTES;
 const SLOTS_AT: usize = 64;
 const SEGMENT_CHECK_AT: usize = SEGMENT_HEADER_BYTES - 32;
@@ -64,7 +62,8 @@ impl SegmentRole {
         }
     }
 
-    /// The format that the role came with.
+    /// The version that the role came with, in which it is written: an earlier program must not take it for
+    /// something else.
     pub(crate) fn version(self) -> u16 {
         match self {
             Self::Log | Self::Rewrite => 1,
@@ -93,8 +92,9 @@ pub(crate) enum HeaderError {
     #[error("segment was never finished and holds nothing")]
     Unfinished,
     #[error(
-        "segment has format version {0}; this program reads versions 1 to {SEGMENT_VERSION}: \
-         run the version that wrote it, or a later one"
+        "segment has format version {0}; this program reads versions 1 to {newest}, and nothing was changed: \
+         upgrade to the program that wrote it, or a later one",
+        newest = SEGMENTS.newest()
     )]
     Version(u16),
 }
@@ -183,7 +183,7 @@ impl SegmentHeader {
             return Err(HeaderError::Damaged);
         }
         let version = u16::from_le_bytes(field(bytes, 8));
-        if !(1..=SEGMENT_VERSION).contains(&version) {
+        if !SEGMENTS.reads(version) {
             return Err(HeaderError::Version(version));
         }
         let role = SegmentRole::from_number(bytes[11], version).ok_or(HeaderError::Damaged)?;
@@ -191,7 +191,7 @@ impl SegmentHeader {
             let epoch = u32::from_le_bytes(field(bytes, at));
             (epoch != 0).then(|| KeySlot { epoch, wrapped: field(bytes, at + 4) })
         };
-        Ok(Self {
+        let header = Self {
             bucket: Bucket {
                 class: Class(bytes[10]),
                 day: Day(u32::from_le_bytes(field(bytes, 12))),
@@ -202,7 +202,8 @@ impl SegmentHeader {
             salt: field(bytes, 48),
             slots: [slot(SLOTS_AT), slot(SLOTS_AT + SLOT_BYTES)],
             number: u32::from_le_bytes(field(bytes, SLOTS_AT + 2 * SLOT_BYTES)),
-        })
+        };
+        Ok(SEGMENTS.forward(header, version))
     }
 }
 
