@@ -19,6 +19,9 @@ pub mod config;
 pub mod daemon;
 pub mod delivery;
 pub mod demo;
+#[cfg(any(test, fuzzing))]
+#[doc(hidden)]
+pub mod fuzz;
 pub mod intake;
 pub mod lock;
 pub mod proof;

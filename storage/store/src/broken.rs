@@ -12,7 +12,7 @@
 //! The index goes on naming what is damaged until its segment is written anew without it.
 
 mod deletes;
-mod saved;
+pub(crate) mod saved;
 
 use crate::check::Finding;
 use crate::error::ReadError;

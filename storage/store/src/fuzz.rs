@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     ("layout", layout),
     ("wrapped_key", wrapped_key),
     ("floors", floors),
+    ("broken", broken),
     ("coded_body", coded_body),
     ("dictionary", dictionary),
     ("segment_header", segment_header),
@@ -273,6 +274,11 @@ pub fn segment_damage(input: &[u8]) {
 /// The payload of a table block.
 pub fn table(input: &[u8]) {
     crate::pack::fuzz::table(input);
+}
+
+/// The list of damaged records.
+pub fn broken(input: &[u8]) {
+    crate::broken::saved::fuzz::broken(input);
 }
 
 /// A pack's footer.

@@ -88,6 +88,9 @@ fn check_of(text: &str) -> String {
     format!("check {}\n", &blake3::hash(text.as_bytes()).to_hex().as_str()[..16])
 }
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzz;
+
 #[cfg(test)]
 mod tests {
     use super::{check_of, decode, encode, is_of_a_later_version};
