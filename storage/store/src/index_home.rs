@@ -38,6 +38,37 @@ impl IndexHome for SledHome {
     }
 }
 
+/// A sled directory that is set aside, whatever it holds, before an empty index is opened in its place:
+/// once the segments were found fit to be read, and not before.
+pub struct FreshSledHome {
+    home: SledHome,
+    is_fresh: bool,
+}
+
+impl FreshSledHome {
+    /// The directory, untouched so far.
+    #[must_use]
+    pub fn new(directory: PathBuf) -> Self {
+        Self { home: SledHome(directory), is_fresh: false }
+    }
+}
+
+impl IndexHome for FreshSledHome {
+    fn open(&mut self) -> Result<Arc<dyn Index>, IndexError> {
+        if !self.is_fresh {
+            let dir = self.home.0.clone();
+            let action = "set it aside";
+            self.reset().map_err(|source| IndexError::Io { dir, action, source })?;
+        }
+        self.home.open()
+    }
+
+    fn reset(&mut self) -> std::io::Result<()> {
+        self.is_fresh = true;
+        self.home.reset()
+    }
+}
+
 /// An index in memory, shared with whoever keeps a clone.
 pub struct MemoryHome(pub Arc<MemoryIndex>);
 

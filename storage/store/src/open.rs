@@ -63,6 +63,9 @@ pub struct OpenProgress {
 pub struct OpenReport {
     /// Why the index was built again; `None` when it was good.
     pub rebuilt: Option<String>,
+    /// Whether the index held nothing of the segments that are there, as it was removed or never
+    /// flushed: it was filled from them, and nothing is damaged by that.
+    pub was_index_empty: bool,
     /// Records replayed from behind the watermarks.
     pub replayed_records: u64,
     /// Segments that end in a write that was never finished.

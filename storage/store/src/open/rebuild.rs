@@ -70,7 +70,9 @@ impl Loader<'_> {
             buckets.entry(name.bucket).or_default().push(*name);
         }
         // An index that is simply missing is built like one in doubt.
-        self.is_rebuilding |= state.buckets.keys().all(|bucket| !state.is_in_index(*bucket));
+        let is_empty = state.buckets.keys().all(|bucket| !state.is_in_index(*bucket));
+        report.was_index_empty = is_empty && !buckets.is_empty() && report.rebuilt.is_none();
+        self.is_rebuilding |= is_empty;
         let at_once = thread::available_parallelism().map_or(1, usize::from);
         let mut last = BTreeMap::new();
         let settings = self.settings;
