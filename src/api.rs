@@ -14,7 +14,7 @@ pub use brake::{BrakeReply, BrakeStatus};
 pub use copies::{BackfillStatus, CopiesStatus, HolderState, MessageCopies, duration};
 pub use files::{
     BlockReply, BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PackReply,
-    PlaceReply, PlacesReply, SegmentReply,
+    PlaceReply, PlacesReply, SegmentReply, StraysReply,
 };
 
 pub use hold::{HoldReply, HoldState, UnholdReply};

@@ -6,12 +6,31 @@ use quar_store::{
     BlockReport, Checked, Finding, PackReport, PlaceReport, ReadError, SegmentReport, Store,
 };
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 
 /// The days that are on disk.
 #[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
 pub struct BucketsReply {
     /// As CLASS/YYYY-MM-DD, in order.
     pub buckets: Vec<String>,
+}
+
+/// Files among the segments that the store does not use.
+#[derive(Serialize, Deserialize, Clone, Debug, Default, PartialEq)]
+pub struct StraysReply {
+    /// Their paths, below the data directory; of a directory that is strange as a whole its own.
+    pub strays: Vec<String>,
+}
+
+impl StraysReply {
+    /// As the store names them.
+    ///
+    /// # Errors
+    /// [`ReadError`] when a directory cannot be listed.
+    pub fn of(store: &Store) -> Result<Self, ReadError> {
+        let strays = store.strays()?;
+        Ok(Self { strays: strays.iter().map(|path| path.display().to_string()).collect() })
+    }
 }
 
 /// What a check of one day found.
@@ -31,6 +50,9 @@ pub struct CheckReply {
     pub bodies: u64,
     /// What is wrong, in words; nothing when all is well.
     pub findings: Vec<String>,
+    /// Messages and actions whose record or body is damaged, by their ids, as far as they are known.
+    #[serde(default)]
+    pub damaged: Vec<String>,
 }
 
 impl CheckReply {
@@ -38,9 +60,21 @@ impl CheckReply {
     #[must_use]
     pub fn new(bucket: Bucket, checked: &Checked, findings: &[Finding]) -> Self {
         let Checked { segments, blocks, bytes, records, bodies } = *checked;
+        let damaged = damaged_of(findings).iter().map(ToString::to_string).collect();
         let findings = findings.iter().map(ToString::to_string).collect();
-        Self { bucket: bucket.to_string(), segments, blocks, bytes, records, bodies, findings }
+        let bucket = bucket.to_string();
+        Self { bucket, segments, blocks, bytes, records, bodies, findings, damaged }
     }
+}
+
+/// Whose record or body is damaged, each once.
+fn damaged_of(findings: &[Finding]) -> BTreeSet<MessageId> {
+    let ids = |finding: &Finding| match finding {
+        Finding::LostRecord { record } => vec![*record],
+        Finding::LostBody { messages, .. } | Finding::NotWanted { messages } => messages.clone(),
+        _ => Vec::new(),
+    };
+    findings.iter().flat_map(ids).collect()
 }
 
 /// What is left of a deleted message on disk.

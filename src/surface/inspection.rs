@@ -14,7 +14,9 @@ use super::Surface;
 use super::auth::Caller;
 use super::failure::Failure;
 use super::query::Parameters;
-use crate::api::{BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PlacesReply};
+use crate::api::{
+    BlocksReply, BucketsReply, CheckReply, DayReply, ErasureReply, PlacesReply, StraysReply,
+};
 use crate::config::HttpRole;
 use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
@@ -34,6 +36,7 @@ pub(super) fn routes() -> Router<Surface> {
         .route("/v1/store/day", get(day))
         .route("/v1/store/blocks", get(blocks))
         .route("/v1/store/places/{id}", get(places))
+        .route("/v1/store/strays", get(strays))
         .route("/v1/store/check", get(check))
         .route("/v1/store/erased/{id}", get(erased))
 }
@@ -88,6 +91,16 @@ async fn places(
     Parameters::read(&uri, &[])?;
     let id = super::routes::find(&surface, id).await?;
     on_store(&surface, move |store| Ok(PlacesReply::new(id, store.place_reports(id)?))).await
+}
+
+async fn strays(
+    State(surface): State<Surface>,
+    Extension(caller): Extension<Caller>,
+    uri: Uri,
+) -> Answer<StraysReply> {
+    caller.require(HttpRole::Viewer)?;
+    Parameters::read(&uri, &[])?;
+    on_store(&surface, move |store| StraysReply::of(&store)).await
 }
 
 fn no_segment(bucket: Bucket, number: u32) -> Failure {
