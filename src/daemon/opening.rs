@@ -5,8 +5,20 @@ use crate::config::{Config, Identity, Paths};
 use crate::daemon::clock::{Clock, entropy};
 use anyhow::Context;
 use quar_base::signing::SigningKey;
-use quar_store::{OpenProgress, OpenReport, Opening, RealDisk, Settings, SledHome, Store};
+use quar_store::{
+    FreshSledHome, IndexHome, OpenProgress, OpenReport, Opening, RealDisk, Settings, SledHome,
+    Store,
+};
 use std::sync::Arc;
+
+/// Which index a store is opened with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IndexStart {
+    /// The one that is there, as far as the segments bear it out.
+    AsItIs,
+    /// An empty one, filled from the segments; the one that is there is set aside.
+    Anew,
+}
 
 /// Opens the store.
 ///
@@ -17,6 +29,7 @@ pub fn open_store(
     config: &Config,
     identity: &Identity,
     clock: &Clock,
+    index: IndexStart,
     progress: &mut dyn FnMut(OpenProgress),
 ) -> anyhow::Result<(Store, OpenReport)> {
     let roster = identity.roster.roster();
@@ -32,10 +45,15 @@ pub fn open_store(
         reserve_bytes: config.disk.reserve.0,
     };
     let data = paths.data_dir();
+    let directory = data.join("index");
+    let mut home: Box<dyn IndexHome> = match index {
+        IndexStart::AsItIs => Box::new(SledHome(directory)),
+        IndexStart::Anew => Box::new(FreshSledHome::new(directory)),
+    };
     let opening = Opening {
         settings,
         disk: Arc::new(RealDisk::new(&data)),
-        index: &mut SledHome(data.join("index")),
+        index: &mut *home,
         roster: Arc::new(roster.clone()),
         now: clock.now(),
         seed: entropy()?,

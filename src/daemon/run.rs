@@ -12,7 +12,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::driver::{Driver, Event, Parts};
 use crate::daemon::handle::NodeHandle;
 use crate::daemon::links::Links;
-use crate::daemon::opening::open_store;
+use crate::daemon::opening::{IndexStart, open_store};
 use crate::daemon::prove::Prover;
 use crate::daemon::release;
 use crate::daemon::room::Room;
@@ -139,7 +139,8 @@ fn open(
     clock: &Clock,
 ) -> anyhow::Result<Store> {
     let mut shown = 0;
-    let (store, report) = open_store(paths, config, identity, clock, &mut |progress| {
+    let index = IndexStart::AsItIs;
+    let (store, report) = open_store(paths, config, identity, clock, index, &mut |progress| {
         let percent = progress.segments_done * 10 / progress.segments_total.max(1);
         if progress.is_rebuilding && percent > shown {
             shown = percent;

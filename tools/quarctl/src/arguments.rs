@@ -28,8 +28,9 @@ use std::path::PathBuf;
     version,
     after_help = "\
 A message is named by its id, or by the first digits of its id's last part as `ls` shows them.
-Without a running daemon, all but release, brake and status work on the store directly; repair needs a
-stopped node.
+Without a running daemon, all but release, brake and status work on the store directly, which is opened as
+the daemon opens it at its start (`fsck --help`); what was deleted is erased after rm and unhold only.
+repair needs a stopped node.
 Exit codes: 0 done, 1 failed, 2 usage, 3 not found, 4 done with warnings."
 )]
 pub struct Arguments {

@@ -14,13 +14,25 @@ use quar_store::{Query, UsageBy};
 use quard::api::{
     BlocksReply, BrakeReply, BrakeStatus, BucketsReply, CheckReply, DayReply, DeleteReply,
     ErasureReply, HoldReply, MessageDetail, MessagePage, NodeStatus, PlacesReply, PutReply,
-    ReleaseReply, ReleaseRequest, UnholdReply, UsageReply,
+    ReleaseReply, ReleaseRequest, StraysReply, UnholdReply, UsageReply,
 };
 use quard::config::Paths;
 use quard::daemon::handle::Arrived;
+use quard::daemon::opening::IndexStart;
 use quard::intake::Mail;
 use std::io;
 use std::sync::Arc;
+
+/// What a command does to a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// It only looks.
+    Looked,
+    /// It takes something in.
+    Stored,
+    /// It deletes.
+    Deleted,
+}
 
 /// What answers.
 pub enum Backend {
@@ -38,7 +50,7 @@ impl Backend {
     pub fn open(arguments: &Arguments, output: &Output) -> anyhow::Result<Self> {
         let paths = Paths::under(arguments.root.as_deref());
         if arguments.offline {
-            return Ok(Self::Offline(Arc::new(Offline::open(&paths)?)));
+            return Ok(Self::Offline(Arc::new(Offline::open(&paths, IndexStart::AsItIs)?)));
         }
         let socket = arguments.socket.clone().unwrap_or_else(|| paths.control_socket());
         let error = match Daemon::connect(&socket) {
@@ -54,7 +66,7 @@ impl Backend {
                 error.context(format!("no daemon runs, and {} is not there", data.display()))
             );
         }
-        let offline = Offline::open(&paths).with_context(|| {
+        let offline = Offline::open(&paths, IndexStart::AsItIs).with_context(|| {
             let socket = socket.display();
             format!("no daemon answers at {socket}, and the store cannot be opened either")
         })?;
@@ -255,6 +267,18 @@ impl Backend {
         }
     }
 
+    /// Files among the segments that the store does not use.
+    ///
+    /// # Errors
+    /// As [`Self::put`].
+    pub fn strays(&mut self) -> anyhow::Result<Vec<String>> {
+        let StraysReply { strays } = match self {
+            Self::Daemon(daemon) => daemon.get("/v1/store/strays")?,
+            Self::Offline(offline) => offline.strays()?,
+        };
+        Ok(strays)
+    }
+
     /// What is left of a deleted message.
     ///
     /// # Errors
@@ -266,14 +290,15 @@ impl Backend {
         }
     }
 
-    /// Ends the work on a store: what was deleted leaves its files.
+    /// Ends the work on a stopped node's store: after a command that deletes, what was deleted leaves
+    /// its files. A command that only looks changes no file here.
     ///
     /// # Errors
     /// When that fails; the daemon then does it.
-    pub fn finish(self) -> anyhow::Result<()> {
+    pub fn finish(self, work: Work) -> anyhow::Result<()> {
         match self {
             Self::Daemon(_) => Ok(()),
-            Self::Offline(offline) => offline.finish(),
+            Self::Offline(offline) => offline.finish(work),
         }
     }
 }

@@ -8,13 +8,15 @@ mod hold;
 mod init;
 mod inspect;
 mod look;
+mod opened;
 mod proof;
+mod repair;
 mod status;
 pub mod store;
 mod usage;
 
 use crate::arguments::{Arguments, Command};
-use crate::backend::Backend;
+use crate::backend::{Backend, Work};
 use crate::failure::Ending;
 use crate::output::Output;
 use clap::CommandFactory;
@@ -45,7 +47,7 @@ pub fn run(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending>
             output.bytes(&script)?;
             Ok(Ending::Done)
         }
-        Command::Repair(_) => disk::repair(arguments, output),
+        Command::Repair(_) => repair::repair(arguments, output),
         Command::VerifyProof(what) => proof::verify(arguments, what, output),
         Command::Inspect(_)
         | Command::Fsck(_)
@@ -91,11 +93,20 @@ fn with_store(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
             unreachable!("these need no store")
         }
     };
+    let finished = backend.finish(work_of(&arguments.command));
     let ending = ending?;
-    if let Err(error) = backend.finish() {
+    if let Err(error) = finished {
         // What was asked is done and durable; this is about tidying up.
         output.remark(format!("{error:#}"));
         return Ok(if ending == Ending::Done { Ending::Warnings } else { ending });
     }
     Ok(ending)
+}
+
+fn work_of(command: &Command) -> Work {
+    match command {
+        Command::Rm(_) | Command::Unhold(_) => Work::Deleted,
+        Command::Put(_) | Command::Import(_) | Command::Hold(_) => Work::Stored,
+        _ => Work::Looked,
+    }
 }

@@ -15,6 +15,7 @@ mod export;
 mod failure;
 mod import;
 mod output;
+mod progress;
 #[cfg(test)]
 mod testing;
 

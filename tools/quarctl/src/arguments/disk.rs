@@ -54,8 +54,16 @@ impl FromStr for InspectWhat {
 /// Arguments of `fsck`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-Reads every block, decodes and hashes every body, and holds index, tables and trie against them. On a
-running node what is damaged is marked, and fetched from peers. Changes no file.
+Reads every block, decodes and hashes every body, and holds index, tables and trie against them; names
+files among the segments that the store does not use.
+On a running node what is damaged is marked, and fetched from peers, and for each message that is
+damaged the members that have it are named.
+On a stopped node nothing is mended but by opening the store, which does what a start of the daemon
+does: it reads into the index what is not there yet; sets a damaged index aside as index.damaged-N and
+builds it anew; unlinks what is left of expired days and what a finished rewrite replaced; gives back
+room that segments have ahead; fills up the reserve; and, when the node did not end in order, writes the
+last commit again in a new segment. What opening found is told, and for a damaged index too the exit code
+is 4. What was deleted stays in the files.
 
 Examples:
   quarctl fsck                            exit code 4 when something is wrong
@@ -70,9 +78,14 @@ pub struct Fsck {
 /// Arguments of `repair`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-For a stopped node. The old index is set aside beside the new one; a copy of every damaged stretch of a
-segment is put into damaged/ in the data directory. Segments stay as they are: when the daemon
-runs again it takes from its peers what is missing here, which is listed.
+For a stopped node; start it again afterwards. The index is built anew from the segments, and the old
+one is set aside as index.damaged-N (the one that was set aside before is removed). Into damaged/ in the
+data directory go copies of damaged stretches of segments, of blocks with damaged bodies, and of whole
+segments that cannot be opened; remove them when you have no use for them. Segments stay as they are:
+when the daemon runs again it takes what is missing from the members that have it. A stopped node does
+not know which these are: see that the members run that are named. Messages without their body are
+listed, and damaged records whose ids are known; records of a damaged stretch come back all the same.
+Exit code 4 when something is damaged or missing.
 
 Example:
   systemctl stop quard && quarctl repair && systemctl start quard")]
@@ -82,7 +95,8 @@ pub struct Repair {}
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Reads and decodes every block of the message's day on this node. What is deleted leaves the files
-within the hour that upkeep.erase_after_s allows. Exit code 4 while something of it is left.
+within the hour that upkeep.erase_after_s allows, while the daemon runs, or at the end of an `rm` or
+`unhold` on a stopped node; this command erases nothing. Exit code 4 while something of it is left.
 
 Example:
   quarctl erasure-check spam-20261123-081512-4f3a92c1...   the whole id")]

@@ -1,7 +1,9 @@
 //! The store of a stopped node, opened as the daemon would open it.
 //! Never without the lock on the data directory, and never as another user than its owner.
 
+use crate::backend::Work;
 use crate::failure::Refused;
+use crate::progress::{self, Progress};
 use anyhow::{Context, bail};
 use bytes::Bytes;
 use quar_base::action::Action;
@@ -10,16 +12,17 @@ use quar_base::key::{Bucket, MessageId};
 use quar_base::limits::STAMP_AHEAD_MS_MAX;
 use quar_base::time::Millis;
 use quar_store::{
-    HoldError, Holding, Message, Origin, Outcome, Query, ReadError, Refusal, Store, Ticket, UsageBy,
+    HoldError, Holding, Message, OpenReport, Origin, Outcome, Query, ReadError, Refusal, Store,
+    Ticket, UsageBy,
 };
 use quard::api::{
     BlocksReply, CheckReply, DayReply, DeleteReply, ErasureReply, HoldReply, MessageDetail,
-    MessagePage, PlacesReply, PutReply, UnholdReply, UsageReply,
+    MessagePage, PlacesReply, PutReply, StraysReply, UnholdReply, UsageReply,
 };
 use quard::config::{Config, Identity, Paths};
 use quard::daemon::clock::Clock;
 use quard::daemon::handle::{ActError, Arrived};
-use quard::daemon::opening::open_store;
+use quard::daemon::opening::{IndexStart, open_store};
 use quard::daemon::prove::Prover;
 use quard::daemon::view;
 use quard::intake::Mail;
@@ -28,7 +31,7 @@ use quard::surface::imported::already_here;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const PROOF: &str = "no holder of this lock panics";
@@ -36,6 +39,8 @@ const PROOF: &str = "no holder of this lock panics";
 /// An open store.
 pub struct Offline {
     store: Store,
+    data: PathBuf,
+    opened: OpenReport,
     prover: Prover,
     clock: Clock,
     /// Outcomes of commits that were made while others waited for theirs.
@@ -45,11 +50,11 @@ pub struct Offline {
 }
 
 impl Offline {
-    /// Opens the store, and nobody else can until it is closed.
+    /// Opens the store, and nobody else can until it is closed. A terminal shows how far that is.
     ///
     /// # Errors
     /// When the daemon runs, or configuration, keys or store cannot be read.
-    pub fn open(paths: &Paths) -> anyhow::Result<Self> {
+    pub fn open(paths: &Paths, index: IndexStart) -> anyhow::Result<Self> {
         let data = paths.data_dir();
         check_owner(&data)?;
         let lock = DataLock::acquire(&data)
@@ -58,9 +63,13 @@ impl Offline {
         let identity = Identity::load(paths)?;
         config.check_node(identity.this_member())?;
         let clock = Clock::start();
-        let (store, _) = open_store(paths, &config, &identity, &clock, &mut |_| {})?;
+        let mut shown = Progress::start();
+        let mut tell = |progress| shown.tell(&progress::of_opening(progress));
+        let opened = open_store(paths, &config, &identity, &clock, index, &mut tell);
+        shown.end();
+        let (store, opened) = opened?;
         let prover = Prover::new(&identity);
-        Ok(Self { store, prover, clock, outcomes: Mutex::default(), _lock: lock })
+        Ok(Self { store, data, opened, prover, clock, outcomes: Mutex::default(), _lock: lock })
     }
 
     pub(super) fn put(&self, mail: Mail, arrived: Arrived) -> anyhow::Result<PutReply> {
@@ -228,17 +237,41 @@ impl Offline {
         Ok(ErasureReply { id: id.to_string(), remains })
     }
 
+    pub(super) fn strays(&self) -> anyhow::Result<StraysReply> {
+        StraysReply::of(&self.store).map_err(unreadable)
+    }
+
     /// The store itself, for what only a stopped node can do.
     pub fn store(&self) -> &Store {
         &self.store
     }
 
-    /// Takes deleted messages out of the files, and makes the index durable.
-    pub(super) fn finish(&self) -> anyhow::Result<()> {
-        for bucket in self.store.erasable() {
-            let erased = self.store.erase(bucket);
-            erased.context("deleted, but not yet out of the files: the daemon will see to it")?;
+    /// The data directory.
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    /// What opening found and did.
+    pub fn opened(&self) -> &OpenReport {
+        &self.opened
+    }
+
+    /// Takes deleted messages out of the files after a command that deletes, and makes durable what the
+    /// index was given.
+    pub(super) fn finish(&self, work: Work) -> anyhow::Result<()> {
+        if work == Work::Deleted {
+            for bucket in self.store.erasable() {
+                let erased = self.store.erase(bucket);
+                erased
+                    .context("deleted, but not yet out of the files: the daemon will see to it")?;
+            }
         }
+        let OpenReport { rebuilt, was_index_empty, replayed_records, .. } = &self.opened;
+        let is_index_as_it_was = rebuilt.is_none() && !was_index_empty && *replayed_records == 0;
+        if work == Work::Looked && is_index_as_it_was {
+            return Ok(());
+        }
+        // What opening put into the index need not be found again by the next command.
         Ok(self.store.checkpoint()?)
     }
 

@@ -1,8 +1,7 @@
-//! A stopped node, worked on through its own files.
-
 //! Commands on a stopped node's store, opened and closed between them.
 //! Never a daemon.
 
+use crate::backend::Work;
 use crate::failure::{Ending, ending_of, kind};
 use crate::testing::Nodes;
 use quar_base::class::Class;
@@ -42,7 +41,7 @@ fn a_stopped_node_takes_lists_opens_and_deletes_messages() {
     assert_eq!((half.gone, &half.recipients[..]), (false, &["a@x".to_owned()][..]));
     assert!(backend.delete(&short, &["b@x".into()]).unwrap().gone);
     assert_eq!(ending_of(&backend.show(&id).expect_err("deleted")), Ending::NotFound);
-    backend.finish().unwrap();
+    backend.finish(Work::Deleted).unwrap();
     let mut backend = nodes.open(1).unwrap();
     assert_eq!(kind(&backend.body(&id).expect_err("deleted")), Some("not_found"));
 }
