@@ -231,8 +231,11 @@ fn copy(disk: &dyn Disk, source: &dyn File, bytes: (u64, u64), name: &Path) -> i
 
 #[cfg(test)]
 mod tests {
-    use super::{CHUNK_BYTES, Stretch, put_aside, segment_of};
-    use quar_store::{Disk, MemoryDisk};
+    use super::{CHUNK_BYTES, Stretch, put_aside, segment_of, stretches};
+    use crate::backend::Backend;
+    use crate::testing::Nodes;
+    use quar_base::ids::BodyId;
+    use quar_store::{Disk, Finding, MemoryDisk};
     use std::collections::BTreeSet;
     use std::path::Path;
 
@@ -260,6 +263,24 @@ mod tests {
             let copied = left.read(part.as_ref()).unwrap().unwrap();
             assert_eq!(copied, bytes[256..CHUNK_BYTES + 300]);
         }
+    }
+
+    #[test]
+    fn of_a_damaged_body_the_whole_block_is_copied_and_once() {
+        let nodes = Nodes::create();
+        let file = nodes.scratch().join("mail.eml");
+        std::fs::write(&file, "Subject: x\r\n\r\n").unwrap();
+        nodes.run(1, &["put", file.to_str().unwrap()]).unwrap();
+        let day = nodes.json(1, &["inspect"])["days"][0]["bucket"].as_str().unwrap().to_owned();
+        let blocks = nodes.json(1, &["inspect", &format!("{day}/1")]);
+        let bytes = blocks["blocks"][0]["bytes"].as_u64().unwrap();
+        let Backend::Offline(offline) = nodes.open(1).unwrap() else { panic!("no daemon runs") };
+        let path = Path::new("segments").join(day).join("00000001.seg");
+        let body =
+            |number, block| Finding::Body { path: path.clone(), block, body: BodyId([number; 32]) };
+        let findings = [body(1, 256), body(2, 256), body(3, 257)];
+        let wanted = Stretch { path: path.clone(), bytes: Some((256, 256 + bytes)) };
+        assert_eq!(stretches(offline.store(), &findings).unwrap(), BTreeSet::from([wanted]));
     }
 
     #[test]
