@@ -316,12 +316,11 @@ fn a_repair_that_cannot_begin_leaves_the_index_as_it_is() {
     let error = format!("{:#}", nodes.run(1, &["repair"]).expect_err("the lock is held"));
     assert!(error.contains("repair is for a stopped node") && error.contains("runs"), "{error}");
     drop(daemon);
-    // The key of another cluster.
-    let key = nodes.root(1).join("etc/quard/cluster.key");
-    let own = fs::read(&key).unwrap();
-    fs::copy(Nodes::create().root(1).join("etc/quard/cluster.key"), &key).unwrap();
-    nodes.run(1, &["repair"]).expect_err("the key is another cluster's");
-    fs::write(&key, own).unwrap();
+    // Found out when the store is opened, and before anything in it is touched.
+    let floors = data(&nodes).join("floors");
+    fs::write(&floors, "what days are kept?").unwrap();
+    nodes.run(1, &["repair"]).expect_err("it is not known what is no longer kept");
+    fs::remove_file(floors).unwrap();
     assert!(!data(&nodes).join("index.damaged-1").exists(), "it was set aside all the same");
     assert_eq!(nodes.run(1, &["fsck"]).unwrap().1, Ending::Done);
 }
