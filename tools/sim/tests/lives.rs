@@ -14,7 +14,8 @@ fn what_must_hold_holds_in_three_hundred_lives() {
     assert!(output.status.success(), "{text}");
     println!("{text}");
     let object: serde_json::Value = serde_json::from_str(&text).expect("one object");
-    let of = |what: &str, which: &str| object["a life has"][what][which].as_u64().unwrap();
+    let of =
+        |what: &str, which: &str| object["a life has"][what][which].as_u64().expect("a number");
     assert!(of("members at the start", "least") >= 3);
     assert!(of("operations", "median") >= 200);
     assert!(of("kinds of fault", "median") >= 5);
