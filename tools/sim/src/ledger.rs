@@ -1,6 +1,6 @@
 //! What the oracle knows: every mail handed in, and what each machine said to be durable.
-//! Never asks a store what to expect of it: outcomes of commits and answers are taken at their word. One thing it cannot
-//! know, and reads: a body that a failed sync left.
+//! Never asks a store what to expect of it: outcomes and answers are taken at their word. One thing it cannot know, and
+//! reads: a body that a failed sync left.
 
 use crate::keys::ID_KEY;
 use quar_base::action::Action;
