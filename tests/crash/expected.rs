@@ -4,7 +4,7 @@
 use crate::support::Node;
 use bytes::Bytes;
 use quar_base::rng::Rng;
-use quard::api::{DeleteReply, MessagePage};
+use quard::api::{DeleteReply, HoldReply, MessagePage, PutReply, UnholdReply};
 use quard::client::{Client, Refused};
 use quard::demo::feed::{FeedError, Feeder};
 use std::collections::{BTreeMap, BTreeSet};
@@ -117,7 +117,58 @@ impl Expected {
                 self.gone.insert(id.to_owned());
                 None
             }
-            Err(error) => error.downcast_ref::<Refused>().map(|refused| refused.status),
+            Err(error) => status_of(&error),
+        }
+    }
+
+    /// Imports a mail of an earlier day; returns the status of a refusal.
+    pub async fn import(
+        &mut self,
+        client: anyhow::Result<Client>,
+        received: &str,
+        body: &Bytes,
+    ) -> Option<u16> {
+        // From here on it may be there.
+        self.unanswered.insert(body.clone());
+        let path = "/v1/messages?class=nonspam&recipient=user@example.net&imported=true";
+        let path = format!("{path}&received={received}");
+        match client.ok()?.upload::<PutReply>(&path, body.clone()).await {
+            Ok(reply) => {
+                self.kept.insert(reply.id, body.clone());
+                None
+            }
+            Err(error) => status_of(&error),
+        }
+    }
+
+    /// Holds a kept message; returns the held copy's id, or the status of a refusal.
+    pub async fn hold(
+        &mut self,
+        client: anyhow::Result<Client>,
+        id: &str,
+    ) -> Result<String, Option<u16>> {
+        let body = self.kept[id].clone();
+        self.unanswered.insert(body.clone());
+        let mut client = client.map_err(|_| None)?;
+        let reply = client.post::<HoldReply>(&format!("/v1/messages/{id}/hold"), &()).await;
+        let held = reply.map_err(|error| status_of(&error))?.id;
+        assert!(held.starts_with("held-"), "{held}");
+        self.kept.insert(held.clone(), body);
+        Ok(held)
+    }
+
+    /// Lets go of a held copy; returns the status of a refusal.
+    pub async fn unhold(&mut self, client: anyhow::Result<Client>, held: &str) -> Option<u16> {
+        let body = self.kept.remove(held).unwrap();
+        self.unsure.insert(held.to_owned(), body);
+        let mut client = client.ok()?;
+        match client.delete::<UnholdReply>(&format!("/v1/messages/{held}/hold")).await {
+            Ok(_) => {
+                self.unsure.remove(held);
+                self.gone.insert(held.to_owned());
+                None
+            }
+            Err(error) => status_of(&error),
         }
     }
 
@@ -132,8 +183,7 @@ impl Expected {
         }
         for id in &self.gone {
             let error = body_of(&mut client, id).await.expect_err("a deleted mail came back");
-            let status = error.downcast_ref::<Refused>().map(|refused| refused.status);
-            assert_eq!(status, Some(404), "{what}: {id}: {error:#}");
+            assert_eq!(status_of(&error), Some(404), "{what}: {id}: {error:#}");
         }
         self.check_listing(&mut client, what).await;
     }
@@ -163,6 +213,10 @@ impl Expected {
             assert!(is_sent, "{what}: nobody sent {id}");
         }
     }
+}
+
+fn status_of(error: &anyhow::Error) -> Option<u16> {
+    error.downcast_ref::<Refused>().map(|refused| refused.status)
 }
 
 pub async fn body_of(client: &mut Client, id: &str) -> anyhow::Result<Bytes> {

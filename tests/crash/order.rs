@@ -1,4 +1,5 @@
-//! Under a concurrent load, every 250 is sent after the sync of what it acknowledges.
+//! Under a concurrent load, every 250, every 201 of an upload and every 200 of a delete is sent after the sync of what
+//! it acknowledges.
 //! Never judges by time: by the order in which calls began and ended.
 
 mod checker;
@@ -8,11 +9,14 @@ use self::checker::{Alone, check};
 use crate::expected::{Heard, mail, send};
 use crate::shim::Told;
 use crate::support::{Node, Started};
+use quard::api::{DeleteReply, PutReply};
 
 /// The class of each connection. Those with a class of their own have segments of their own.
-const CLASSES: [&str; 8] =
-    ["nonspam", "virus", "policy", "archive", SHARED, SHARED, SHARED, SHARED];
+const CLASSES: [&str; 8] = ["nonspam", "virus", SHARED, SHARED, SHARED, SHARED, SHARED, SHARED];
 const SHARED: &str = "spam";
+/// The classes of what is uploaded, and of what is uploaded and deleted.
+const UPLOADED: &str = "archive";
+const DELETED: &str = "policy";
 const MAILS: u64 = 60;
 
 async fn feed(node: &Node, class: &str, connection: u64) {
@@ -25,27 +29,52 @@ async fn feed(node: &Node, class: &str, connection: u64) {
     }
 }
 
+/// Uploads mails over the control socket; deletes each of them when `is_deleted`.
+async fn upload(node: &Node, class: &str, connection: u64, is_deleted: bool) {
+    let mut client = node.client().await.unwrap();
+    for at in 0..MAILS {
+        let bytes = [200, 2000, 20_000, 200_000][(at % 4) as usize];
+        let body = mail(connection * 1000 + at, bytes);
+        let path = format!("/v1/messages?class={class}&recipient=user@example.net");
+        let put: PutReply = client.upload(&path, body).await.unwrap();
+        if is_deleted {
+            let path = format!("/v1/messages/{}", put.id);
+            let reply: DeleteReply = client.delete(&path).await.unwrap();
+            assert!(reply.gone);
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn no_250_is_sent_before_what_it_acknowledges_is_synced() {
+async fn no_answer_is_sent_before_what_it_acknowledges_is_synced() {
     let mut node = Node::create();
     let told = Told { fault: None, log: Some(node.beside("shim.log")) };
     assert!(matches!(node.start(Some(&told)).await, Started::Up));
     let living = &node;
     let one = |at: usize| feed(living, CLASSES[at], at as u64);
     let load = async {
-        tokio::join!(one(0), one(1), one(2), one(3), one(4), one(5), one(6), one(7));
+        let mails = async {
+            tokio::join!(one(0), one(1), one(2), one(3), one(4), one(5), one(6), one(7));
+        };
+        tokio::join!(mails, upload(living, UPLOADED, 8, false), upload(living, DELETED, 9, true));
     };
     node.watched("the load", load).await;
     assert!(node.stop().await.success());
     let text = std::fs::read_to_string(node.beside("shim.log")).unwrap();
     let calls = log::parse(&text);
-    let is_alone = |class: &str| if class == SHARED { Alone::No } else { Alone::Yes };
+    // Erasures write to the class of the deletes at any time.
+    let is_shared = |class: &str| [SHARED, DELETED].contains(&class);
+    let is_alone = |class: &str| if is_shared(class) { Alone::No } else { Alone::Yes };
     let found = check(&calls, node.data().to_str().unwrap(), &is_alone);
     assert_eq!(found.offences, Vec::<String>::new());
-    assert_eq!(found.replies as u64, CLASSES.len() as u64 * MAILS);
+    assert_eq!(found.replies as u64, (CLASSES.len() as u64 + 3) * MAILS);
+    assert_eq!([found.uploads as u64, found.deletes as u64], [2 * MAILS, MAILS]);
     eprintln!(
-        "{} replies over {} calls; {} were sent while another connection's mail was being written",
+        "{} replies, {} of them to uploads and {} to deletes, over {} calls; {} were sent while another \
+         connection's mail was being written",
         found.replies,
+        found.uploads,
+        found.deletes,
         calls.len(),
         found.overlapped
     );

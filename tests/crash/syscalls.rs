@@ -8,11 +8,12 @@ use crate::expected::{Expected, Heard, body_of, mail, send, start_before_a_day_e
 use crate::shim::{Kind, Told};
 use crate::support::{Node, Started, copy_tree, number};
 use bytes::Bytes;
+use quar_base::time::UnixMillis;
 use quard::demo::feed::Feeder;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Runs side by side: a daemon mostly waits for its disk.
 const LANES: usize = 4;
@@ -24,12 +25,17 @@ const SAMPLE_EVERY: u64 = 5;
 struct Mails {
     first: Vec<(&'static str, Bytes)>,
     last: Bytes,
+    /// Of a day that is packed.
+    packed: Bytes,
 }
+
+/// Days before today of the mail that is packed.
+const PACKED_DAYS_AGO: u32 = 5;
 
 fn mails() -> Mails {
     let first = [("spam", 900), ("spam", 5000), ("spam", 1 << 20 | 7), ("virus", 2000)];
     let first = first.iter().zip(1..).map(|(&(class, bytes), at)| (class, mail(at, bytes)));
-    Mails { first: first.collect(), last: mail(100, 3000) }
+    Mails { first: first.collect(), last: mail(100, 3000), packed: mail(102, 4000) }
 }
 
 /// A store that was killed, and what it acknowledged.
@@ -86,7 +92,8 @@ impl Lane {
         Run::Failed(fired)
     }
 
-    /// Mail in, a delete and its erasure, checkpoints, everything read, a stop.
+    /// Mail in, a hold and its end, a delete and its erasure, a day that is packed, checkpoints, everything read,
+    /// a stop.
     async fn work(&mut self, told: &Told, expected: &mut Expected, what: &str) {
         let node = &self.node;
         let (mut feeder, mut refused) = (None, Vec::new());
@@ -95,7 +102,9 @@ impl Lane {
             for (class, body) in &self.mails.first {
                 put(node, &mut feeder, class, body, expected, &mut refused).await;
             }
+            self.hold_one(told, expected, what).await;
             self.delete_one(expected, before, what).await;
+            self.pack_one(told, expected, what).await;
             put(node, &mut feeder, "spam", &self.mails.last, expected, &mut refused).await;
             self.read_all(expected, what).await;
         };
@@ -124,6 +133,50 @@ impl Lane {
         {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+    }
+
+    /// Holds two messages, and lets go of one.
+    async fn hold_one(&self, told: &Told, expected: &mut Expected, what: &str) {
+        let is_of_the_workload = |id: &&String| id.starts_with("virus") || id.starts_with("spam");
+        let ids: Vec<String> =
+            expected.kept.keys().filter(is_of_the_workload).take(2).cloned().collect();
+        for (at, id) in ids.iter().enumerate() {
+            match expected.hold(self.node.client().await, id).await {
+                Ok(held) if at == 0 => {
+                    let code = expected.unhold(self.node.client().await, &held).await;
+                    self.is_a_refusal(told, code, "unhold", what);
+                }
+                Ok(_) => {}
+                Err(code) => self.is_a_refusal(told, code.or(Some(0)), "hold", what),
+            }
+        }
+    }
+
+    /// Imports a mail of a day that is closed, and waits until that is packed, or the store has failed.
+    async fn pack_one(&self, told: &Told, expected: &mut Expected, what: &str) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let now = UnixMillis(u64::try_from(now.as_millis()).unwrap());
+        let day = now.day().minus(PACKED_DAYS_AGO);
+        let received = format!("{day}T08:15:12Z");
+        let client = self.node.client().await;
+        let code = expected.import(client, &received, &self.mails.packed).await;
+        self.is_a_refusal(told, code, "import", what);
+        let is_there = |body: &Bytes| *body == self.mails.packed;
+        let is_acknowledged = expected.kept.values().any(is_there);
+        while is_acknowledged
+            && let Ok(status) = self.node.status().await
+            && !status.failed
+            && status.upkeep.packed_days == 0
+        {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    /// A refusal, if it is one, says that the store or its disk failed, which a harmless fault does not do.
+    fn is_a_refusal(&self, told: &Told, code: Option<u16>, asked: &str, what: &str) {
+        let Some(code) = code else { return };
+        let report = || format!("{what}: {asked} was refused with {code}\n{}", self.node.report());
+        assert!([0, 500, 503, 507].contains(&code) && !is_harmless(told), "{}", report());
     }
 
     /// What is read is right, also while something fails; one read may be the call that failed.

@@ -1,13 +1,13 @@
 //! Whether every acknowledgement came after the sync of what it acknowledges.
-//! Never needs to know what a block holds: a connection sends one mail at a time.
+//! Never needs to know what a block holds: a connection asks for one thing at a time.
 //!
 //! ```text
-//! last bytes received < write of the segment < its fdatasync       < 250 is sent
+//! last bytes received < write of the segment < its fdatasync       < 250 (LMTP), 201 or 200 (HTTP) is sent
 //!                       file made            < fsync of its directory
 //!                       directory made       < fsync of the one above
 //! ```
-//! Where only one connection uses a segment, all writes between the mail's last bytes and its 250 are
-//! that mail's, and each must be synced. Where several do, one at the least must.
+//! Where only one connection uses a segment, all writes between the request's last bytes and its answer are
+//! that request's, and each must be synced. Where several do, one at the least must.
 
 use super::log::Call;
 use std::path::Path;
@@ -22,17 +22,23 @@ pub enum Alone {
 #[derive(Debug, Default)]
 pub struct Found {
     pub replies: usize,
+    /// Those of them that answer an upload over HTTP.
+    pub uploads: usize,
+    /// Those of them that answer a delete over HTTP.
+    pub deletes: usize,
     /// Replies during whose wait another segment was written to as well.
     pub overlapped: usize,
     pub offences: Vec<String>,
 }
 
-/// Holds every final 250 in `calls` against the calls before it.
+/// Holds every acknowledgement in `calls` against the calls before it.
 pub fn check(calls: &[Call], data: &str, is_alone: &dyn Fn(&str) -> Alone) -> Found {
     let mut found = Found::default();
     for (at, reply) in calls.iter().enumerate().filter(|(_, call)| call.name == "send") {
-        let Some(id) = acknowledged(&reply.text) else { continue };
+        let Some(id) = acknowledged(&reply.text).or_else(|| answered(calls, at)) else { continue };
         found.replies += 1;
+        found.uploads += usize::from(id.text == UPLOAD);
+        found.deletes += usize::from(id.text.starts_with(DELETE));
         if let Err(offence) = check_reply(calls, at, &id, data, is_alone, &mut found.overlapped) {
             found.offences.push(format!("{}: {offence}", id.text));
         }
@@ -40,20 +46,49 @@ pub fn check(calls: &[Call], data: &str, is_alone: &dyn Fn(&str) -> Alone) -> Fo
     found
 }
 
+/// What a reply acknowledges.
 struct Id {
     text: String,
     class: String,
+    /// Empty when the reply and its request do not tell.
     day: String,
 }
+
+const UPLOAD: &str = "POST /v1/messages?";
+const DELETE: &str = "DELETE /v1/messages/";
 
 /// The message id in a final 250: `250 2.0.0 CLASS-YYYYMMDD-...`.
 fn acknowledged(text: &str) -> Option<Id> {
     let text = text.split("250 2.0.0 ").nth(1)?.split("\\x0d").next()?;
-    let mut parts = text.rsplitn(4, '-');
+    let (class, day) = bucket_of(text)?;
+    Some(Id { text: text.to_owned(), class, day })
+}
+
+fn bucket_of(id: &str) -> Option<(String, String)> {
+    let mut parts = id.rsplitn(4, '-');
     let (_digest, _second, day, class) =
         (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
     let day = format!("{}-{}-{}", day.get(..4)?, day.get(4..6)?, day.get(6..)?);
-    Some(Id { text: text.to_owned(), class: class.to_owned(), day })
+    Some((class.to_owned(), day))
+}
+
+/// What a success over HTTP answers: the class of an upload, or the id of what is deleted, as its request says.
+fn answered(calls: &[Call], at: usize) -> Option<Id> {
+    let reply = &calls[at];
+    let is_success = ["HTTP/1.1 201", "HTTP/1.1 200"].map(|line| reply.text.starts_with(line));
+    let on_this = |call: &&Call| call.descriptor == reply.descriptor && call.path.is_empty();
+    let heard = calls[..at].iter().rev().filter(on_this);
+    let mut heard = heard.take_while(|call| call.name != "accept");
+    let is_request =
+        |text: &str| ["POST /", "DELETE /", "GET /"].iter().any(|verb| text.starts_with(verb));
+    let request = &heard.find(|call| call.name == "recv" && is_request(&call.text))?.text;
+    if let (true, Some(query)) = (is_success[0], request.strip_prefix(UPLOAD)) {
+        let class = query.split("class=").nth(1)?.split(['&', ' ']).next()?;
+        return Some(Id { text: UPLOAD.to_owned(), class: class.to_owned(), day: String::new() });
+    }
+    let id = request.strip_prefix(DELETE).filter(|_| is_success[1])?.split(' ').next()?;
+    let (class, day) = bucket_of(id)?;
+    Some(Id { text: format!("{DELETE}{id}"), class, day })
 }
 
 fn check_reply(
@@ -72,7 +107,7 @@ fn check_reply(
     let heard = heard.ok_or("nothing was received")?.end;
 
     let segments = format!("{data}/segments/");
-    let bucket = format!("{segments}{}/{}/", id.class, id.day);
+    let bucket = format!("{segments}{}/{}", id.class, id.day);
     let between = |call: &&Call| call.begin > heard && call.end < reply.begin;
     let is_write = |call: &&Call| call.name == "write" && call.path.starts_with(&segments);
     let all = calls[..at].iter().filter(is_write).filter(between);
@@ -185,6 +220,36 @@ mod tests {
         for alone in [Alone::Yes, Alone::No] {
             assert_eq!(judge(&GOOD, alone).offences, Vec::<String>::new());
         }
+    }
+
+    #[test]
+    fn a_201_of_an_upload_and_a_200_of_a_delete_are_held_against_their_syncs() {
+        let segment = "/d/segments/spam/2026-11-23/00000001.seg";
+        let log = |request: &str, reply: &str, sync: u32| {
+            format!(
+                "0\t1\t0\trecv\t7\t0\t0\t9\t\t{request}\n\
+                 2\t3\t0\trecv\t7\t0\t0\t9\t\tthe rest of its body\n\
+                 4\t5\t0\twrite\t9\t0\t100\t100\t{segment}\t\n\
+                 {sync}\t{}\t0\tfdatasync\t9\t0\t0\t0\t{segment}\t\n\
+                 8\t9\t0\tsend\t7\t0\t0\t9\t\t{reply}\n",
+                sync + 1
+            )
+        };
+        let upload = "POST /v1/messages?class=spam&recipient=a@b HTTP/1.1";
+        let delete = "DELETE /v1/messages/spam-20261123-081512-77aa HTTP/1.1";
+        for (request, reply) in [(upload, "HTTP/1.1 201 Created"), (delete, "HTTP/1.1 200 OK")] {
+            let found = |sync| check(&parse(&log(request, reply, sync)), "/d", &|_| Alone::Yes);
+            let (good, late) = (found(6), found(10));
+            assert_eq!((good.replies, good.offences.len()), (1, 0), "{:?}", good.offences);
+            assert_eq!(
+                (good.uploads, good.deletes),
+                (usize::from(request == upload), usize::from(request == delete))
+            );
+            assert_eq!((late.replies, late.offences.len()), (1, 1), "synced too late: {request}");
+        }
+        let refused =
+            check(&parse(&log(delete, "HTTP/1.1 404 Not Found", 10)), "/d", &|_| Alone::Yes);
+        assert_eq!(refused.replies, 0);
     }
 
     #[test]
