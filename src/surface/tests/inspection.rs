@@ -104,9 +104,9 @@ async fn a_check_names_what_is_damaged_and_it_counts_as_missing_from_then_on() {
     let found: CheckReply = client.get(&path).await.unwrap();
     assert!(found.findings[0].contains("are damaged"), "{found:?}");
     assert_eq!(found.damaged, [id.as_str()]);
+    assert_eq!(served.store.counts().wanted, 1, "it is asked for");
     let body = client.bytes(&format!("/v1/messages/{id}/body")).await;
     assert_eq!(refusal(body), (500, "damaged".into()));
-    assert_eq!(served.store.counts().wanted, 1, "it is asked for");
 }
 
 #[tokio::test]

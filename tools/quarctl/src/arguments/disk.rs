@@ -78,14 +78,16 @@ pub struct Fsck {
 /// Arguments of `repair`.
 #[derive(Args, Debug)]
 #[command(after_help = "\
-For a stopped node; start it again afterwards. The index is built anew from the segments, and the old
-one is set aside as index.damaged-N (the one that was set aside before is removed). Into damaged/ in the
-data directory go copies of damaged stretches of segments, of blocks with damaged bodies, and of whole
-segments that cannot be opened; remove them when you have no use for them. Segments stay as they are:
-when the daemon runs again it takes what is missing from the members that have it. A stopped node does
-not know which these are: see that the members run that are named. Messages without their body are
-listed, and damaged records whose ids are known; records of a damaged stretch come back all the same.
-Exit code 4 when something is damaged or missing.
+For a stopped node; start it again afterwards. Everything is checked against the index that is there, if
+it can be read, since it knows damaged records by name; their names are kept in the file `broken`. Then
+the index is built anew from the segments, everything is checked again, and the old index is set aside
+as index.damaged-N (the one that was set aside before is removed).
+Into damaged/ in the data directory go copies of damaged stretches of segments, of blocks with damaged
+bodies, and of whole segments that cannot be opened; remove them when you have no use for them. Segments
+stay as they are: when the daemon runs again it takes what is missing from the members that have it. A
+stopped node does not know which these are: see that the members run that are named. Messages without
+their body are listed, and damaged records whose ids are known; other records of a damaged stretch come
+back all the same. Exit code 4 when something is damaged or missing.
 
 Example:
   systemctl stop quard && quarctl repair && systemctl start quard")]

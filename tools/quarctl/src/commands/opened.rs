@@ -61,11 +61,15 @@ impl Opened {
             let records = count(self.replayed_records);
             lines.push(format!("{records} records were not in the index; now they are"));
         }
-        if self.torn_tails > 0 {
-            let torn = count(self.torn_tails);
-            lines.push(format!("{torn} segments end in a write that was never finished"));
-        }
+        lines.extend(self.torn_line());
         lines
+    }
+
+    /// What is told of writes that were never finished.
+    pub fn torn_line(&self) -> Option<String> {
+        let torn = count(self.torn_tails);
+        let line = format!("{torn} segments end in a write that was never finished");
+        (self.torn_tails > 0).then_some(line)
     }
 
     /// What is damaged and that a check has not found as well: it may say the same with more words.

@@ -9,7 +9,7 @@ use crate::failure::Ending;
 use crate::output::{Output, count, plain};
 use anyhow::Context;
 use quar_base::key::Bucket;
-use quar_store::{Disk, File, Finding, RealDisk, Store};
+use quar_store::{Disk, File, Finding, OpenReport, RealDisk, Store};
 use quard::config::Paths;
 use quard::daemon::opening::IndexStart;
 use serde::Serialize;
@@ -65,6 +65,9 @@ impl Repaired {
                 output.line(plain(&format!("{what}: {item}")))?;
             }
         }
+        for line in self.opened.torn_line() {
+            output.line(line)?;
+        }
         output.line(format!("the index is built anew over {} records", count(self.records)))?;
         if !self.is_whole() {
             output.line(plain(&self.what_to_do()))?;
@@ -93,12 +96,21 @@ impl Repaired {
 /// Builds the index anew, and lists what is missing.
 pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending> {
     let paths = Paths::under(arguments.root.as_deref());
+    let asked = keep_names(&paths);
     let opened = Offline::open(&paths, IndexStart::Anew);
     let offline = opened.context("repair is for a stopped node, and its store cannot be opened")?;
+    let known = asked.unwrap_or_else(|error| {
+        output.remark(format!("what only the old index knew cannot be told: {error:#}"));
+        Vec::new()
+    });
     let store = offline.store();
     let mut summary = Summary::default();
-    let findings = check_in_threads(store, &mut summary)?;
+    let mut findings = check_in_threads(store, &mut summary)?;
     store.mark_broken(&findings)?;
+    let unknown = known.into_iter().filter(|finding| is_in_files(finding));
+    let unknown: Vec<Finding> = unknown.filter(|finding| !findings.contains(finding)).collect();
+    summary.findings.extend(unknown.iter().map(ToString::to_string));
+    findings.extend(unknown);
     let wanted = store.wanted(usize::MAX);
     let without_body =
         wanted.iter().flat_map(|(bucket, body)| store.messages_without(*bucket, body));
@@ -120,6 +132,26 @@ pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
     store.close();
     repaired.show(output)?;
     Ok(if repaired.is_whole() { Ending::Done } else { Ending::Warnings })
+}
+
+/// What only the index that is there knows: the names of records that are damaged, and that the last
+/// block of a segment which cannot be read is no write that was never finished. The names are saved.
+fn keep_names(paths: &Paths) -> anyhow::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    let offline = Offline::open(paths, IndexStart::AsItIs)?;
+    let OpenReport { rebuilt, was_index_empty, .. } = offline.opened();
+    if rebuilt.is_none() && !was_index_empty {
+        findings = check_in_threads(offline.store(), &mut Summary::default())?;
+        offline.store().mark_broken(&findings)?;
+        offline.store().checkpoint()?;
+    }
+    offline.store().close();
+    Ok(findings)
+}
+
+/// Whether something is wrong with a file, whatever an index says.
+fn is_in_files(finding: &Finding) -> bool {
+    matches!(finding, Finding::Block { .. } | Finding::Body { .. } | Finding::Segment { .. })
 }
 
 /// Names of the other members.

@@ -282,6 +282,27 @@ fn a_repaired_store_opens_and_serves_all_that_is_whole() {
 }
 
 #[test]
+fn a_repair_keeps_the_names_of_damaged_records_that_only_the_old_index_knew() {
+    let nodes = Nodes::create();
+    let (damaged, whole) = (put(&nodes, "Subject: damaged\r\n\r\n"), put(&nodes, TEXT));
+    let reply = nodes.json(1, &["inspect", &damaged]);
+    let arrival = &reply["places"][0];
+    let path = data(&nodes).join(arrival["path"].as_str().unwrap());
+    let block = arrival["block"].as_u64().unwrap();
+    flip(&path, block + 60);
+    let (text, ending) = nodes.run(1, &["repair"]).unwrap();
+    assert!(text.contains(&format!("its record is damaged: {damaged}\n")), "{text}");
+    // Without that index the last block looks like a write that was never finished.
+    let name = arrival["path"].as_str().unwrap();
+    assert!(text.contains(&format!("damaged: {name}: bytes {block} to ")), "{text}");
+    assert!(text.contains("a copy of what is damaged: damaged/segments_spam_"), "{text}");
+    assert_eq!(ending, Ending::Warnings);
+    let told = nodes.json(1, &["repair"]);
+    assert_eq!(strings(&told["broken_records"]), [damaged], "it is known the second time too");
+    assert_eq!(nodes.run(1, &["cat", &whole]).unwrap().0, TEXT);
+}
+
+#[test]
 fn a_repair_of_a_whole_store_has_nothing_to_tell() {
     let nodes = Nodes::create();
     let id = put(&nodes, TEXT);
