@@ -65,7 +65,7 @@ impl Repaired {
                 output.line(plain(&format!("{what}: {item}")))?;
             }
         }
-        for line in self.opened.torn_line() {
+        if let Some(line) = self.opened.torn_line() {
             output.line(line)?;
         }
         output.line(format!("the index is built anew over {} records", count(self.records)))?;
@@ -107,7 +107,7 @@ pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
     let mut summary = Summary::default();
     let mut findings = check_in_threads(store, &mut summary)?;
     store.mark_broken(&findings)?;
-    let unknown = known.into_iter().filter(|finding| is_in_files(finding));
+    let unknown = known.into_iter().filter(is_in_files);
     let unknown: Vec<Finding> = unknown.filter(|finding| !findings.contains(finding)).collect();
     summary.findings.extend(unknown.iter().map(ToString::to_string));
     findings.extend(unknown);
