@@ -318,13 +318,21 @@ pub struct UpkeepStatus {
     pub packing: Option<String>,
     /// Days with deleted messages whose bytes are still on disk.
     pub erasing_days: u64,
+    /// These days.
+    pub erasing: Vec<String>,
     /// Messages whose bytes were erased since the start.
     pub erased_messages: u64,
     /// The day that is being checked.
     pub checking: Option<String>,
     /// Bytes checked since the start.
     pub checked_bytes: u64,
-    /// What the last checks found.
+    /// Days that were checked, and days of which it is not known that they ever were.
+    pub checked_days: u64,
+    /// See `checked_days`.
+    pub unchecked_days: u64,
+    /// How long ago the oldest of the last checks was, in seconds.
+    pub oldest_check_s: Option<u64>,
+    /// What the last checks found, whoever made them.
     pub findings: u64,
     /// The first hundred of them, in words.
     pub finding_texts: Vec<String>,

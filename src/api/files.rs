@@ -3,7 +3,8 @@
 
 use quar_base::key::{Bucket, MessageId};
 use quar_store::{
-    BlockReport, Checked, Finding, PackReport, PlaceReport, ReadError, SegmentReport, Store,
+    BlockReport, Checked, Finding, PackReport, PlaceReport, ReadError, Remains, SegmentReport,
+    Store,
 };
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -82,8 +83,14 @@ fn damaged_of(findings: &[Finding]) -> BTreeSet<MessageId> {
 pub struct ErasureReply {
     /// The message.
     pub id: String,
+    /// Whether it is deleted for all its recipients, as far as this node knows.
+    #[serde(default)]
+    pub deleted: bool,
     /// Where something of it lies, in words; nothing when it is erased.
     pub remains: Vec<String>,
+    /// What may be of it and may be of other messages, in words: damaged stretches, bodies that no record names.
+    #[serde(default)]
+    pub unsure: Vec<String>,
 }
 
 /// One day's files.
@@ -200,6 +207,15 @@ pub struct PlaceReply {
     pub raw_bytes: Option<u64>,
     /// Of a body: where the dictionary that it is coded with begins in the file.
     pub dictionary: Option<u64>,
+}
+
+impl ErasureReply {
+    /// As the store reports it.
+    #[must_use]
+    pub fn new(id: MessageId, remains: Remains) -> Self {
+        let Remains { is_deleted: deleted, places: remains, unsure } = remains;
+        Self { id: id.to_string(), deleted, remains, unsure }
+    }
 }
 
 impl DayReply {

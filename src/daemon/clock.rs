@@ -18,6 +18,8 @@ pub struct Clock {
     start: Instant,
     skew_ms: i64,
     upkeep: Option<Duration>,
+    /// How far ahead of the machine's clocks it is, in a test that does not wait.
+    ahead: Duration,
 }
 
 impl Clock {
@@ -26,14 +28,25 @@ impl Clock {
     pub fn start() -> Self {
         let skew_ms = std::env::var(SKEW).ok().and_then(|text| text.parse().ok()).unwrap_or(0);
         let upkeep = std::env::var(UPKEEP).ok().and_then(|text| text.parse().ok());
-        Self { start: Instant::now(), skew_ms, upkeep: upkeep.map(Duration::from_millis) }
+        Self {
+            start: Instant::now(),
+            skew_ms,
+            upkeep: upkeep.map(Duration::from_millis),
+            ahead: Duration::ZERO,
+        }
+    }
+
+    /// The same clock so much later.
+    #[cfg(test)]
+    pub fn later(&self, by: Duration) -> Self {
+        Self { ahead: self.ahead + by, ..self.clone() }
     }
 
     /// Wall time.
     #[must_use]
     pub fn now(&self) -> UnixMillis {
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        let ms = u64::try_from((since + self.ahead).as_millis()).unwrap_or(u64::MAX);
         UnixMillis(ms.saturating_add_signed(self.skew_ms))
     }
 
@@ -46,7 +59,7 @@ impl Clock {
     /// Time since the process started; never jumps.
     #[must_use]
     pub fn since_start(&self) -> Duration {
-        self.start.elapsed()
+        self.start.elapsed() + self.ahead
     }
 }
 

@@ -14,17 +14,12 @@ use tokio::sync::watch;
 
 /// How often it is looked whether there is something to do.
 const EVERY: Duration = Duration::from_secs(60);
-/// A bucket is checked again after this.
-const CHECK_AGAIN_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// A delete whose record is damaged and that no peer has given for so long is made again.
 const DELETE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Findings that the status shows.
 const FINDINGS_SHOWN: usize = 100;
 /// A longer wait for the rate is cut, so that a stop is noticed.
 const NAP_MAX: Duration = Duration::from_millis(200);
-
-/// When a bucket was checked, and what was found.
-type LastCheck = (Duration, Vec<String>);
 
 /// The work, and what the status says of it.
 #[derive(Clone)]
@@ -35,7 +30,6 @@ pub struct Upkeep {
     report: Arc<Mutex<UpkeepStatus>>,
     /// When a day's deleted messages were first seen.
     seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
-    checked: Arc<Mutex<HashMap<Bucket, LastCheck>>>,
     /// When a damaged delete was first seen.
     lost: Arc<Mutex<HashMap<MessageId, Duration>>>,
 }
@@ -44,8 +38,8 @@ impl Upkeep {
     /// Nothing done yet.
     #[must_use]
     pub fn new(store: Arc<Store>, clock: Clock, settings: Settings) -> Self {
-        let (report, seen, checked, lost) = Default::default();
-        Self { store, clock, settings, report, seen, checked, lost }
+        let (report, seen, lost) = Default::default();
+        Self { store, clock, settings, report, seen, lost }
     }
 
     /// What was done, is being done and was found.
@@ -55,10 +49,25 @@ impl Upkeep {
         let packed = self.store.packed();
         status.packed_days = packed.len() as u64;
         status.packed_records = packed.iter().map(|(_, records, _)| records).sum();
-        status.erasing_days = self.store.erasable().len() as u64;
+        let erasing = self.store.erasable();
+        status.erasing_days = erasing.len() as u64;
+        status.erasing = erasing.iter().map(ToString::to_string).collect();
+        self.tell_checks(&mut status);
         let broken = self.store.broken_records();
         status.broken_records = broken.len() as u64;
         status
+    }
+
+    /// What the last checks found and how long ago they were, whoever made them.
+    fn tell_checks(&self, status: &mut UpkeepStatus) {
+        let (now, checks) = (self.clock.now(), self.store.last_checks());
+        let texts = || checks.values().flat_map(|last| &last.findings);
+        status.findings = texts().count() as u64;
+        status.finding_texts = texts().take(FINDINGS_SHOWN).cloned().collect();
+        status.checked_days = checks.len() as u64;
+        status.unchecked_days = (self.store.buckets().len() - checks.len()) as u64;
+        let oldest = checks.values().map(|last| last.at).min();
+        status.oldest_check_s = oldest.map(|at| now.0.saturating_sub(at.0) / 1000);
     }
 
     /// Works until the daemon stops.
@@ -72,7 +81,7 @@ impl Upkeep {
             }
             let (upkeep, stop) = (self.clone(), stopping.clone());
             let round = tokio::task::spawn_blocking(move || {
-                upkeep.erase();
+                upkeep.erase(&stop);
                 upkeep.delete_again();
                 if upkeep.pack(&stop).is_continue() {
                     // Broken off or through: there is another round.
@@ -86,7 +95,7 @@ impl Upkeep {
     }
 
     /// Of open days at once, since little has to be written anew; of packed days together, in time.
-    fn erase(&self) {
+    fn erase(&self, stop: &watch::Receiver<bool>) {
         let packed: Vec<Bucket> = self.store.packed().iter().map(|(bucket, ..)| *bucket).collect();
         for (bucket, first) in self.erasable() {
             // What was deleted before the start may have waited long.
@@ -94,16 +103,31 @@ impl Upkeep {
             if !is_old && packed.contains(&bucket) {
                 continue;
             }
-            locked(&self.seen).remove(&bucket);
-            match self.store.erase(bucket) {
-                Ok(erased) => {
+            let mut step = |progress: PackProgress| self.keep_to_rate(first, progress.bytes, stop);
+            match self.store.erase_in_steps(bucket, &mut step) {
+                Ok(Some(erased)) => {
+                    locked(&self.seen).remove(&bucket);
                     locked(&self.report).erased_messages += erased.messages;
                     self.succeeded("erasing", bucket);
                     tracing::info!(%bucket, messages = erased.messages, "erased");
                 }
+                // The daemon stops.
+                Ok(None) => return,
                 Err(error) => self.failed("erasing", bucket, &error),
             }
         }
+    }
+
+    /// An erasure keeps to the rate of packing as long as it has time for that; whether to go on.
+    fn keep_to_rate(
+        &self,
+        first: Duration,
+        bytes: u64,
+        stop: &watch::Receiver<bool>,
+    ) -> ControlFlow<()> {
+        let waited = self.clock.since_start().saturating_sub(first);
+        let is_late = waited >= Duration::from_millis(self.settings.erase_after.0);
+        nap(if is_late { 0 } else { bytes }, self.settings.pack_bytes_per_s, stop)
     }
 
     /// Days that hold something deleted, and when that was first seen.
@@ -164,22 +188,14 @@ impl Upkeep {
                 // One that cannot be packed is no reason to leave the others.
                 Err(error) => self.failed("packing", bucket, &error),
             }
-            self.erase();
+            self.erase(stop);
         }
         ControlFlow::Continue(())
     }
 
     /// Breaks when it was broken off.
     fn check(&self, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
-        let now = self.clock.since_start();
-        let buckets = self.store.buckets();
-        let mut checked = locked(&self.checked);
-        checked.retain(|bucket, _| buckets.contains(bucket));
-        let is_due = |bucket: &Bucket| {
-            checked.get(bucket).is_none_or(|(last, _)| now - *last >= CHECK_AGAIN_AFTER)
-        };
-        let due: Vec<Bucket> = buckets.into_iter().filter(is_due).collect();
-        drop(checked);
+        let due = self.store.due_checks(self.clock.now());
         for bucket in due {
             locked(&self.report).checking = Some(bucket.to_string());
             let rate = self.settings.check_bytes_per_s;
@@ -193,7 +209,7 @@ impl Upkeep {
                 Ok(None) => return ControlFlow::Break(()),
                 Err(error) => self.failed("checking", bucket, &error),
             }
-            self.erase();
+            self.erase(stop);
         }
         ControlFlow::Continue(())
     }
@@ -210,22 +226,17 @@ impl Upkeep {
     }
 
     fn found(&self, bucket: Bucket, bytes: u64, findings: &[Finding]) {
-        let texts: Vec<String> = findings.iter().map(ToString::to_string).collect();
-        for finding in &texts {
-            tracing::warn!(%bucket, finding, "found damage");
+        for finding in findings {
+            tracing::warn!(%bucket, %finding, "found damage");
         }
         let marked = self.store.mark_broken(findings).unwrap_or_else(|error| {
             tracing::warn!(%bucket, %error, "what is damaged could not be marked");
             0
         });
-        locked(&self.checked).insert(bucket, (self.clock.since_start(), texts));
-        let checked = locked(&self.checked);
-        let all = checked.values().flat_map(|(_, texts)| texts);
+        self.store.note_check(bucket, self.clock.now(), findings);
         let mut report = locked(&self.report);
         report.checked_bytes += bytes;
         report.marked_items += marked;
-        report.findings = checked.values().map(|(_, texts)| texts.len() as u64).sum();
-        report.finding_texts = all.take(FINDINGS_SHOWN).cloned().collect();
     }
 }
 
@@ -247,54 +258,4 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Settings, Upkeep};
-    use crate::config::Config;
-    use crate::daemon::clock::Clock;
-    use crate::surface::tests::served;
-    use quar_base::action::Action;
-    use quar_base::arrival::{Envelope, Headers};
-    use quar_base::class::Class;
-    use quar_base::coverage::RecipientSet;
-    use quar_base::time::Millis;
-    use quar_store::{Mail, MemoryDisk, Origin};
-    use std::sync::Arc;
-    use tokio::sync::watch;
-
-    #[test]
-    fn an_erasure_that_is_overdue_breaks_off_a_check() {
-        let directory = tempfile::tempdir().unwrap();
-        let disk = Arc::new(MemoryDisk::new());
-        let store = Arc::new(served::store(directory.path().join("cluster"), disk));
-        let clock = Clock::start();
-        let mail = Mail {
-            class: Class::SPAM,
-            received: clock.now(),
-            envelope: Envelope {
-                recipients: vec!["user@example.net".into()],
-                ..Envelope::default()
-            },
-            headers: Headers::default(),
-            body: store.encode_body(b"to be deleted").unwrap(),
-            score_milli: 0,
-            reason: String::new(),
-            origin: Origin::Caught,
-        };
-        let id = store.admit_mail(mail).unwrap().message.unwrap();
-        store.commit();
-        let settings = Settings { erase_after: Millis(0), ..Config::default().upkeep };
-        let upkeep = Upkeep::new(store.clone(), clock.clone(), settings);
-        let (_stop, stopping) = watch::channel(false);
-        assert!(upkeep.check(&stopping).is_continue());
-        let everyone = Action::Deleted(RecipientSet::all(1).unwrap());
-        store.admit_action(id, &everyone, clock.now()).unwrap();
-        store.commit();
-        // It was checked a moment ago.
-        super::locked(&upkeep.checked).clear();
-        assert!(upkeep.check(&stopping).is_break());
-        assert_eq!(upkeep.status().erased_messages, 0);
-        upkeep.erase();
-        assert_eq!(upkeep.status().erased_messages, 1);
-        assert!(upkeep.check(&stopping).is_continue());
-    }
-}
+mod tests;

@@ -119,11 +119,12 @@ async fn check(
 ) -> Answer<CheckReply> {
     caller.require(HttpRole::Operator)?;
     let bucket = bucket_of(&Parameters::read(&uri, &["bucket"])?)?;
-    let reply = on_store(&surface, move |store| {
-        let checked = store.check(bucket, &|_| ControlFlow::Continue(()))?;
-        let (checked, findings) = checked.unwrap_or_default();
+    let clock = surface.clock.clone();
+    let reply = on_store_for_long(&surface, move |store, step| {
+        let Some((checked, findings)) = store.check(bucket, step)? else { return Ok(None) };
         store.mark_broken(&findings)?;
-        Ok(CheckReply::new(bucket, &checked, &findings))
+        store.note_check(bucket, clock.now(), &findings);
+        Ok(Some(CheckReply::new(bucket, &checked, &findings)))
     });
     reply.await
 }
@@ -140,8 +141,8 @@ async fn erased(
         let error = "what was deleted is found by its whole id only";
         Failure::invalid(error)
     })?;
-    let reply = on_store(&surface, move |store| {
-        Ok(ErasureReply { id: id.to_string(), remains: store.remains_of(id)? })
+    let reply = on_store_for_long(&surface, move |store, step| {
+        Ok(store.remains_of(id, step)?.map(|remains| ErasureReply::new(id, remains)))
     });
     reply.await
 }
@@ -153,4 +154,34 @@ async fn on_store<T: Send + 'static>(
     let store = surface.node.store().clone();
     let done = tokio::task::spawn_blocking(move || work(store)).await;
     Ok(Json(done.map_err(Failure::failed)??))
+}
+
+/// Whether to go on, as whoever reads for long asks after every stretch.
+type Step<'a> = &'a (dyn Fn(u64) -> ControlFlow<()> + Sync);
+
+/// As [`on_store`], for work that is broken off when the daemon stops or nobody waits for the answer any more: it then
+/// gives nothing.
+async fn on_store_for_long<T: Send + 'static>(
+    surface: &Surface,
+    work: impl FnOnce(&Store, Step<'_>) -> Result<Option<T>, ReadError> + Send + 'static,
+) -> Answer<T> {
+    let stopping = surface.stopping.clone();
+    let asked = Arc::new(());
+    let is_waited_for = Arc::downgrade(&asked);
+    let done = on_store(surface, move |store| {
+        work(&store, &|_| match *stopping.borrow() || is_waited_for.strong_count() == 0 {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        })
+    });
+    let done = done.await;
+    drop(asked);
+    match done?.0 {
+        Some(reply) => Ok(Json(reply)),
+        None => Err(Failure::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "stopping",
+            "the node stops and broke off the reading of its disk; ask again when it is back",
+        )),
+    }
 }

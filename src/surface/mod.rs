@@ -56,10 +56,12 @@ pub(crate) struct Shared {
     /// One permit for each action that runs: who has all of them knows that none does.
     pub(crate) actions: Arc<Semaphore>,
     pub(crate) releases: Arc<Semaphore>,
+    /// Whether the daemon stops: what reads the disk for long is broken off.
+    pub(crate) stopping: watch::Receiver<bool>,
 }
 
 impl Surface {
-    fn new(node: NodeHandle, tokens: Vec<HttpToken>) -> Self {
+    fn new(node: NodeHandle, tokens: Vec<HttpToken>, stopping: watch::Receiver<bool>) -> Self {
         Self(Arc::new(Shared {
             node,
             tokens,
@@ -67,6 +69,7 @@ impl Surface {
             body_room: Arc::new(Semaphore::new(upload::ROOM_UNITS)),
             actions: Arc::new(Semaphore::new(ACTIONS_MAX as usize)),
             releases: Arc::new(Semaphore::new(RELEASES_MAX)),
+            stopping,
         }))
     }
 
@@ -95,7 +98,7 @@ pub async fn start(
     node: &NodeHandle,
     stopping: &watch::Receiver<bool>,
 ) -> anyhow::Result<Vec<JoinHandle<()>>> {
-    let surface = Surface::new(node.clone(), config.http.tokens.clone());
+    let surface = Surface::new(node.clone(), config.http.tokens.clone(), stopping.clone());
     let socket = control::ControlSocket::bind(&paths.control_socket())?;
     let mut tasks = vec![tokio::spawn(serve::serve(
         serve::Listener::Control(socket),

@@ -2,6 +2,7 @@
 //! Never what one file of the surface does by itself: that is tested there.
 
 mod brake;
+mod broken_off;
 mod inspection;
 mod proof;
 pub(crate) mod served;

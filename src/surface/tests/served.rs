@@ -21,7 +21,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::Method;
 use hyper_util::rt::TokioIo;
 use quar_base::signing::SigningKey;
-use quar_store::{MemoryDisk, MemoryHome, Opening, Outcome, Refusal, Settings, Store};
+use quar_store::{Disk, MemoryDisk, MemoryHome, Opening, Outcome, Refusal, Settings, Store};
 use serde_json::Value;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -48,9 +48,14 @@ pub struct Served {
 
 impl Served {
     pub async fn start() -> Self {
-        let directory = tempfile::tempdir().unwrap();
         let disk = Arc::new(MemoryDisk::new());
-        let store = Arc::new(store(directory.path().join("out"), disk.clone()));
+        Self { disk: disk.clone(), ..Self::start_on(disk).await }
+    }
+
+    /// With a store on this disk.
+    pub async fn start_on(disk: Arc<dyn Disk>) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Arc::new(store(directory.path().join("out"), disk));
         let sink = Sink::start("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let (events, queue) = mpsc::channel(16);
         tokio::spawn(answer(store.clone(), queue));
@@ -63,8 +68,8 @@ impl Served {
         let prover = Prover::new(&Identity::load(&Paths::under(Some(&root))).unwrap());
         let brake = Brake::new(BRAKE);
         let node = NodeHandle::new(store.clone(), events, settings, brake, prover, Clock::start());
-        let surface = Surface::new(node, tokens());
         let (stop, stopping) = watch::channel(false);
+        let surface = Surface::new(node, tokens(), stopping.clone());
         let socket = directory.path().join("run/control.sock");
         let control = ControlSocket::bind(&socket).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -72,6 +77,7 @@ impl Served {
         let tasks = [Listener::Control(control), Listener::Http(listener)];
         let tasks =
             tasks.map(|listener| tokio::spawn(serve(listener, surface.clone(), stopping.clone())));
+        let disk = Arc::default();
         Self { store, disk, sink, http, socket, stop, tasks: tasks.into(), _directory: directory }
     }
 
@@ -131,7 +137,7 @@ fn tokens() -> Vec<HttpToken> {
 }
 
 /// The store of a cluster of one, made anew below a directory.
-pub(crate) fn store(directory: PathBuf, disk: Arc<MemoryDisk>) -> Store {
+pub(crate) fn store(directory: PathBuf, disk: Arc<dyn Disk>) -> Store {
     let member = PlannedMember {
         name: "n1".into(),
         node_number: 1,

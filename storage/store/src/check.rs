@@ -7,18 +7,24 @@
 //! index, tables        ──► every entry must name something whole; everything whole must have one
 //! records              ──► trie: its root must be that of the set
 //! ```
+//! Erasures and packings go on meanwhile: what they replaced is read no more, and what they wrote is read in its place.
 
 mod blocks;
 mod erased;
 mod finding;
+mod last;
+mod passes;
 
+pub use erased::Remains;
 pub use finding::Finding;
+pub use last::LastCheck;
+pub(crate) use last::{Checks, load};
 
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::SegmentName;
-use crate::store::{Committer, Store};
-use blocks::{Extent, Whole};
+use crate::store::Store;
+use blocks::Whole;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Kind;
@@ -71,8 +77,8 @@ impl Store {
         self.state().buckets.keys().copied().collect()
     }
 
-    /// Checks one bucket; commits go on meanwhile. `step` is told how many bytes were read since it
-    /// was last called, and says whether to go on; `None` when it said no.
+    /// Checks one bucket; commits, erasures and packings go on meanwhile. `step` is told how many bytes were read
+    /// since it was last called, and says whether to go on; `None` when it said no.
     ///
     /// # Errors
     /// [`ReadError`] when the disk or the index cannot be read; damage is a finding and no error.
@@ -81,8 +87,29 @@ impl Store {
         bucket: Bucket,
         step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
     ) -> Result<Option<(Checked, Vec<Finding>)>, ReadError> {
-        let _alone = self.rewriting();
-        self.check_alone(bucket, step)
+        let _unchanged = self.reading_headers();
+        loop {
+            let listing = || Ok(self.indexed_segments(bucket));
+            let Some((mut contents, pass)) = self.read_through(bucket, &listing, step)? else {
+                return Ok(None);
+            };
+            if !pass.is_of_a_bucket() {
+                return Ok(Some((contents.checked, contents.findings)));
+            }
+            self.check_tables(bucket, &mut contents)?;
+            if step(0).is_break() {
+                return Ok(None);
+            }
+            self.check_index(bucket, &mut contents)?;
+            if step(0).is_break() {
+                return Ok(None);
+            }
+            self.check_trie(bucket, &mut contents)?;
+            // Of files that went meanwhile nothing can be said.
+            if self.is_current(bucket, &pass) {
+                return Ok(Some((contents.checked, contents.findings)));
+            }
+        }
     }
 
     /// Checks every bucket, in as many threads as there are processors. `step` as in
@@ -95,13 +122,12 @@ impl Store {
         step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
         done: &(dyn Fn(Bucket, Checked, Vec<Finding>) + Sync),
     ) -> Result<(), ReadError> {
-        let _alone = self.rewriting();
         let buckets = Mutex::new(self.buckets().into_iter());
         let work = || -> Result<(), ReadError> {
             loop {
                 let next = buckets.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(bucket) = next else { return Ok(()) };
-                match self.check_alone(bucket, step)? {
+                match self.check(bucket, step)? {
                     Some((checked, findings)) => done(bucket, checked, findings),
                     None => return Ok(()),
                 }
@@ -116,77 +142,6 @@ impl Store {
             });
             ended.collect()
         })
-    }
-
-    fn check_alone(
-        &self,
-        bucket: Bucket,
-        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
-    ) -> Result<Option<(Checked, Vec<Finding>)>, ReadError> {
-        let Some(mut contents) = self.read_through(bucket, step)? else {
-            return Ok(None);
-        };
-        self.check_tables(bucket, &mut contents)?;
-        self.check_index(bucket, &mut contents)?;
-        self.check_trie(bucket, &mut contents)?;
-        Ok(Some((contents.checked, contents.findings)))
-    }
-
-    /// Reads all segments of a bucket, as far as they are in the index.
-    fn read_through(
-        &self,
-        bucket: Bucket,
-        step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
-    ) -> Result<Option<Contents>, ReadError> {
-        let mut ends = BTreeMap::new();
-        let writer = |committer: &Committer| {
-            committer.writers.get(&bucket).map(|writer| writer.name().number)
-        };
-        let open = writer(&self.committer());
-        if let Some(held) = self.state().buckets.get(&bucket) {
-            ends.extend(held.segments.iter().map(|(number, counted)| (*number, counted.mark.end)));
-        }
-        let members: BTreeSet<SegmentName> = self
-            .index
-            .pack(bucket)
-            .iter()
-            .flat_map(|pack| pack.members().collect::<Vec<_>>())
-            .collect();
-        let mut contents = Contents::default();
-        for (number, end) in ends {
-            let name = SegmentName { bucket, number };
-            let segment = match self.segments.open(name) {
-                Ok(segment) => segment,
-                // A commit that failed took the number and left nothing, or a file without a header.
-                Err(error) if end == 0 && error.is_absence() && !members.contains(&name) => {
-                    continue;
-                }
-                Err(error) => {
-                    // Nothing of it is whole: what the index has there is lost.
-                    if error.is_damage() {
-                        contents.segments.insert(number);
-                    }
-                    let path = name.path();
-                    contents.findings.push(Finding::Segment { path, why: error.to_string() });
-                    continue;
-                }
-            };
-            let is_packed = members.contains(&name);
-            let is_open = open == Some(number);
-            let extent = Extent {
-                whole: if is_packed { u64::MAX } else { end },
-                read: if is_open { end } else { u64::MAX },
-            };
-            let read = blocks::read(&segment, name, &extent, &self.settings.id_key, step)?;
-            let Some((whole, checked, findings)) = read else {
-                return Ok(None);
-            };
-            contents.whole.extend(whole);
-            contents.checked += checked;
-            contents.findings.extend(findings);
-            contents.segments.insert(number);
-        }
-        Ok(Some(contents))
     }
 
     /// The tables of the bucket's pack must be readable and say what was written.

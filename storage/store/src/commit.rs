@@ -248,6 +248,7 @@ impl Store {
         let segments = &mut state.buckets.entry(bucket).or_default().segments;
         let number = segments.last_key_value().map_or(1, |(number, _)| number + 1);
         segments.entry(number).or_default();
+        self.segments.make_way(&SegmentName { bucket, number });
         number
     }
 

@@ -17,6 +17,7 @@ mod rewrite;
 use self::rewrite::Rewrite;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::pack::PackProgress;
 use crate::recent::Records;
 use crate::segment::{
     BlockError, Entry, Found, Segment, SegmentName, SegmentRole, bucket_directory,
@@ -76,21 +77,40 @@ impl Store {
     /// [`ReadError`] when a segment cannot be read or written; then nothing has changed, and
     /// erasing again later is safe.
     pub fn erase(&self, bucket: Bucket) -> Result<Erased, ReadError> {
+        let erased = self.erase_in_steps(bucket, &mut |_| ControlFlow::Continue(()))?;
+        Ok(erased.unwrap_or_default())
+    }
+
+    /// As [`Self::erase`]. Where it writes a packed day anew, `step` is told how far that is and says whether to go on;
+    /// `None` when it said no: the bytes are still there.
+    ///
+    /// # Errors
+    /// As [`Self::erase`].
+    pub fn erase_in_steps(
+        &self,
+        bucket: Bucket,
+        step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
+    ) -> Result<Option<Erased>, ReadError> {
         let _alone = self.rewriting();
-        let begun = match self.begin_rewriting(bucket)? {
+        let mut begun = match self.begin_rewriting(bucket)? {
             Some(begun) if !begun.records.is_empty() => begun,
-            _ => return Ok(Erased::default()),
+            _ => return Ok(Some(Erased::default())),
         };
+        if self.has_packed(bucket, &begun.segments)? && !self.has_room_to_pack(bucket) {
+            // Without what an interrupted packing left, less may have to be written anew.
+            self.take_back_leftovers(bucket);
+            let left = self.state().buckets.get(&bucket).map(|held| held.segments.clone());
+            begun.segments.retain(|number| left.iter().any(|left| left.contains_key(number)));
+        }
         if self.has_packed(bucket, &begun.segments)? {
             let segments = begun.segments.len() as u64;
             self.reserve.make_room_for(self.disk.used_bytes(&bucket_directory(bucket))?)?;
-            let packed = self.pack_alone(bucket, &mut |_| ControlFlow::Continue(()))?;
-            let messages = packed.map_or(0, |packed| packed.erased);
-            return Ok(Erased { segments, messages });
+            let packed = self.pack_alone(bucket, step)?;
+            return Ok(packed.map(|packed| Erased { segments, messages: packed.erased }));
         }
         let result = self.rewrite_without(bucket, begun);
         self.end_rewriting(bucket);
-        result
+        result.map(Some)
     }
 
     /// Whether a bucket has a pack, or segments of one that counts as logs: cut short, or with a
@@ -155,6 +175,7 @@ impl Store {
         let records = rewrites.iter().flat_map(|rewrite| rewrite.lost_records.iter().copied());
         let _whole = self.between_checkpoints();
         let committer = self.committer();
+        self.state_mut().begin_replacing(bucket);
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.bereft.extend(bereft);
         }

@@ -128,6 +128,7 @@ impl Store {
         let (mut done, mut failed) = (Expired::default(), None);
         for bucket in expired {
             committer.writers.remove(&bucket);
+            self.state_mut().begin_replacing(bucket);
             if let Err(error) = self.disk.remove_dir(&bucket_directory(bucket)) {
                 tracing::warn!(%bucket, %error, "an expired day could not be unlinked");
                 failed.get_or_insert(error);

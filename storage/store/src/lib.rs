@@ -57,7 +57,7 @@ mod wanted;
 
 pub use admit::{Admitted, Mail, Origin, Ticket};
 pub use among::Among;
-pub use check::{Checked, Finding};
+pub use check::{Checked, Finding, LastCheck, Remains};
 pub use codec::{Codec, CodecError, CodedBody};
 pub use commit::{Outcome, Stored};
 pub use dictionary::{Dictionary, DictionaryError, DictionaryId};

@@ -20,6 +20,7 @@ use self::files::{Files, finish_rewrites, list_segments, unlink_expired};
 use self::replay::{InPlace, Ready};
 use crate::broken;
 use crate::catalog::Catalog;
+use crate::check;
 use crate::codec;
 use crate::commit::Coming;
 use crate::dictionary::Dictionaries;
@@ -172,7 +173,9 @@ impl Store {
             state: RwLock::new(state),
             segments,
             rewriter: Mutex::default(),
+            headers: RwLock::default(),
             checkpoints: Mutex::default(),
+            checks: Mutex::new(check::load(&*disk)),
             dictionaries,
             failure: OnceLock::new(),
             tickets: AtomicU64::new(1),

@@ -9,13 +9,15 @@
 //! committer locked   in force in memory; index entries and files of the replaced segments go
 //! ```
 //! Before the footer is durable a crash leaves the old segments in force, after it the pack: opening
-//! unlinks the others. Segments that were finished before a crash are taken up by the next attempt.
+//! unlinks the others. Segments of bodies that were finished before a crash or an interruption are taken up by the next
+//! attempt.
 
 mod footer;
 mod force;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzz;
 mod job;
+mod kept;
 mod loaded;
 mod recover;
 mod similar;
@@ -65,7 +67,7 @@ pub struct Packed {
 
 impl Store {
     /// Days that are closed and not packed, or packed and much changed since; the oldest first.
-    /// Those for which there is no room are left out until there is.
+    /// Those for which there is no room are left out until there is; what an interrupted packing left of them goes.
     #[must_use]
     pub fn packable(&self, today: Day) -> Vec<Bucket> {
         let state = self.state();
@@ -83,7 +85,14 @@ impl Store {
         let due = buckets.filter(|(bucket, held)| is_due(**bucket, held.records));
         let mut due: Vec<Bucket> = due.map(|(bucket, _)| *bucket).collect();
         drop(state);
-        due.retain(|bucket| self.has_room_to_pack(*bucket));
+        due.retain(|bucket| {
+            let has_room = self.has_room_to_pack(*bucket);
+            if !has_room {
+                let _alone = self.rewriting();
+                self.take_back_leftovers(*bucket);
+            }
+            has_room
+        });
         due.sort_by_key(|bucket| (bucket.day, bucket.class));
         due
     }
@@ -92,7 +101,7 @@ impl Store {
     /// its index entries and the parts of its trie in tables. Commits go on meanwhile.
     ///
     /// `step` is told how far it has come and says whether to go on; `None` when it said no, and
-    /// then nothing has changed.
+    /// then nothing has changed but that the bodies written so far need not be written again.
     ///
     /// *Durable when* this returns: the pack. One packing or erasure runs at a time.
     ///

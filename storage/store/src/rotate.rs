@@ -7,6 +7,7 @@ use crate::store::Store;
 use quar_base::rng::Rng;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 
 /// What a rotation did.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub struct Rotated {
 
 impl Store {
     /// Seals every segment's key under the first of the store's encryption keys, and under no other.
-    /// `seed` is 32 random bytes. Commits go on meanwhile; packing and erasing wait.
+    /// `seed` is 32 random bytes. Commits go on meanwhile; packing, erasing and checks wait.
     ///
     /// *Durable when* this returns with nothing damaged: no segment needs another key.
     ///
@@ -28,6 +29,7 @@ impl Store {
     /// with the old key, the new one or both. Rotating again goes on.
     pub fn rotate_keys(&self, seed: [u8; 32]) -> Result<Rotated, ReadError> {
         let _alone = self.rewriting();
+        let _unread = self.headers.write().unwrap_or_else(PoisonError::into_inner);
         let keys = &self.settings.keys;
         let Some(current) = keys.first() else { return Ok(Rotated::default()) };
         let mut rng = Rng::from_seed(seed);

@@ -52,6 +52,11 @@ impl Segments {
         self.unreadable.lock().expect(PROOF).contains(name)
     }
 
+    /// A file is about to be made under this name: it is none that could not be opened.
+    pub(crate) fn make_way(&self, name: &SegmentName) {
+        self.unreadable.lock().expect(PROOF).remove(name);
+    }
+
     /// An open segment; `None` when its file is gone or its header is damaged.
     pub(crate) fn get(&self, name: SegmentName) -> io::Result<Option<Arc<Segment>>> {
         if let Some(segment) = self.kept().get(&name) {

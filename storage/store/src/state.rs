@@ -32,6 +32,8 @@ pub(crate) struct BucketState {
     /// Bodies that arrivals need and that are not here.
     pub(crate) wanted: Wanted,
     pub(crate) segments: BTreeMap<u32, Counted>,
+    /// How often segments began to be replaced or unlinked: whoever reads them meanwhile lists them again.
+    pub(crate) replacements: u64,
     pub(crate) records: u64,
     /// Arrivals that are covered and still lie in a segment.
     pub(crate) erasable: BTreeSet<RecordKey>,
@@ -206,6 +208,13 @@ impl State {
     pub(crate) fn put_back(&mut self, mut apart: Self) {
         self.buckets.append(&mut apart.buckets);
         self.set.put_back(apart.set);
+    }
+
+    /// Segments of the bucket are about to be replaced or unlinked. With no commit under way, before anything changes.
+    pub(crate) fn begin_replacing(&mut self, bucket: Bucket) {
+        if let Some(held) = self.buckets.get_mut(&bucket) {
+            held.replacements += 1;
+        }
     }
 
     /// A segment's watermark vouches for this very file.

@@ -3,6 +3,7 @@
 
 use crate::admit::Submission;
 use crate::catalog::Catalog;
+use crate::check::Checks;
 use crate::commit::Coming;
 use crate::dictionary::Dictionaries;
 use crate::disk::Disk;
@@ -69,6 +70,10 @@ pub struct Store {
     pub(crate) segments: Arc<Segments>,
     /// Held while a bucket's segments are written anew.
     pub(crate) rewriter: Mutex<()>,
+    /// Held by whoever reads many headers, and alone by who writes them again.
+    pub(crate) headers: RwLock<()>,
+    /// When buckets were checked. No other lock is taken while it is held.
+    pub(crate) checks: Mutex<Checks>,
     pub(crate) dictionaries: Arc<Dictionaries>,
     pub(crate) failure: OnceLock<Failure>,
     pub(crate) tickets: AtomicU64,
@@ -357,5 +362,10 @@ impl Store {
     /// Until it is dropped, no other segments are written anew.
     pub(crate) fn rewriting(&self) -> MutexGuard<'_, ()> {
         self.rewriter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Until it is dropped, no header of a segment is written again.
+    pub(crate) fn reading_headers(&self) -> RwLockReadGuard<'_, ()> {
+        self.headers.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,6 +14,9 @@ use quar_base::record::{Kind, Record};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 
+/// So much is read between two questions whether to go on: a slow disk must not keep a stop waiting.
+const STRIDE_BYTES: u64 = 1 << 20;
+
 /// What is whole, and where.
 #[derive(Default)]
 pub(super) struct Whole {
@@ -46,6 +49,11 @@ impl Whole {
     /// Whether a body is whole at this place too.
     pub(super) fn is_elsewhere(&self, key: &[u8], place: &BodyPlace) -> bool {
         self.copies.get(key).is_some_and(|places| places.contains(place))
+    }
+
+    /// Every place where a body is whole.
+    pub(super) fn places_of(&self, key: &[u8]) -> impl Iterator<Item = &BodyPlace> {
+        self.copies.get(key).into_iter().flatten().chain(self.bodies.get(key))
     }
 
     fn add_body(&mut self, key: Vec<u8>, place: BodyPlace) {
@@ -83,6 +91,7 @@ struct Reading<'a> {
 }
 
 /// How far a segment is read, and how far it must be whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
     /// What lies before it is in the index, or in a pack.
     pub(super) whole: u64,
@@ -112,7 +121,7 @@ pub(super) fn read(
     let end = extent.read.min(segment.length()?);
     // In strides, so that whoever keeps to a rate is asked often.
     while at < end {
-        let stride = end.min(at + (4 << 20));
+        let stride = end.min(at + STRIDE_BYTES);
         let reached = segment.scan_until(at, stride, &mut |found| reading.take(found));
         let reached = match reached {
             Ok(reached) => reached,

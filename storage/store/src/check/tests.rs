@@ -1,5 +1,7 @@
 //! Checks find every kind of damage and nothing else, and what they find can be had again from a peer.
 
+mod meanwhile;
+
 use super::Finding;
 use crate::segment::{SegmentName, bucket_directory};
 use crate::tests::{NOW, Node, delete, put};

@@ -29,6 +29,7 @@ impl Store {
             self.disk.remove_dir(&bucket_directory(bucket))?;
             return Ok(Packed::default());
         }
+        self.state_mut().begin_replacing(bucket);
         self.index.put_in_force(pack.clone());
         self.forget_packed(bucket, pack)?;
         self.leave_out(bucket, &damaged.records, &committer)?;

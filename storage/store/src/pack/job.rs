@@ -1,7 +1,7 @@
 //! One packing from its beginning to its end: what goes into the pack, in which order, and what goes away for it.
 //! Never holds more than a batch of bodies in memory.
 
-use super::footer::{Member, PackCounts};
+use super::footer::PackCounts;
 use super::loaded::Pack;
 use super::similar::Sketches;
 use super::source::Blocks;
@@ -10,7 +10,7 @@ use super::{PackProgress, Packed};
 use crate::erase::Begun;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
-use crate::segment::{BlockKind, BlockPlace, Entry, SegmentName, SegmentRole};
+use crate::segment::{BlockKind, BlockPlace, Entry};
 use crate::store::Store;
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
@@ -18,7 +18,7 @@ use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::{Kind, Record};
 use quar_index::{Index, Tree};
 use quar_merkle::Trie;
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -31,16 +31,14 @@ const BATCH_BODIES: usize = 32 << 10;
 const PART_KEYS: u64 = 1024;
 /// Plain bytes of a records block.
 const RECORDS_BYTES: usize = 256 << 10;
-/// A segment of an earlier pack is taken up as it is while so much of it is still in use, in percent.
-const USED_PERCENT: u64 = 90;
 
 /// What is to be packed.
-struct Contents {
-    begun: Begun,
+pub(super) struct Contents {
+    pub(super) begun: Begun,
     /// Records that stay, ascending.
     records: Vec<(RecordKey, RecordPlace)>,
     /// Index keys and places of the bodies that stay.
-    bodies: Vec<(Vec<u8>, BodyPlace)>,
+    pub(super) bodies: Vec<(Vec<u8>, BodyPlace)>,
 }
 
 /// What should be in a pack and is damaged on disk.
@@ -62,13 +60,13 @@ pub(super) struct Written {
 }
 
 /// What goes on while a pack is written.
-struct Progress<'a> {
-    so_far: PackProgress,
+pub(super) struct Progress<'a> {
+    pub(super) so_far: PackProgress,
     step: &'a mut dyn FnMut(PackProgress) -> ControlFlow<()>,
 }
 
 impl Progress<'_> {
-    fn report(&mut self) -> ControlFlow<()> {
+    pub(super) fn report(&mut self) -> ControlFlow<()> {
         let report = self.so_far;
         self.so_far.bytes = 0;
         (self.step)(report)
@@ -86,20 +84,18 @@ impl Store {
             return Ok(Some(Packed::default()));
         };
         let mut writer = PackWriter::new(self, bucket);
-        let result = self.contents(bucket, begun).and_then(|contents| {
-            let written = self.write_pack(bucket, &contents, &mut writer, step)?;
+        let result = self.contents(bucket, begun).and_then(|mut contents| {
+            let written = self.write_pack(bucket, &mut contents, &mut writer, step)?;
             Ok(written.map(|written| (written, contents.begun)))
         });
         let result = match result {
             Ok(Some((written, begun))) => {
                 self.put_pack_in_force(bucket, &written, &begun).map(Some)
             }
-            Ok(None) => {
-                writer.undo();
-                Ok(None)
-            }
+            Ok(None) => writer.leave().map(|()| None).map_err(ReadError::from),
             Err(error) => {
                 writer.undo();
+                self.take_back_leftovers(bucket);
                 Err(error)
             }
         };
@@ -162,11 +158,16 @@ impl Store {
     fn write_pack(
         &self,
         bucket: Bucket,
-        contents: &Contents,
+        contents: &mut Contents,
         writer: &mut PackWriter<'_>,
         step: &mut dyn FnMut(PackProgress) -> ControlFlow<()>,
     ) -> Result<Option<Written>, ReadError> {
-        let kept = self.kept_members(bucket, contents)?;
+        let mut progress = Progress { so_far: PackProgress::default(), step };
+        let Some(mut kept) = self.take_up_leftovers(bucket, contents, &mut progress)? else {
+            return Ok(None);
+        };
+        let taken: BTreeSet<u32> = kept.iter().map(|member| member.number).collect();
+        kept.extend(self.kept_members(bucket, contents, &taken)?);
         let kept_numbers: BTreeSet<u32> = kept.iter().map(|member| member.number).collect();
         kept.into_iter().for_each(|member| writer.keep(member));
         let (mut places, mut moving): (Vec<_>, Vec<_>) = contents
@@ -175,8 +176,7 @@ impl Store {
             .cloned()
             .partition(|(_, place)| kept_numbers.contains(&place.block.segment));
         moving.sort_by_key(|(_, place)| (place.block, place.start));
-        let so_far = PackProgress { bodies_total: moving.len() as u64, ..PackProgress::default() };
-        let mut progress = Progress { so_far, step };
+        progress.so_far.bodies_total = moving.len() as u64;
         let mut damaged = Damaged::default();
         for batch in batches(&moving) {
             let (places, damaged) = (&mut places, &mut damaged);
@@ -205,32 +205,6 @@ impl Store {
         let pack = Pack::new(name, footer, self.segments.clone(), self.settings.id_key.clone());
         let pack = pack.ok_or_else(|| io::Error::other("the pack's parts do not give its root"))?;
         Ok(Some(Written { pack, trie, bytes, damaged }))
-    }
-
-    /// Segments of earlier packings whose bodies are nearly all still in use, and none doomed.
-    fn kept_members(&self, bucket: Bucket, contents: &Contents) -> Result<Vec<Member>, ReadError> {
-        let mut used: BTreeMap<u32, u64> = BTreeMap::new();
-        for (_, place) in &contents.bodies {
-            *used.entry(place.block.segment).or_default() += u64::from(place.raw_bytes);
-        }
-        let mut kept = Vec::new();
-        for (number, used) in used {
-            let Some(segment) = self.segment(SegmentName { bucket, number })? else { continue };
-            if segment.role() != SegmentRole::Pack
-                || !segment.is_closed()?
-                || segment.has_footer()?
-            {
-                continue;
-            }
-            let bytes = segment.group_bytes()?;
-            let is_whole = bytes == used;
-            // What was deleted may not stay, however little it is.
-            let holds_doomed = !contents.begun.records.is_empty() && !is_whole;
-            if !holds_doomed && used * 100 >= bytes * USED_PERCENT {
-                kept.push(Member { number, salt: segment.salt(), end: segment.length()? });
-            }
-        }
-        Ok(kept)
     }
 
     /// Writes a batch of bodies, similar ones together; those that are damaged are named.
@@ -271,7 +245,8 @@ impl Store {
             }
         }
         places.extend(writer.end_group()?);
-        Ok(ControlFlow::Continue(()))
+        progress.so_far.bytes += writer.take_written();
+        Ok(progress.report())
     }
 
     /// Writes the records in order, those that are damaged left out; `None` when it is not to go on.

@@ -1,6 +1,7 @@
 //! Packs: what goes in comes out, and what happens meanwhile or afterwards is not lost.
 
 mod damage;
+mod interrupted;
 mod rotten;
 mod versions;
 
@@ -159,22 +160,6 @@ fn what_comes_while_a_day_is_packed_stays() {
     assert_eq!(store.erasable(), []);
     assert_eq!(node.disk.list(&bucket_directory(bucket)).unwrap().len(), 1);
     check(&reopen(&mut node));
-}
-
-#[test]
-fn a_packing_that_is_stopped_changes_nothing() {
-    let mut node = Node::new(1);
-    let store = node.open_at(LATER).0;
-    let ids = fill(&store, 50);
-    delete(&store, ids[1], 2, &[0, 1]);
-    let before = (sight(&store), node.disk.list(&bucket_directory(ids[0].bucket)).unwrap());
-    let stopped = store.pack(ids[0].bucket, &mut |_| ControlFlow::Break(())).unwrap();
-    assert_eq!(stopped, None);
-    assert_eq!((sight(&store), node.disk.list(&bucket_directory(ids[0].bucket)).unwrap()), before);
-    let left = node.crash().disk.list(&bucket_directory(ids[0].bucket)).unwrap();
-    assert_eq!(left, before.1, "a power cut brings nothing back of it");
-    assert_eq!(store.erasable(), [ids[0].bucket]);
-    assert_eq!(pack(&store, ids[0].bucket).erased, 1);
 }
 
 #[test]

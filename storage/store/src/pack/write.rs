@@ -27,6 +27,8 @@ pub(super) struct PackWriter<'a> {
     group: Group,
     /// Bytes written since they were last asked for.
     written: u64,
+    /// Whether the bodies are all written.
+    is_at_records: bool,
 }
 
 /// Bodies that wait for their block.
@@ -39,8 +41,9 @@ struct Group {
 
 impl<'a> PackWriter<'a> {
     pub(super) fn new(store: &'a Store, bucket: Bucket) -> Self {
-        let (members, made) = (Vec::new(), Vec::new());
-        Self { store, bucket, current: None, members, made, group: Group::default(), written: 0 }
+        let (members, made, group) = Default::default();
+        let (current, written, is_at_records) = (None, 0, false);
+        Self { store, bucket, current, members, made, group, written, is_at_records }
     }
 
     /// Takes up a segment of an earlier packing as it is.
@@ -129,6 +132,7 @@ impl<'a> PackWriter<'a> {
 
     /// Starts the segment of records and tables: that of the last bodies, unless it is full.
     pub(super) fn begin_records(&mut self) -> io::Result<()> {
+        self.is_at_records = true;
         if self.current.as_ref().is_some_and(|writer| writer.end() >= SEGMENT_BYTES_MAX) {
             self.end_segment()?;
         }
@@ -161,13 +165,27 @@ impl<'a> PackWriter<'a> {
         Ok((writer.name(), footer, before + writer.end()))
     }
 
+    /// Leaves the segments with bodies to the next packing, whole and durable, after an interruption. One with records
+    /// is taken back: a record that is deleted until then must not stay.
+    pub(super) fn leave(mut self) -> io::Result<()> {
+        self.group = Group::default();
+        if self.is_at_records {
+            if let Some(writer) = self.current.take() {
+                self.store.take_back(writer.name());
+            }
+            return Ok(());
+        }
+        let ended = self.end_segment();
+        if ended.is_err() {
+            self.undo();
+        }
+        ended
+    }
+
     /// Takes back what was written, after an error.
     pub(super) fn undo(self) {
         drop(self.current);
-        for name in self.made {
-            self.store.segments.forget(&name);
-            self.store.undo_rewrite(name);
-        }
+        self.made.into_iter().for_each(|name| self.store.take_back(name));
     }
 
     fn create(&mut self) -> io::Result<SegmentWriter> {

@@ -74,7 +74,8 @@ fn check(is_packed: bool) {
     }
     store.checkpoint().unwrap();
     assert_eq!(found(path, &sealed) + found(path, &plain), 0);
-    assert_eq!(store.remains_of(id).unwrap(), Vec::<String>::new());
+    let remains = store.remains_of(id, &|_| ControlFlow::Continue(())).unwrap().unwrap();
+    assert!(remains.is_deleted && remains.is_gone(), "{remains:?}");
     for (id, seed) in others {
         assert_eq!(store.body(id).unwrap(), noise(seed, 5000));
     }

@@ -60,6 +60,24 @@ fn a_rewrite_cut_off_anywhere_loses_nothing() {
 }
 
 #[test]
+fn a_pack_that_is_interrupted_and_begun_again_loses_nothing_wherever_it_is_cut_off() {
+    check(|store, ids| {
+        let bucket = ids[0].bucket;
+        assert_eq!(store.pack(bucket, &mut |_| ControlFlow::Break(())).unwrap(), None);
+        store.pack(bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    });
+}
+
+#[test]
+fn what_is_deleted_between_two_attempts_to_pack_stays_gone_wherever_they_are_cut_off() {
+    check(|store, ids| {
+        let bucket = ids[0].bucket;
+        assert_eq!(store.pack(bucket, &mut |_| ControlFlow::Break(())).unwrap(), None);
+        store.erase(bucket).unwrap();
+    });
+}
+
+#[test]
 fn a_pack_cut_off_anywhere_loses_nothing() {
     check(|store, ids| {
         store.pack(ids[0].bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();

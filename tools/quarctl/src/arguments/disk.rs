@@ -98,7 +98,9 @@ pub struct Repair {}
 #[command(after_help = "\
 Reads and decodes every block of the message's day on this node. What is deleted leaves the files
 within the hour that upkeep.erase_after_s allows, while the daemon runs, or at the end of an `rm` or
-`unhold` on a stopped node; this command erases nothing. Exit code 4 while something of it is left.
+`unhold` on a stopped node; this command erases nothing. Exit code 4 while something of it is left, or
+while something damaged keeps it from being sure; what other messages left does not count. It also says
+when the message is not deleted at all.
 
 Example:
   quarctl erasure-check spam-20261123-081512-4f3a92c1...   the whole id")]

@@ -233,8 +233,8 @@ impl Offline {
     }
 
     pub(super) fn erasure_check(&self, id: MessageId) -> anyhow::Result<ErasureReply> {
-        let remains = self.store.remains_of(id).map_err(unreadable)?;
-        Ok(ErasureReply { id: id.to_string(), remains })
+        let remains = self.store.remains_of(id, &|_| ControlFlow::Continue(()));
+        Ok(ErasureReply::new(id, remains.map_err(unreadable)?.unwrap_or_default()))
     }
 
     pub(super) fn strays(&self) -> anyhow::Result<StraysReply> {

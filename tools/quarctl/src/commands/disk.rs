@@ -10,7 +10,7 @@ use crate::progress::Progress;
 use anyhow::Context;
 use quar_base::key::Bucket;
 use quar_store::{Finding, Store};
-use quard::api::CheckReply;
+use quard::api::{CheckReply, ErasureReply};
 use serde::Serialize;
 use std::sync::Mutex;
 
@@ -187,14 +187,31 @@ pub fn erasure_check(
     let reply = backend.erasure_check(one.id)?;
     if output.is_json() {
         output.json(&reply)?;
-    } else if reply.remains.is_empty() {
-        output.line(format!("nothing of {} is left in this node's files", reply.id))?;
     } else {
-        for place in &reply.remains {
-            output.line(plain(place))?;
+        for line in erasure_lines(&reply) {
+            output.line(plain(&line))?;
         }
     }
-    Ok(if reply.remains.is_empty() { Ending::Done } else { Ending::Warnings })
+    let is_gone = reply.remains.is_empty() && reply.unsure.is_empty();
+    Ok(if is_gone { Ending::Done } else { Ending::Warnings })
+}
+
+fn erasure_lines(reply: &ErasureReply) -> Vec<String> {
+    let ErasureReply { id, deleted, remains, unsure } = reply;
+    let mut lines = remains.clone();
+    lines.extend(unsure.iter().map(|place| format!("perhaps of it: {place}")));
+    lines.extend(match (remains.is_empty(), unsure.is_empty()) {
+        (true, true) => Some(format!("nothing of {id} is left in this node's files")),
+        (true, false) => Some(format!(
+            "nothing of {id} was found, but what is named above cannot be told from it: ask again when the node has \
+             taken from its peers what is damaged and has written the day anew"
+        )),
+        (false, _) => None,
+    });
+    lines.extend((!deleted).then(|| {
+        format!("{id} is not deleted for all its recipients, as far as this node knows: nothing of it is to go")
+    }));
+    lines
 }
 
 #[cfg(test)]

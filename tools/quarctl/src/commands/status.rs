@@ -51,12 +51,16 @@ fn show_node(status: &NodeStatus, output: &mut Output) -> anyhow::Result<()> {
         ("traffic", format!("{} out, {} in", size(status.sent_bytes), size(status.received_bytes))),
         ("disk free", room(&status.disk)),
         ("packed", packed(&status.upkeep)),
+        ("checked", checked(&status.upkeep)),
     ];
     for (name, text) in lines {
         output.line(plain(&format!("{name:<16}{text}")))?;
     }
     for early in &status.disk.expired_early {
         output.line(plain(&format!("{:<16}{early}", "gone early")))?;
+    }
+    for day in &status.upkeep.erasing {
+        output.line(plain(&format!("{:<16}{day}", "to be erased")))?;
     }
     for finding in &status.upkeep.finding_texts {
         output.line(plain(&format!("{:<16}{finding}", "damaged")))?;
@@ -135,6 +139,26 @@ fn packed(upkeep: &UpkeepStatus) -> String {
     }
 }
 
+/// How long ago the disk was checked, and what came of it.
+fn checked(upkeep: &UpkeepStatus) -> String {
+    let within = upkeep.oldest_check_s.map(duration);
+    let (checked, unchecked) = (count(upkeep.checked_days), count(upkeep.unchecked_days));
+    let mut text = match (within, upkeep.unchecked_days) {
+        (None, 0) => "nothing to check".to_owned(),
+        (None, _) => format!("{unchecked} days not yet"),
+        (Some(within), 0) => format!("all {checked} days within {within}"),
+        (Some(within), _) => format!("{unchecked} days not yet, {checked} within {within}"),
+    };
+    if let Some(checking) = &upkeep.checking {
+        text.push_str(&format!("; now {checking}"));
+    }
+    if upkeep.marked_items > 0 {
+        let marked = count(upkeep.marked_items);
+        text.push_str(&format!("; {marked} items marked as damaged since the start"));
+    }
+    text
+}
+
 fn show_members(members: &[MemberStatus], output: &mut Output) -> anyhow::Result<()> {
     let row = |member: &MemberStatus| {
         let own = if member.is_self { "*" } else { "" };
@@ -166,10 +190,12 @@ fn clock(offset_ms: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::show;
+    use super::{checked, show};
     use crate::failure::Ending;
     use crate::output::tests::Written;
-    use quard::api::{BackfillStatus, CopiesStatus, DiskStatus, MemberStatus, NodeStatus};
+    use quard::api::{
+        BackfillStatus, CopiesStatus, DiskStatus, MemberStatus, NodeStatus, UpkeepStatus,
+    };
 
     fn status(warnings: &[&str]) -> NodeStatus {
         let member = MemberStatus {
@@ -226,7 +252,15 @@ mod tests {
                 peers: 2,
             },
             brake: Default::default(),
-            upkeep: Default::default(),
+            upkeep: UpkeepStatus {
+                checking: Some("spam/2026-11-22".into()),
+                checked_days: 29,
+                unchecked_days: 1,
+                oldest_check_s: Some(7_300),
+                marked_items: 4,
+                erasing: vec!["spam/2026-11-20".into()],
+                ..UpkeepStatus::default()
+            },
             offences: [("bad_frame".to_owned(), 2)].into(),
             sent_bytes: 1000,
             received_bytes: 2000,
@@ -258,11 +292,26 @@ mod tests {
             "1.0 kB out, 2.0 kB in",
             "1,500 messages, about 3.0 MB, the oldest for 2 h; node3 not counted",
             "7 messages",
+            "1 days not yet, 29 within 2 h; now spam/2026-11-22; 4 items marked as damaged",
+            "to be erased    spam/2026-11-20",
             "1,200 messages, 9.0 MB from 2 peers; 8,000 left, about 2 min",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         assert!(!text.contains("Cape Town"));
+    }
+
+    #[test]
+    fn a_status_says_within_what_time_all_was_checked() {
+        let upkeep = UpkeepStatus {
+            checked_days: 30,
+            oldest_check_s: Some(10_900),
+            ..UpkeepStatus::default()
+        };
+        assert_eq!(checked(&upkeep), "all 30 days within 3 h");
+        assert_eq!(checked(&UpkeepStatus::default()), "nothing to check");
+        let fresh = UpkeepStatus { unchecked_days: 3, ..UpkeepStatus::default() };
+        assert_eq!(checked(&fresh), "3 days not yet");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `inspect`, `fsck`, `repair` and `erasure-check` on a stopped node's real files.
 
+use super::erasure_lines;
 use crate::backend::Backend;
 use crate::failure::{Ending, kind};
 use crate::testing::Nodes;
+use quard::api::ErasureReply;
 use quard::lock::DataLock;
 use serde_json::Value;
 use std::fs;
@@ -361,4 +363,24 @@ fn a_packed_day_is_checked_and_told_as_packed() {
     assert_eq!(pack["arrivals"], 1, "{days}");
     let (text, _) = nodes.run(1, &["inspect", &day]).unwrap();
     assert!(text.contains(": packed; 1 arrivals, 0 actions, 1 bodies of "), "{text}");
+}
+
+fn lines(deleted: bool, remains: &[&str], unsure: &[&str]) -> String {
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+    let (remains, unsure) = (texts(remains), texts(unsure));
+    let id = "spam-20261123-081512-77".to_owned();
+    erasure_lines(&ErasureReply { id, deleted, remains, unsure }).join("\n")
+}
+
+#[test]
+fn an_erasure_check_says_what_is_left_whether_that_is_sure_and_whether_it_is_deleted_at_all() {
+    assert_eq!(
+        lines(true, &[], &[]),
+        "nothing of spam-20261123-081512-77 is left in this node's files"
+    );
+    assert_eq!(lines(true, &["1.seg: its record"], &[]), "1.seg: its record");
+    let unsure = lines(true, &[], &["1.seg: bytes 1 to 2 are damaged"]);
+    assert!(unsure.starts_with("perhaps of it: 1.seg: bytes") && unsure.contains("cannot be told"));
+    assert!(lines(false, &["1.seg: its record"], &[]).contains("is not deleted for all"));
+    assert!(lines(false, &[], &[]).contains("is not deleted for all"));
 }

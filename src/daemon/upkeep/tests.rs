@@ -1,0 +1,149 @@
+//! Upkeep of a real store in memory, by a clock that a test sets ahead.
+
+use super::{Settings, Upkeep};
+use crate::config::Config;
+use crate::daemon::clock::Clock;
+use crate::surface::tests::served;
+use quar_base::action::Action;
+use quar_base::arrival::{Envelope, Headers};
+use quar_base::class::Class;
+use quar_base::coverage::RecipientSet;
+use quar_base::key::MessageId;
+use quar_base::time::Millis;
+use quar_store::{Finding, Mail, MemoryDisk, Origin, Store};
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+
+struct Kept {
+    _directory: tempfile::TempDir,
+    store: Arc<Store>,
+    upkeep: Upkeep,
+    stop: watch::Sender<bool>,
+}
+
+fn kept(erase_after: Millis) -> Kept {
+    let directory = tempfile::tempdir().unwrap();
+    let disk = Arc::new(MemoryDisk::new());
+    let store = Arc::new(served::store(directory.path().join("cluster"), disk));
+    let settings = Settings { erase_after, ..Config::default().upkeep };
+    let upkeep = Upkeep::new(store.clone(), Clock::start(), settings);
+    Kept { _directory: directory, store, upkeep, stop: watch::channel(false).0 }
+}
+
+impl Kept {
+    fn put(&self, body: &[u8]) -> MessageId {
+        let recipients = vec!["user@example.net".into()];
+        let mail = Mail {
+            class: Class::SPAM,
+            received: self.upkeep.clock.now(),
+            envelope: Envelope { recipients, ..Envelope::default() },
+            headers: Headers::default(),
+            body: self.store.encode_body(body).unwrap(),
+            score_milli: 0,
+            reason: String::new(),
+            origin: Origin::Caught,
+        };
+        let id = self.store.admit_mail(mail).unwrap().message.unwrap();
+        self.store.commit();
+        id
+    }
+
+    fn delete(&self, id: MessageId) {
+        let everyone = Action::Deleted(RecipientSet::all(1).unwrap());
+        self.store.admit_action(id, &everyone, self.upkeep.clock.now()).unwrap();
+        self.store.commit();
+    }
+
+    fn later(&mut self, by: Duration) {
+        self.upkeep.clock = self.upkeep.clock.later(by);
+        self.store.advance(self.upkeep.clock.now().cutoff());
+    }
+
+    fn check(&self) -> ControlFlow<()> {
+        self.upkeep.check(&self.stop.subscribe())
+    }
+
+    fn erase(&self) -> u64 {
+        self.upkeep.erase(&self.stop.subscribe());
+        self.upkeep.status().erased_messages
+    }
+}
+
+#[test]
+fn an_erasure_that_is_overdue_breaks_off_a_check() {
+    let mut kept = kept(Millis(0));
+    let id = kept.put(b"to be deleted");
+    assert!(kept.check().is_continue());
+    kept.delete(id);
+    // It was checked a moment ago.
+    kept.later(Duration::from_secs(25 * 3600));
+    assert!(kept.check().is_break());
+    assert_eq!(kept.upkeep.status().erased_messages, 0);
+    assert_eq!(kept.upkeep.status().erasing, [id.bucket.to_string()]);
+    assert_eq!(kept.erase(), 1);
+    assert!(kept.check().is_continue());
+    assert_eq!(kept.upkeep.status().erasing, Vec::<String>::new());
+}
+
+#[test]
+fn what_is_deleted_of_a_packed_day_is_out_of_the_files_within_the_time_for_it() {
+    let hour = Duration::from_secs(3600);
+    let mut kept = kept(Millis(3_600_000));
+    let (id, _) = (kept.put(b"to be deleted"), kept.put(b"to stay"));
+    kept.store.pack(id.bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    // What the daemon finds when it starts is taken for old.
+    kept.later(hour);
+    kept.delete(id);
+    for _ in 0..29 {
+        assert_eq!(kept.erase(), 0, "deletes of a packed day are gathered");
+        kept.later(hour / 60);
+    }
+    kept.later(2 * (hour / 60));
+    assert_eq!(kept.erase(), 1, "half of the time is left to write the day anew");
+    let remains = kept.store.remains_of(id, &|_| ControlFlow::Continue(())).unwrap().unwrap();
+    assert!(remains.is_deleted && remains.is_gone(), "{remains:?}");
+}
+
+#[test]
+fn an_erasure_of_a_packed_day_keeps_to_the_rate_and_ends_when_the_daemon_stops() {
+    let mut kept = kept(Millis(3_600_000));
+    let id = kept.put(b"to be deleted");
+    kept.put(&[7; 100_000]);
+    kept.store.pack(id.bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    kept.delete(id);
+    // At this rate it would take hours.
+    kept.upkeep.settings.pack_bytes_per_s = 1;
+    std::thread::scope(|scope| {
+        let erasing = scope.spawn(|| kept.erase());
+        kept.stop.send_replace(true);
+        assert_eq!(erasing.join().unwrap(), 0);
+    });
+    assert_eq!(kept.store.erasable(), [id.bucket]);
+    // Late, it does not wait any more.
+    kept.stop.send_replace(false);
+    kept.later(Duration::from_secs(3600));
+    assert_eq!(kept.erase(), 1);
+}
+
+#[test]
+fn findings_are_told_until_anybody_finds_the_day_whole() {
+    let mut kept = kept(Millis(3_600_000));
+    let id = kept.put(b"a mail");
+    assert_eq!(kept.upkeep.status().unchecked_days, 1);
+    kept.store.note_check(
+        id.bucket,
+        kept.upkeep.clock.now(),
+        &[Finding::Trie { bucket: id.bucket }],
+    );
+    assert_eq!(kept.upkeep.status().findings, 1);
+    assert!(kept.check().is_continue());
+    assert_eq!(kept.upkeep.status().findings, 1, "it is not due yet");
+    kept.later(Duration::from_secs(11 * 60));
+    assert!(kept.check().is_continue());
+    kept.later(Duration::from_secs(100));
+    let status = kept.upkeep.status();
+    assert_eq!((status.findings, status.checked_days, status.unchecked_days), (0, 1, 0));
+    assert!(status.oldest_check_s.is_some_and(|seconds| (100..200).contains(&seconds)));
+}
