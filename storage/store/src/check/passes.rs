@@ -53,7 +53,7 @@ struct Piece {
 
 /// Why a segment gave nothing to count.
 enum Outcome {
-    Read(Piece),
+    Read(Box<Piece>),
     /// Nothing was ever whole there.
     Absent,
     /// It was replaced while it was about to be read.
@@ -133,7 +133,7 @@ impl Store {
                 }
                 let name = SegmentName { bucket, number };
                 match self.read_one(name, *listed, &pass, step)? {
-                    Outcome::Read(piece) => drop(pieces.insert(number, piece)),
+                    Outcome::Read(piece) => drop(pieces.insert(number, *piece)),
                     Outcome::Absent => {}
                     Outcome::Replaced => break,
                     Outcome::Broken => return Ok(None),
@@ -165,12 +165,12 @@ impl Store {
                 // Nothing of it is whole: what the index has there is lost.
                 piece.is_read = error.is_damage();
                 piece.findings.push(Finding::Segment { path: name.path(), why: error.to_string() });
-                return Ok(Outcome::Read(piece));
+                return Ok(Outcome::Read(Box::new(piece)));
             }
         };
         let read = blocks::read(&segment, name, &listed.extent, &self.settings.id_key, step)?;
         let Some((whole, checked, findings)) = read else { return Ok(Outcome::Broken) };
-        Ok(Outcome::Read(Piece { whole, checked, findings, ..piece }))
+        Ok(Outcome::Read(Box::new(Piece { whole, checked, findings, ..piece })))
     }
 }
 

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! interrupted   segments of bodies, closed and synced; the index goes on naming where the bodies were before
-//! next packing  reads them through: those that are whole and in use become parts of the pack, the others go with the old
-//! next opening  finds closed segments of a pack without footer, as after a crash: the index names them from then on
+//! next packing  reads them: those that are whole and in use become parts of the pack, the others go with the old
+//! next opening  finds closed segments of a pack without footer, as after a crash: the index names them from now on
 //! ```
 
 use super::footer::Member;
