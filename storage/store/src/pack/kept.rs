@@ -175,7 +175,7 @@ fn read_groups(
 /// Whether it is a closed segment of a pack, without the footer.
 fn holds_bodies_alone(segment: &Segment) -> io::Result<bool> {
     let is_packed = segment.role() == SegmentRole::Pack;
-    Ok(is_packed && segment.is_closed()? && segment.footer()?.is_none())
+    Ok(is_packed && segment.is_closed()? && !segment.has_footer()?)
 }
 
 fn member(number: u32, segment: &Segment) -> io::Result<Member> {
