@@ -128,7 +128,12 @@ fn check_reply(
     if !enough {
         return Err(format!("{} of {} writes were synced", synced.len(), own.len()));
     }
-    synced.iter().try_for_each(|write| check_names(calls, &write.path, data, reply.begin))
+    let mut named = synced.iter().map(|write| check_names(calls, &write.path, data, reply.begin));
+    match is_alone(&id.class) {
+        Alone::Yes => named.collect(),
+        // An erasure beside it names its file at its end.
+        Alone::No => named.find(Result::is_ok).unwrap_or(Err("no name was synced".into())),
+    }
 }
 
 /// The file's name, and those of the directories above it that were made, are durable.
