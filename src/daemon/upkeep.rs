@@ -65,7 +65,8 @@ impl Upkeep {
         status.findings = texts().count() as u64;
         status.finding_texts = texts().take(FINDINGS_SHOWN).cloned().collect();
         status.checked_days = checks.len() as u64;
-        status.unchecked_days = (self.store.buckets().len() - checks.len()) as u64;
+        let is_unchecked = |bucket: &&Bucket| !checks.contains_key(bucket);
+        status.unchecked_days = self.store.buckets().iter().filter(is_unchecked).count() as u64;
         let oldest = checks.values().map(|last| last.at).min();
         status.oldest_check_s = oldest.map(|at| now.0.saturating_sub(at.0) / 1000);
     }

@@ -248,13 +248,16 @@ impl NodeProcess {
         Ok(allocated_bytes(&Paths::under(Some(&self.root)).data_dir())?)
     }
 
-    /// Bytes that the reserve takes of them.
+    /// Bytes that the reserve takes of them; none while it is given up.
     ///
     /// # Errors
     /// When it cannot be read.
     pub fn reserve_bytes(&self) -> anyhow::Result<u64> {
         let path = Paths::under(Some(&self.root)).data_dir().join(quar_store::RESERVE_FILE);
-        Ok(allocated(&std::fs::metadata(path)?))
+        match std::fs::metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+            metadata => Ok(allocated(&metadata?)),
+        }
     }
 
     fn check_alive(&mut self) -> anyhow::Result<()> {

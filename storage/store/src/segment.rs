@@ -24,6 +24,8 @@ use std::path::PathBuf;
 
 /// Directory of all segments, below the data directory.
 pub(crate) const SEGMENTS: &str = "segments";
+/// So much of a segment is read between two questions whether to go on: a slow disk must not keep a stop waiting.
+pub(crate) const STRIDE_BYTES: u64 = 1 << 20;
 
 /// A segment's name: its bucket and its number within it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]

@@ -17,14 +17,11 @@ impl Store {
     /// are relative to the data directory, in order; of a directory that is strange as a whole only
     /// its own.
     ///
-    /// No commit, expiry or rewrite goes on meanwhile.
+    /// Packing and erasing go on meanwhile; a commit waits for one day's names at the most.
     ///
     /// # Errors
     /// [`ReadError`] when a directory cannot be listed.
     pub fn strays(&self) -> Result<Vec<PathBuf>, ReadError> {
-        let _alone = self.rewriting();
-        // What is being made is in the state before it is on disk, and no day goes meanwhile.
-        let _committer = self.committer();
         let mut strays = Vec::new();
         let root = Path::new(SEGMENTS);
         for class in self.disk.list(root)? {
@@ -55,10 +52,16 @@ impl Store {
 
     fn strays_of_day(&self, bucket: Bucket, strays: &mut Vec<PathBuf>) -> io::Result<()> {
         let directory = bucket_directory(bucket);
-        let entries = self.disk.list(&directory)?;
+        // No file of its own is made meanwhile, and the state knows each of them longer than it is there.
+        let _committer = self.committer();
         let known: Option<BTreeSet<u32>> = {
             let state = self.state();
             state.buckets.get(&bucket).map(|held| held.segments.keys().copied().collect())
+        };
+        let entries = match self.disk.list(&directory) {
+            // It expired since its class was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            listed => listed?,
         };
         let Some(mut known) = known else {
             // A commit that failed leaves an empty directory: nothing that takes room.
@@ -111,6 +114,22 @@ mod tests {
         let mut without_index = node.crash();
         without_index.home = crate::MemoryHome(std::sync::Arc::default());
         assert_eq!(strays(&without_index.open()), Vec::<String>::new(), "built anew");
+    }
+
+    #[test]
+    fn a_packing_that_goes_on_keeps_nobody_waiting_and_its_files_are_no_strays() {
+        let mut node = Node::new(1);
+        let store = node.open();
+        let id = put(&store, b"first", 1);
+        let mut steps = 0;
+        store
+            .pack(id.bucket, &mut |_| {
+                steps += 1;
+                assert_eq!(strays(&store), Vec::<String>::new());
+                ControlFlow::Continue(())
+            })
+            .unwrap();
+        assert!(steps > 0);
     }
 
     #[test]

@@ -6,16 +6,15 @@ use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::pack::group_entries;
 use crate::seal::IdKey;
-use crate::segment::{BlockError, BlockPlace, BodyEntry, Entry, Found, Segment, SegmentName};
+use crate::segment::{
+    BlockError, BlockPlace, BodyEntry, Entry, Found, STRIDE_BYTES, Segment, SegmentName,
+};
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::RecordKey;
 use quar_base::record::{Kind, Record};
 use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
-
-/// So much is read between two questions whether to go on: a slow disk must not keep a stop waiting.
-const STRIDE_BYTES: u64 = 1 << 20;
 
 /// What is whole, and where.
 #[derive(Default)]

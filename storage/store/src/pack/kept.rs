@@ -12,7 +12,7 @@ use super::job::{Contents, Progress};
 use super::recover::group_entries;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace};
-use crate::segment::{BlockError, Found, Segment, SegmentName, SegmentRole};
+use crate::segment::{BlockError, Found, STRIDE_BYTES, Segment, SegmentName, SegmentRole};
 use crate::store::Store;
 use quar_base::key::Bucket;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -20,8 +20,6 @@ use std::io;
 
 /// A segment of an earlier pack is taken up as it is while so much of it is still in use, in percent.
 const USED_PERCENT: u64 = 90;
-/// So much is read between two questions whether to go on.
-const STRIDE_BYTES: u64 = 1 << 20;
 
 /// Bodies by index key.
 type Places = HashMap<Vec<u8>, BodyPlace>;
