@@ -5,7 +5,7 @@
 mod checker;
 mod log;
 
-use self::checker::{Alone, check};
+use self::checker::{Beside, check};
 use crate::expected::{Heard, mail, send};
 use crate::shim::Told;
 use crate::support::{Node, Started};
@@ -63,9 +63,12 @@ async fn no_answer_is_sent_before_what_it_acknowledges_is_synced() {
     let text = std::fs::read_to_string(node.beside("shim.log")).unwrap();
     let calls = log::parse(&text);
     // Erasures write to the class of the deletes at any time.
-    let is_shared = |class: &str| [SHARED, DELETED].contains(&class);
-    let is_alone = |class: &str| if is_shared(class) { Alone::No } else { Alone::Yes };
-    let found = check(&calls, node.data().to_str().unwrap(), &is_alone);
+    let beside = |class: &str| match class {
+        SHARED => Beside::Connections,
+        DELETED => Beside::Erasures,
+        _ => Beside::Nobody,
+    };
+    let found = check(&calls, node.data().to_str().unwrap(), &beside);
     assert_eq!(found.offences, Vec::<String>::new());
     assert_eq!(found.replies as u64, (CLASSES.len() as u64 + 3) * MAILS);
     assert_eq!([found.uploads as u64, found.deletes as u64], [2 * MAILS, MAILS]);

@@ -7,16 +7,18 @@
 //!                       directory made       < fsync of the one above
 //! ```
 //! Where only one connection uses a segment, all writes between the request's last bytes and its answer are
-//! that request's, and each must be synced. Where several do, one at the least must.
+//! that request's, and each must be synced. Where several do, one at the least must; and the name of each that is,
+//! unless an erasure writes there too, which names its file at its end: then that of one.
 
 use super::log::Call;
 use std::path::Path;
 
-/// Whether no other connection writes to the segments of a class.
+/// Who else writes to the segments of a class.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Alone {
-    Yes,
-    No,
+pub enum Beside {
+    Nobody,
+    Connections,
+    Erasures,
 }
 
 #[derive(Debug, Default)]
@@ -32,14 +34,14 @@ pub struct Found {
 }
 
 /// Holds every acknowledgement in `calls` against the calls before it.
-pub fn check(calls: &[Call], data: &str, is_alone: &dyn Fn(&str) -> Alone) -> Found {
+pub fn check(calls: &[Call], data: &str, beside: &dyn Fn(&str) -> Beside) -> Found {
     let mut found = Found::default();
     for (at, reply) in calls.iter().enumerate().filter(|(_, call)| call.name == "send") {
         let Some(id) = acknowledged(&reply.text).or_else(|| answered(calls, at)) else { continue };
         found.replies += 1;
         found.uploads += usize::from(id.text == UPLOAD);
         found.deletes += usize::from(id.text.starts_with(DELETE));
-        if let Err(offence) = check_reply(calls, at, &id, data, is_alone, &mut found.overlapped) {
+        if let Err(offence) = check_reply(calls, at, &id, data, beside, &mut found.overlapped) {
             found.offences.push(format!("{}: {offence}", id.text));
         }
     }
@@ -96,7 +98,7 @@ fn check_reply(
     at: usize,
     id: &Id,
     data: &str,
-    is_alone: &dyn Fn(&str) -> Alone,
+    beside: &dyn Fn(&str) -> Beside,
     overlapped: &mut usize,
 ) -> Result<(), String> {
     let reply = &calls[at];
@@ -121,18 +123,18 @@ fn check_reply(
             || done(calls, "fsync", &write.path, write.end, reply.begin)
     };
     let synced: Vec<_> = own.iter().filter(is_synced).collect();
-    let enough = match is_alone(&id.class) {
-        Alone::Yes => synced.len() == own.len(),
-        Alone::No => !synced.is_empty(),
+    let beside = beside(&id.class);
+    let enough = match beside {
+        Beside::Nobody => synced.len() == own.len(),
+        Beside::Connections | Beside::Erasures => !synced.is_empty(),
     };
     if !enough {
         return Err(format!("{} of {} writes were synced", synced.len(), own.len()));
     }
     let mut named = synced.iter().map(|write| check_names(calls, &write.path, data, reply.begin));
-    match is_alone(&id.class) {
-        Alone::Yes => named.collect(),
-        // An erasure beside it names its file at its end.
-        Alone::No => named.find(Result::is_ok).unwrap_or(Err("no name was synced".into())),
+    match beside {
+        Beside::Nobody | Beside::Connections => named.collect(),
+        Beside::Erasures => named.find(Result::is_ok).unwrap_or(Err("no name was synced".into())),
     }
 }
 
@@ -167,7 +169,7 @@ fn done(calls: &[Call], name: &str, path: &str, after: u64, before: u64) -> bool
 
 #[cfg(test)]
 mod tests {
-    use super::{Alone, Found, check};
+    use super::{Beside, Found, check};
     use crate::order::log::parse;
 
     const GOOD: [&str; 12] = [
@@ -186,7 +188,7 @@ mod tests {
     ];
 
     /// Calls one after the other, none during another.
-    fn judge(calls: &[&str], alone: Alone) -> Found {
+    fn judge(calls: &[&str], beside: Beside) -> Found {
         let mut log = String::new();
         for (at, call) in calls.iter().enumerate() {
             let [name, descriptor, path] = call.split(' ').collect::<Vec<_>>()[..] else {
@@ -204,7 +206,7 @@ mod tests {
             let fields = format!("0\t{name}\t{descriptor}\t0\t0\t{result}\t{path}\t{text}");
             log.push_str(&format!("{begin}\t{end}\t{fields}\n"));
         }
-        let found = check(&parse(&log), "/d", &|_| alone);
+        let found = check(&parse(&log), "/d", &|_| beside);
         assert_eq!(found.replies, 1);
         found
     }
@@ -215,15 +217,15 @@ mod tests {
     }
 
     fn offence(calls: &[&str]) -> String {
-        let found = judge(calls, Alone::Yes);
+        let found = judge(calls, Beside::Nobody);
         assert_eq!(found.offences.len(), 1, "{:?}", found.offences);
         found.offences[0].clone()
     }
 
     #[test]
     fn a_good_order_has_no_offence() {
-        for alone in [Alone::Yes, Alone::No] {
-            assert_eq!(judge(&GOOD, alone).offences, Vec::<String>::new());
+        for beside in [Beside::Nobody, Beside::Connections, Beside::Erasures] {
+            assert_eq!(judge(&GOOD, beside).offences, Vec::<String>::new());
         }
     }
 
@@ -243,7 +245,7 @@ mod tests {
         let upload = "POST /v1/messages?class=spam&recipient=a@b HTTP/1.1";
         let delete = "DELETE /v1/messages/spam-20261123-081512-77aa HTTP/1.1";
         for (request, reply) in [(upload, "HTTP/1.1 201 Created"), (delete, "HTTP/1.1 200 OK")] {
-            let found = |sync| check(&parse(&log(request, reply, sync)), "/d", &|_| Alone::Yes);
+            let found = |sync| check(&parse(&log(request, reply, sync)), "/d", &|_| Beside::Nobody);
             let (good, late) = (found(6), found(10));
             assert_eq!((good.replies, good.offences.len()), (1, 0), "{:?}", good.offences);
             assert_eq!(
@@ -253,14 +255,14 @@ mod tests {
             assert_eq!((late.replies, late.offences.len()), (1, 1), "synced too late: {request}");
         }
         let refused =
-            check(&parse(&log(delete, "HTTP/1.1 404 Not Found", 10)), "/d", &|_| Alone::Yes);
+            check(&parse(&log(delete, "HTTP/1.1 404 Not Found", 10)), "/d", &|_| Beside::Nobody);
         assert_eq!(refused.replies, 0);
     }
 
     #[test]
     fn a_missing_sync_of_the_segment_is_found() {
         assert!(offence(&without(10)).contains("0 of 1 writes were synced"));
-        assert_eq!(judge(&without(10), Alone::No).offences.len(), 1);
+        assert_eq!(judge(&without(10), Beside::Connections).offences.len(), 1);
     }
 
     #[test]
@@ -287,7 +289,7 @@ mod tests {
                  8\t9\t0\tsend\t7\t0\t0\t9\t\t250 2.0.0 spam-20261123-081512-77aa\\x0d\n"
             )
         };
-        let judge = |text: &str| check(&parse(text), "/d", &|_| Alone::Yes).offences.len();
+        let judge = |text: &str| check(&parse(text), "/d", &|_| Beside::Nobody).offences.len();
         assert_eq!(judge(&log("2\t3", "4\t5\t0\tfdatasync\t9\t0\t0\t0")), 0);
         assert_eq!(judge(&log("2\t4", "3\t5\t0\tfdatasync\t9\t0\t0\t0")), 1, "during the write");
         assert_eq!(judge(&log("2\t3", "4\t10\t0\tfdatasync\t9\t0\t0\t0")), 1, "ends too late");
@@ -300,6 +302,9 @@ mod tests {
             let offence = offence(&without(left_out));
             let expected = format!("{name} was not synced");
             assert!(offence.contains(&expected), "{offence}");
+            for beside in [Beside::Connections, Beside::Erasures] {
+                assert_eq!(judge(&without(left_out), beside).offences.len(), 1);
+            }
         }
     }
 
