@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! open ─► refused for want of room ─► held, 5 s at first ─► probing: one batch ─► taken: open
-//!                                       ▲                        └─► refused: held twice as long
+//!                                       ▲    └ it asks for bodies ┘   └─► refused: held twice as long
 //! ```
 
 use crate::event::ItemName;
@@ -143,6 +143,13 @@ impl Hold {
     pub(crate) fn taken(&mut self) {
         if self.is_probing() {
             *self = Self::new();
+        }
+    }
+
+    /// The peer asks for bodies, as none does that has no room: somebody may wait for one.
+    pub(crate) fn asked(&mut self) {
+        if self.is_held() && self.reason == RefusalReason::Full {
+            self.state = State::Probing;
         }
     }
 

@@ -179,6 +179,7 @@ impl Transfer {
             self.repeats.comes(&ItemName::Body(*bucket, *id))?;
         }
         self.asked.extend(bodies);
+        self.hold.asked();
         if self.asked.len() + self.reading.len() > limits::WANT_OUTSTANDING {
             return Err(Offence::TooMuch);
         }

@@ -132,6 +132,25 @@ fn bodies_asked_for_by_a_full_peer_wait_for_room_and_are_not_said_to_be_missing(
 }
 
 #[test]
+fn a_full_peer_that_asks_for_a_body_has_room_again_and_waits_for_no_trial() {
+    for (reason, comes) in [(RefusalReason::Full, true), (RefusalReason::Failed, false)] {
+        let mut pair = refusing(match reason {
+            RefusalReason::Full => full,
+            _ => |item| item.is_mail().then_some(RefusalReason::Failed),
+        });
+        pair.members[1].refuse = None;
+        let (bucket, id) = (Bucket { class: Class::SPAM, day: Day(DAY) }, BodyId([7; 32]));
+        let bytes = b"some mail"[..].into();
+        let coded = CodedBody { id, raw_bytes: 9, codec: 0, dictionary: None, bytes };
+        pair.members[0].bodies.insert((bucket, id), coded);
+        pair.members[1].wanted.insert((bucket, id));
+        pair.give(1, Event::Fetch { bucket, body: id });
+        pair.run();
+        assert_eq!(pair.members[1].bodies.contains_key(&(bucket, id)), comes, "{reason:?}");
+    }
+}
+
+#[test]
 fn what_is_deleted_at_the_peer_is_sent_once_and_what_it_may_take_later_again() {
     for (refuse, at_least, at_most) in
         [(deleted as fn(&Item) -> _, 2001, 2001), (later as fn(&Item) -> _, 8001, usize::MAX)]
