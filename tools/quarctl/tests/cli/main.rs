@@ -2,6 +2,7 @@
 //! Never looks inside: exit codes, standard output and standard error are all there is.
 #![allow(clippy::unwrap_used)]
 
+mod cluster;
 mod disk;
 mod support;
 
