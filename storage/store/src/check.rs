@@ -20,6 +20,7 @@ pub use finding::Finding;
 pub use last::LastCheck;
 pub(crate) use last::{Checks, load};
 
+use crate::beside;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::SegmentName;
@@ -31,9 +32,7 @@ use quar_base::record::Kind;
 use quar_index::{Index, Tree};
 use quar_merkle::Trie;
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
 use std::ops::{AddAssign, ControlFlow};
-use std::sync::{Mutex, PoisonError};
 
 /// What was checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,26 +121,19 @@ impl Store {
         step: &(dyn Fn(u64) -> ControlFlow<()> + Sync),
         done: &(dyn Fn(Bucket, Checked, Vec<Finding>) + Sync),
     ) -> Result<(), ReadError> {
-        let buckets = Mutex::new(self.buckets().into_iter());
-        let work = || -> Result<(), ReadError> {
-            loop {
-                let next = buckets.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(bucket) = next else { return Ok(()) };
-                match self.check(bucket, step)? {
-                    Some((checked, findings)) => done(bucket, checked, findings),
-                    None => return Ok(()),
-                }
+        // An error that is none: `step` ended it.
+        let ended = beside::try_each(self.buckets(), &|bucket| match self.check(bucket, step) {
+            Ok(Some((checked, findings))) => {
+                done(bucket, checked, findings);
+                Ok(())
             }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ended = running.into_iter().map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            ended.collect()
-        })
+            Ok(None) => Err(None),
+            Err(error) => Err(Some(error)),
+        });
+        match ended {
+            Err(Some(error)) => Err(error),
+            Err(None) | Ok(()) => Ok(()),
+        }
     }
 
     /// The tables of the bucket's pack must be readable and say what was written.

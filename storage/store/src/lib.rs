@@ -11,6 +11,7 @@
 
 mod admit;
 mod among;
+mod beside;
 mod broken;
 mod catalog;
 mod check;

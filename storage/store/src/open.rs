@@ -10,7 +10,6 @@
 //! ```
 
 mod again;
-mod beside;
 mod bucket;
 mod files;
 mod rebuild;
@@ -18,6 +17,7 @@ mod replay;
 
 use self::files::{Files, finish_rewrites, list_segments, unlink_expired};
 use self::replay::{InPlace, Ready};
+use crate::beside;
 use crate::broken;
 use crate::catalog::Catalog;
 use crate::check;

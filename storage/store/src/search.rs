@@ -6,6 +6,7 @@
 //! ```
 //! A bucket with a block that cannot be read is left to the index, which knows what is missing.
 
+use crate::beside;
 use crate::error::ReadError;
 use crate::list::Query;
 use crate::segment::{BlockError, BlockHeader, BlockKind, Entry, Segment, SegmentName};
@@ -15,8 +16,7 @@ use quar_base::arrival::Arrival;
 use quar_base::key::{Bucket, MessageId};
 use quar_base::record::Kind;
 use std::collections::{BTreeMap, BTreeSet};
-use std::num::NonZeroUsize;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// What a filter finds in some buckets; none for a bucket that could not be read through.
 pub(crate) type Candidates = BTreeMap<Bucket, Option<BTreeSet<MessageId>>>;
@@ -59,33 +59,20 @@ impl Store {
         for bucket in buckets {
             parts.extend(self.parts_of(*bucket));
         }
-        let queue = Mutex::new(parts.into_iter());
         let found = Mutex::new(buckets.iter().map(|b| (*b, Some(BTreeSet::new()))).collect());
-        let work = || -> Result<(), ReadError> {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(part) = next else { return Ok(()) };
-                let ids = self.search_part(query, &needles, &part)?;
-                let mut found: std::sync::MutexGuard<'_, Candidates> =
-                    found.lock().unwrap_or_else(PoisonError::into_inner);
-                let known = found.entry(part.name.bucket).or_default();
-                *known = match (known.take(), ids) {
-                    (Some(mut known), Some(ids)) => {
-                        known.extend(ids);
-                        Some(known)
-                    }
-                    _ => None,
-                };
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ended = running.into_iter().map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            ended.collect::<Result<(), ReadError>>()
+        beside::try_each(parts, &|part: Part| {
+            let ids = self.search_part(query, &needles, &part)?;
+            let mut found: MutexGuard<'_, Candidates> =
+                found.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = found.entry(part.name.bucket).or_default();
+            *known = match (known.take(), ids) {
+                (Some(mut known), Some(ids)) => {
+                    known.extend(ids);
+                    Some(known)
+                }
+                _ => None,
+            };
+            Ok::<(), ReadError>(())
         })?;
         Ok(found.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

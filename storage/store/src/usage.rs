@@ -8,6 +8,7 @@
 //! A share is by length: of a group of bodies that are compressed together, by their plain length.
 //! What belongs to no message that is shown (tables, dictionaries, deleted mail) is in no row.
 
+use crate::beside;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace};
 use crate::list::Query;
@@ -20,7 +21,6 @@ use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::{Kind, Record};
 use quar_index::{Index, Tree};
 use std::collections::{BTreeMap, HashMap};
-use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
@@ -127,25 +127,12 @@ impl Store {
     pub fn usage(&self, query: &Query, by: UsageBy) -> Result<Usage, ReadError> {
         let query = Query { before: None, ..query.clone() };
         let buckets: Vec<Bucket> = self.listed_buckets(&query).collect();
-        let queue = Mutex::new(buckets.into_iter());
         let file_bytes = (!query.has_filters()).then_some(0);
         let whole = Mutex::new(Usage { file_bytes, ..Usage::default() });
-        let work = || -> Result<(), ReadError> {
-            loop {
-                let next = queue.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(bucket) = next else { return Ok(()) };
-                let usage = self.usage_of(bucket, &query, by)?;
-                whole.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
-            }
-        };
-        let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        std::thread::scope(|scope| {
-            let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-            let ended = running.into_iter().map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            ended.collect::<Result<(), ReadError>>()
+        beside::try_each(buckets, &|bucket| {
+            let usage = self.usage_of(bucket, &query, by)?;
+            whole.lock().unwrap_or_else(PoisonError::into_inner).add(usage);
+            Ok::<(), ReadError>(())
         })?;
         Ok(whole.into_inner().unwrap_or_else(PoisonError::into_inner))
     }

@@ -6,9 +6,9 @@
 //!                              └──► sorted ──► index              (one after the other)
 //! ```
 
-use super::beside::Beside;
 use super::replay::{Read, Ready, Target};
 use super::{Doubt, LastCommits, Loader, OpenReport};
+use crate::beside::{self, Beside};
 use crate::catalog::Catalog;
 use crate::segment::SegmentName;
 use crate::state::State;
@@ -73,7 +73,7 @@ impl Loader<'_> {
         let is_empty = state.buckets.keys().all(|bucket| !state.is_in_index(*bucket));
         report.was_index_empty = is_empty && !buckets.is_empty() && report.rebuilt.is_none();
         self.is_rebuilding |= is_empty;
-        let at_once = thread::available_parallelism().map_or(1, usize::from);
+        let at_once = beside::processors();
         let mut last = BTreeMap::new();
         let settings = self.settings;
         thread::scope(|scope| {

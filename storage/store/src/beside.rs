@@ -1,15 +1,22 @@
 //! Work beside the caller's: on a thread of its own, or at once where the system gives no thread.
 //! Never fails for want of a thread: that says nothing against what was to be read.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Builder, Scope, ScopedJoinHandle};
 
+/// Processors that this process may use. Asked once: the system reads files to tell it.
+pub(crate) fn processors() -> usize {
+    static COUNT: OnceLock<usize> = OnceLock::new();
+    *COUNT.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// What the work makes of each of these, on all processors; begun in their order, ended in any.
-pub(super) fn all<I: Send, T: Send>(items: Vec<I>, work: &(dyn Fn(I) -> T + Sync)) -> Vec<T> {
+pub(crate) fn all<I: Send, T: Send>(items: Vec<I>, work: &(dyn Fn(I) -> T + Sync)) -> Vec<T> {
+    let others = processors().min(items.len()).saturating_sub(1);
     let queue = Mutex::new(items.into_iter());
     let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
     let drain = || -> Vec<T> { std::iter::from_fn(next).map(work).collect() };
-    let others = thread::available_parallelism().map_or(0, |count| count.get() - 1);
     thread::scope(|scope| {
         let running: Vec<_> = (0..others).map(|_| Beside::start(scope, drain)).collect();
         let mut done = drain();
@@ -18,14 +25,32 @@ pub(super) fn all<I: Send, T: Send>(items: Vec<I>, work: &(dyn Fn(I) -> T + Sync
     })
 }
 
+/// Does the work for each of these, on all processors, until one fails.
+///
+/// # Errors
+/// What one of them failed with; what was under way is ended, and nothing more begun.
+pub(crate) fn try_each<I: Send, E: Send>(
+    items: Vec<I>,
+    work: &(dyn Fn(I) -> Result<(), E> + Sync),
+) -> Result<(), E> {
+    let has_failed = AtomicBool::new(false);
+    let one = |item| {
+        if has_failed.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        work(item).inspect_err(|_| has_failed.store(true, Ordering::Relaxed))
+    };
+    all(items, &one).into_iter().collect()
+}
+
 /// Work that was begun.
-pub(super) enum Beside<'scope, T> {
+pub(crate) enum Beside<'scope, T> {
     Running(ScopedJoinHandle<'scope, T>),
     Done(T),
 }
 
 impl<'scope, T: Send + 'scope> Beside<'scope, T> {
-    pub(super) fn start(
+    pub(crate) fn start(
         scope: &'scope Scope<'scope, '_>,
         work: impl FnOnce() -> T + Send + 'scope,
     ) -> Self {
@@ -51,7 +76,7 @@ impl<'scope, T: Send + 'scope> Beside<'scope, T> {
     }
 
     /// What the work returned. A panic of it goes on here.
-    pub(super) fn end(self) -> T {
+    pub(crate) fn end(self) -> T {
         match self {
             Self::Running(thread) => {
                 thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
@@ -63,7 +88,8 @@ impl<'scope, T: Send + 'scope> Beside<'scope, T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Beside, all};
+    use super::{Beside, all, try_each};
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::thread::{self, Builder};
 
     #[test]
@@ -72,6 +98,19 @@ mod tests {
         done.sort_unstable();
         assert_eq!(done, (0..1000).map(|number| number * 2).collect::<Vec<_>>());
         assert!(all(Vec::<u64>::new(), &|number| number).is_empty());
+    }
+
+    #[test]
+    fn what_fails_is_told_and_the_rest_is_not_begun() {
+        let begun = AtomicUsize::new(0);
+        let work = |number: usize| {
+            begun.fetch_add(1, Ordering::Relaxed);
+            if number == 100 { Err(number) } else { Ok(()) }
+        };
+        assert_eq!(try_each((0..100).collect(), &work), Ok(()));
+        assert_eq!(begun.swap(0, Ordering::Relaxed), 100);
+        assert_eq!(try_each((100..1_000_000).collect(), &work), Err(100));
+        assert!(begun.load(Ordering::Relaxed) < 999_900);
     }
 
     #[test]
