@@ -226,9 +226,7 @@ impl Driver {
                 }
             }
             self.node.flush(self.clock.now(), &mut outputs);
-            for output in outputs.drain(..) {
-                self.perform(output);
-            }
+            self.perform_all(&mut outputs);
             if self.committing < COMMITS && self.store.has_pending() {
                 self.committing += usize::from(self.commits.send(()).is_ok());
             }
@@ -264,6 +262,8 @@ impl Driver {
                 if self.peers.get(&peer).is_some_and(|newer| newer.number > number) {
                     return;
                 }
+                // What gathered is of the connection that there was: on the new one the greeting comes first.
+                self.perform_all(outputs);
                 if self.peers.insert(peer, Peer { number, outlet, is_cut: false }).is_some() {
                     self.node.handle(Input::Disconnected { peer }, now, outputs);
                 }
@@ -280,6 +280,7 @@ impl Driver {
                     self.offences.count(offence, Some(peer));
                 }
                 if self.is_live(peer, number) {
+                    self.perform_all(outputs);
                     self.peers.remove(&peer);
                     self.node.handle(Input::Disconnected { peer }, now, outputs);
                 }
@@ -330,6 +331,12 @@ impl Driver {
         };
         self.waiters.insert(token, waiter);
         self.node.handle(Input::Request { token, request }, now, outputs);
+    }
+
+    fn perform_all(&mut self, outputs: &mut Vec<Output>) {
+        for output in outputs.drain(..) {
+            self.perform(output);
+        }
     }
 
     fn perform(&mut self, output: Output) {
@@ -404,9 +411,7 @@ impl Driver {
         let mut outputs = Vec::new();
         self.node.handle(Input::Committed(outcomes), self.clock.now(), &mut outputs);
         self.node.handle(Input::Stop, self.clock.now(), &mut outputs);
-        for output in outputs {
-            self.perform(output);
-        }
+        self.perform_all(&mut outputs);
         checkpoint(&self.store, self.node.last_seen(self.clock.now()));
         self.store.close();
         let _ = done.send(());
@@ -426,3 +431,6 @@ fn checkpoint(store: &Store, now: LastSeen) {
         tracing::warn!(%error, "the time could not be saved; expired days wait after a restart");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -275,6 +275,10 @@ impl Links {
         let closer = connection.closer();
         let number = {
             let mut live = self.live();
+            // It may have been removed since the handshake; whoever removes it cuts what is live after that.
+            if self.roster().member(peer).is_none() {
+                return connection.close(CloseReason::Removed);
+            }
             let number = self.numbers.fetch_add(1, Ordering::Relaxed);
             let made = self.clock.since_start();
             let link = Link { number, transport, made, closer: closer.clone() };
@@ -336,3 +340,6 @@ fn is_offence(why: &NetError) -> bool {
         _ => !why.is_transient(),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -5,7 +5,8 @@
 //! cutoff     by the median of all clocks when this one is more than 5 s off it
 //! stamps     by the median when this one is more than 1 h off it; with nobody heard, not before the
 //!            time at which this node last ran, unless most members told the same time since
-//! median     of two middle ones the nearer to this clock, or the farther when this one has jumped
+//! median     of two middle ones the nearer to this clock, or the farther when this one has jumped; for cutoffs the
+//!            earlier one while they are within the hour: whoever goes by another cutoff is never compared with
 //! unlinking  when this clock and most members heard within the hour agree on the day; with none heard, when this
 //!            clock is not in doubt. In the first hour, and while it is, most of all members have to agree
 //! doubt      for two days after this clock went more than an hour at once while the node ran, or more than two
@@ -142,7 +143,10 @@ impl Clocks {
 
     /// The time by which cutoffs are computed.
     pub(crate) fn cutoff_time(&self, now: UnixMillis) -> UnixMillis {
-        self.corrected(now, CUTOFF_TOLERANCE_MS)
+        let (low, high) = self.middle_offsets(now);
+        let offset =
+            if high - low < HEARD_WITHIN_MS as i64 { low } else { self.median_offset(now) };
+        corrected(now, offset, CUTOFF_TOLERANCE_MS)
     }
 
     /// The time with which records are stamped, and by which days are kept.
@@ -154,7 +158,7 @@ impl Clocks {
             Some((first, behind_ms)) if is_alone && (now - first).0 < JUMP_MS => {
                 UnixMillis(now.0.saturating_add(behind_ms))
             }
-            _ => self.corrected(now, STAMP_TOLERANCE_MS),
+            _ => corrected(now, self.median_offset(now), STAMP_TOLERANCE_MS),
         }
     }
 
@@ -185,21 +189,25 @@ impl Clocks {
         was_lately(self.jumped_at, now)
     }
 
-    fn corrected(&self, now: UnixMillis, tolerance_ms: i64) -> UnixMillis {
-        let median = self.median_offset(now);
-        if median.abs() > tolerance_ms { moved(now, median) } else { now }
-    }
-
-    /// The median over this clock (offset 0) and those heard within the hour. Two middle ones stand
-    /// word against word: the nearer to ours counts, unless ours jumped and theirs need not have.
-    fn median_offset(&self, now: UnixMillis) -> i64 {
+    /// The middle ones of this clock (offset 0) and those heard within the hour: twice the same where their number is
+    /// odd.
+    fn middle_offsets(&self, now: UnixMillis) -> (i64, i64) {
         let mut offsets: Vec<i64> = self.recent(now).map(|heard| heard.offset_ms).collect();
         offsets.push(0);
         offsets.sort_unstable();
-        let (low, high) = (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2]);
+        (offsets[(offsets.len() - 1) / 2], offsets[offsets.len() / 2])
+    }
+
+    /// Two middle ones stand word against word: the nearer to ours counts, unless ours jumped and theirs need not have.
+    fn median_offset(&self, now: UnixMillis) -> i64 {
+        let (low, high) = self.middle_offsets(now);
         let low_is_nearer = low.abs() <= high.abs();
         if low_is_nearer != self.has_jumped(now) { low } else { high }
     }
+}
+
+fn corrected(now: UnixMillis, offset_ms: i64, tolerance_ms: i64) -> UnixMillis {
+    if offset_ms.abs() > tolerance_ms { moved(now, offset_ms) } else { now }
 }
 
 fn was_lately(at: Option<UnixMillis>, now: UnixMillis) -> bool {
@@ -328,6 +336,25 @@ mod tests {
         let slow = clocks(&[30_000, 30_500]);
         assert_eq!(slow.stamp_time(NOW), NOW);
         assert_eq!(slow.cutoff_time(NOW), UnixMillis(NOW.0 + 30_000));
+    }
+
+    #[test]
+    fn members_of_which_half_have_clocks_ahead_go_by_one_cutoff() {
+        for (skew, others) in [(30_000, 1), (3_000_000, 1), (30_000, 2), (-40_000, 1)] {
+            let ahead = |of: i64| vec![of; others];
+            let mut right = ahead(skew);
+            right.extend(vec![0; others - 1]);
+            let mut wrong = ahead(-skew);
+            wrong.extend(vec![0; others - 1]);
+            let there = UnixMillis(NOW.0.saturating_add_signed(skew));
+            let mut of_wrong = Clocks::since(Some(LastSeen::at(there)), 2 * others);
+            for (number, offset) in wrong.iter().enumerate() {
+                of_wrong.heard(MemberId([number as u8; 16]), *offset, there);
+            }
+            assert_eq!(clocks(&right).cutoff_time(NOW), of_wrong.cutoff_time(there), "{skew}");
+            assert_eq!(clocks(&right).stamp_time(NOW), NOW);
+            assert_eq!(of_wrong.stamp_time(there), there);
+        }
     }
 
     #[test]

@@ -132,7 +132,10 @@ impl Copies {
     /// Answers whose time is up, and those that now wait for nobody.
     pub(crate) fn tick(&mut self, peers: &[Peer], now: UnixMillis) -> Vec<(Token, Answer)> {
         let mut due = Vec::new();
-        while self.deadlines.front().is_some_and(|(deadline, _)| *deadline <= now) {
+        // A clock that was set back makes nobody wait longer.
+        let most = self.rule.timeout.0;
+        let is_due = |deadline: UnixMillis| deadline <= now || (deadline - now).0 > most;
+        while self.deadlines.front().is_some_and(|(deadline, _)| is_due(*deadline)) {
             due.extend(self.deadlines.pop_front().map(|(_, record)| record));
         }
         due.retain(|record| self.waiting.contains_key(record));
@@ -254,6 +257,20 @@ mod tests {
         assert_eq!(two.under_replicated(), 4);
         two.confirmed(member(2), record(1), &peers(1));
         assert!(!stored(&mut two, 5, 1));
+    }
+
+    #[test]
+    fn a_clock_that_is_set_back_makes_nobody_wait_longer() {
+        let mut two = copies(2);
+        assert!(!stored(&mut two, 1, 1));
+        let back = UnixMillis(NOW.0 - 600_000);
+        let answer = Answer::Done(record(2).1.id);
+        assert!(two.stored(record(2), Token(2), answer, &peers(1), back).is_none());
+        let tokens = |answers: Vec<(Token, Answer)>| answers.into_iter().map(|(token, _)| token.0);
+        assert_eq!(tokens(two.tick(&peers(1), back)).collect::<Vec<_>>(), [1]);
+        let later = UnixMillis(back.0 + 500);
+        assert_eq!(tokens(two.tick(&peers(1), later)).collect::<Vec<_>>(), [2]);
+        assert!(two.deadlines.is_empty());
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    pub(super) fn new() -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
+    pub(in crate::daemon) fn new() -> (Self, mpsc::UnboundedReceiver<Outgoing>) {
         let (queue, frames) = mpsc::unbounded_channel();
         (Self { queue, waiting: Arc::default() }, frames)
     }
