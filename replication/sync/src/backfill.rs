@@ -168,8 +168,8 @@ impl Engine {
             peer.offered.passed_over_until = now.plus(Millis(limits::PASSED_OVER_MS));
             let payload = frame::encode_lot_number(number);
             effects.push(Effect::Send { peer: id, kind: kind::LEAVE, payload });
-            // Some of it may be here or on its way: the next comparison tells what is not.
-            self.peers.values_mut().for_each(|peer| peer.offered.remove(&taken.lot));
+            // What others offer of it stays: who is slow may withhold what it offered itself.
+            peer.offered.remove(&taken.lot);
         }
     }
 

@@ -109,18 +109,38 @@ impl Offered {
         }
     }
 
+    /// Whether anything is offered that may be in a lot of another peer, which may begin and end elsewhere.
     pub(crate) fn offers(&self, lot: &Lot) -> bool {
         match lot {
-            // Another peer's may begin and end elsewhere.
             Lot::Span(bucket, from, to, _) => {
-                let mut spans = self.spans.range(span_place(*bucket, *to, u32::MAX)..);
-                spans.next().is_some_and(|((Reverse(day), class, Reverse((_, end))), _)| {
-                    (*day, *class) == (bucket.day, bucket.class) && end >= from
-                })
+                self.has_span_in(*bucket, *from, *to) || self.has_name_in(*bucket, *from, *to)
             }
-            Lot::Names(bucket, names) => {
-                names.first().is_some_and(|name| self.names.contains(&name_place(*bucket, *name)))
-            }
+            Lot::Names(bucket, names) => names.iter().any(|name| {
+                let second = second_of(name);
+                self.names.contains(&name_place(*bucket, *name))
+                    || self.has_span_in(*bucket, second, second)
+            }),
+        }
+    }
+
+    fn has_span_in(&self, bucket: Bucket, from: u32, to: u32) -> bool {
+        let mut spans = self.spans.range(span_place(bucket, to, u32::MAX)..);
+        spans.next().is_some_and(|((Reverse(day), class, Reverse((_, end))), _)| {
+            (*day, *class) == (bucket.day, bucket.class) && *end >= from
+        })
+    }
+
+    fn has_name_in(&self, bucket: Bucket, from: u32, to: u32) -> bool {
+        // Names are longer than what they begin with, and so lie behind it.
+        let behind = to.checked_add(1).map(|next| name_place(bucket, prefix_of(next)));
+        let first = (Reverse(bucket.day), bucket.class);
+        let is_in = |place: &&NamePlace| {
+            let second = second_of(&place.2.0);
+            (place.0, place.1) == first && (from..=to).contains(&second)
+        };
+        match behind {
+            Some(behind) => self.names.range(behind..).next().filter(is_in).is_some(),
+            None => self.names.iter().any(|place| is_in(&place)),
         }
     }
 

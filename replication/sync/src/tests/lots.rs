@@ -1,13 +1,14 @@
 //! What is lacking is taken, once, whatever the two sets look like.
 
-use super::harness::record;
+use super::harness::{Member, record};
 use super::{DAY, pair_of, spread};
 use crate::frame::{Lot, TakeFrame, encode_offers, kind, name_of, whole_name_of};
 use crate::{Event, RefusalReason, limits};
 use quar_base::class::Class;
-use quar_base::ids::RecordId;
+use quar_base::ids::{MemberId, RecordId};
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::time::Day;
+use std::collections::BTreeMap;
 
 #[test]
 fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_spans() {
@@ -89,6 +90,55 @@ fn what_only_the_other_side_has_in_between_hides_nothing() {
         pair.tick();
     }
     assert!(before.is_subset(&pair.members[1].keys()));
+}
+
+/// A member that has nothing, and two peers of which the first offers and never sends.
+#[test]
+fn what_a_peer_offers_and_withholds_comes_from_another() {
+    let all = spread(9, |_| false);
+    let bucket = all[0].head().bucket;
+    let keys: Vec<RecordKey> = all.iter().map(|record| record.key()).collect();
+    let (least, most) = (keys.iter().min().unwrap(), keys.iter().max().unwrap());
+    let bogus = name_of(&RecordKey { second: 0, id: RecordId([0; 32]) });
+    let mut names: Vec<_> = keys.iter().map(name_of).collect();
+    names.sort_unstable();
+    let with_bogus = [&[bogus][..], &names].concat();
+    let span = Lot::Span(bucket, least.second, most.second, 1);
+    for withheld in [Lot::Names(bucket, with_bogus), span] {
+        let mut asker = Member::new(200);
+        let session_key = [9; 32];
+        let mut taken = BTreeMap::new();
+        let mut give = |asker: &mut Member, event: Event<'_>| {
+            for (to, frame_kind, payload) in asker.take(event) {
+                if frame_kind == kind::TAKE {
+                    let taken: &mut Vec<Lot> = taken.entry(to).or_default();
+                    taken.push(TakeFrame::decode(&payload).unwrap().lot);
+                }
+            }
+        };
+        for number in [1, 2] {
+            let peer = MemberId([number; 16]);
+            let hello = Member::new(number).take(Event::Connected { peer: asker.id, session_key });
+            give(&mut asker, Event::Connected { peer, session_key });
+            give(&mut asker, Event::Frame { peer, kind: kind::HELLO, payload: &hello[0].2 });
+        }
+        let honest = Lot::Names(bucket, names.clone());
+        // Each time it is found out, the first offers anew, and the second tells what a comparison found.
+        for _ in 0..20 {
+            for (number, lot) in [(1, &withheld), (2, &honest)] {
+                let peer = MemberId([number; 16]);
+                for payload in encode_offers(std::slice::from_ref(lot)) {
+                    let payload = &payload[..];
+                    give(&mut asker, Event::Frame { peer, kind: kind::OFFER, payload });
+                }
+            }
+            asker.now.0 += 5_000;
+            give(&mut asker, Event::Tick);
+        }
+        let of_honest = taken.remove(&MemberId([2; 16])).unwrap_or_default();
+        let is_asked = |key: &&RecordKey| of_honest.iter().any(|lot| lot.contains(bucket, key));
+        assert_eq!(keys.iter().filter(is_asked).count(), keys.len(), "{withheld:?}");
+    }
 }
 
 #[test]
