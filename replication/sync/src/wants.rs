@@ -14,6 +14,7 @@ use crate::event::{Effect, SetView};
 use crate::frame::{self, kind};
 use crate::limits;
 use crate::offence::Offence;
+use crate::peer::Peer;
 use quar_base::ids::{BodyId, MemberId};
 use quar_base::key::Bucket;
 use quar_base::time::{Millis, UnixMillis};
@@ -101,10 +102,10 @@ impl Wants {
         }
     }
 
-    /// Forgets what is no longer wanted and, when no more fits, some of what `is_lost`.
-    fn sweep(&mut self, set: &dyn SetView, is_lost: impl Fn(&Want) -> bool) {
+    /// Forgets what is no longer wanted and, when no more fits, some of what `is_idle`.
+    fn sweep(&mut self, set: &dyn SetView, is_idle: impl Fn(&Body, &Want) -> bool) {
         let is_full = self.known.len() >= limits::WANTS_KNOWN;
-        let mut lost_left = if is_full { limits::WANTS_FORGOTTEN } else { 0 };
+        let mut idle_left = if is_full { limits::WANTS_FORGOTTEN } else { 0 };
         let from = self.swept.map_or(Bound::Unbounded, Bound::Excluded);
         let next = self.known.range((from, Bound::Unbounded)).take(limits::WANT_PAGE);
         let (mut count, mut last, mut gone) = (0, None, Vec::new());
@@ -112,8 +113,8 @@ impl Wants {
             (count, last) = (count + 1, Some(*body));
             if !set.is_wanted(body.0, &body.1) {
                 gone.push(*body);
-            } else if lost_left > 0 && is_lost(want) {
-                lost_left -= 1;
+            } else if idle_left > 0 && is_idle(body, want) {
+                idle_left -= 1;
                 gone.push(*body);
             }
         }
@@ -123,9 +124,10 @@ impl Wants {
         }
     }
 
-    /// What is kept of a body; `None` when it is new and no more can be kept.
-    fn entry(&mut self, body: Body) -> Option<&mut Want> {
-        if self.known.len() >= limits::WANTS_KNOWN && !self.known.contains_key(&body) {
+    /// What is kept of a body; `None` when it is new and no more can be kept. A reader's has a place besides.
+    fn entry(&mut self, body: Body, turn: Turn) -> Option<&mut Want> {
+        let besides = if turn == Turn::AtOnce { limits::WANT_RESERVED } else { 0 };
+        if self.known.len() >= limits::WANTS_KNOWN + besides && !self.known.contains_key(&body) {
             return None;
         }
         Some(self.known.entry(body).or_insert_with(Want::new))
@@ -161,8 +163,11 @@ impl Engine {
     #[must_use]
     pub fn is_denied(&self, bucket: Bucket, body: BodyId) -> bool {
         let body = (bucket, body);
-        self.wants.known.get(&body).is_some_and(|want| self.is_lost(want))
-            && !self.peers.values().any(|peer| peer.asked.contains(&body))
+        self.wants.known.get(&body).is_some_and(|want| self.is_lost(want)) && !self.is_asked(&body)
+    }
+
+    fn is_asked(&self, body: &Body) -> bool {
+        self.peers.values().any(|peer| peer.asked.contains(body))
     }
 
     /// Asks for wanted bodies that are due, each of one peer, going round all of them in order.
@@ -171,7 +176,8 @@ impl Engine {
             return;
         }
         let mut wants = std::mem::take(&mut self.wants);
-        wants.sweep(set, |want| self.is_lost(want));
+        // What some peers do not have and others leave unanswered must not keep out what can be had.
+        wants.sweep(set, |body, want| !want.denied.is_empty() && !self.is_asked(body));
         let page = set.wanted_after(wants.looked_at, limits::WANT_PAGE);
         let is_last = page.len() < limits::WANT_PAGE;
         let mut asks = Asks::new();
@@ -230,7 +236,7 @@ impl Engine {
             let Some(want) = wants.known.get_mut(body) else { continue };
             want.denied.insert(id);
             let mut others = self.peers.iter().filter(|(other, _)| !want.denied.contains(*other));
-            let is_one_left = others.any(|(_, other)| !other.asked.contains(body));
+            let is_one_left = others.any(|(_, other)| may_be_asked(other, body, Turn::OfMany));
             if is_one_left && set.is_wanted(body.0, &body.1) {
                 want.renew();
                 self.ask(&mut wants, *body, Turn::OfMany, set.now(), &mut asks);
@@ -250,20 +256,15 @@ impl Engine {
         now: UnixMillis,
         asks: &mut Asks,
     ) -> bool {
-        let Some(want) = wants.entry(body) else { return false };
+        let Some(want) = wants.entry(body, turn) else { return false };
         if !want.is_due(now) {
             return true;
         }
-        let free = || self.peers.iter().filter(|(_, peer)| !peer.asked.contains(&body));
-        let is_new_to_one = free().any(|(id, _)| !want.denied.contains(id));
-        let candidates = free().filter(|(id, _)| !is_new_to_one || !want.denied.contains(id));
-        let most = match turn {
-            Turn::OfMany => limits::WANT_OUTSTANDING - limits::WANT_RESERVED,
-            Turn::AtOnce => limits::WANT_OUTSTANDING,
-        };
-        let with_room = candidates.filter(|(_, peer)| peer.asked.len() < most);
+        let with_room = || self.peers.iter().filter(|(_, peer)| may_be_asked(peer, &body, turn));
+        let is_new_to_one = with_room().any(|(id, _)| !want.denied.contains(id));
+        let candidates = with_room().filter(|(id, _)| !is_new_to_one || !want.denied.contains(id));
         // In turn behind the one that was asked last; the first time, whoever has least to do.
-        let chosen = with_room.min_by_key(|(id, peer)| match want.last_asked {
+        let chosen = candidates.min_by_key(|(id, peer)| match want.last_asked {
             Some(last) => (**id <= last, 0),
             None => (false, peer.asked.len()),
         });
@@ -274,12 +275,21 @@ impl Engine {
                 peer.asked.insert(body);
             }
             asks.entry(chosen).or_default().push(body);
-        } else if free().next().is_none() {
+        } else if self.peers.values().all(|peer| peer.asked.contains(&body)) {
             // All of them are asked: their answers come, or their connections end.
             want.wait(now);
         }
         true
     }
+}
+
+/// Whether a peer has room for one more ask. Who answers nothing has none any more, and is not waited for.
+fn may_be_asked(peer: &Peer, body: &Body, turn: Turn) -> bool {
+    let most = match turn {
+        Turn::OfMany => limits::WANT_OUTSTANDING - limits::WANT_RESERVED,
+        Turn::AtOnce => limits::WANT_OUTSTANDING,
+    };
+    !peer.asked.contains(body) && peer.asked.len() < most
 }
 
 fn send(asks: Asks, effects: &mut Vec<Effect>) {

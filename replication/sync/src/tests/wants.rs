@@ -235,6 +235,36 @@ fn what_there_was_no_room_for_is_asked_for_soon_however_often_that_was() {
 }
 
 #[test]
+fn who_answers_nothing_keeps_no_body_from_being_asked_of_the_others() {
+    let count = limits::WANTS_KNOWN as u32;
+    let mut asker = Asker::new(0..count, &[1, 2]);
+    let mut asked_of_last = 0;
+    let mut ticks = |asker: &mut Asker, wanted: (Bucket, BodyId)| {
+        for _ in 0..600 {
+            asker.tick_after(100);
+            asked_of_last += usize::from(asker.deny_all(Some(2)).contains_key(&wanted));
+        }
+        std::mem::take(&mut asked_of_last)
+    };
+    ticks(&mut asker, body(0));
+    asker.member.wanted.insert(body(count));
+    assert!(ticks(&mut asker, body(count)) > 0, "a body that rotted since");
+    // One that was denied is asked for again: it may have come meanwhile.
+    assert!(ticks(&mut asker, body(count - 1)) > 0);
+}
+
+#[test]
+fn a_reader_is_served_however_many_bodies_wait() {
+    let count = limits::WANTS_KNOWN as u32;
+    let mut asker = Asker::new(0..count + 1, &[1, 2]);
+    (0..60).for_each(|_| asker.tick_after(100));
+    asker.asked.clear();
+    let last = body(count);
+    asker.give(Event::Fetch { bucket: last.0, body: last.1 });
+    assert!(asker.asked.iter().any(|(_, bodies)| bodies.contains(&last)));
+}
+
+#[test]
 fn an_answer_to_what_was_not_asked_ends_the_connection() {
     let mut asker = Asker::new(0..1, &[1, 2]);
     asker.tick_after(0);
