@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// One side of a running round.
 pub(crate) struct Descent {
     set: Snapshot,
+    round: u32,
     key: [u8; 32],
     first_single: Day,
     /// Whether what is lacking goes by whole keys in this round.
@@ -58,6 +59,7 @@ impl Descent {
         let findings_left = set.tries.values().map(Trie::len).sum();
         Self {
             set,
+            round,
             key: *hasher.finalize().as_bytes(),
             first_single,
             by_whole_keys: round % limits::WHOLE_KEYS_EVERY == limits::WHOLE_KEYS_EVERY - 1,
@@ -72,6 +74,11 @@ impl Descent {
     pub(crate) fn first_single(set: &Snapshot) -> Day {
         let newest = set.tries.keys().map(|bucket| bucket.day).max().unwrap_or(Day(0));
         newest.minus(limits::SINGLE_DAYS - 1)
+    }
+
+    /// Its number, the same on both sides.
+    pub(crate) fn round(&self) -> u32 {
+        self.round
     }
 
     /// What is compared.

@@ -263,20 +263,23 @@ impl Engine {
             }
             kind::BUCKETS => self.buckets(id, &BucketsFrame::decode(payload)?, set, effects)?,
             kind::FLIGHT => {
-                if peer.round.is_none() {
+                let frame = FlightFrame::decode(payload)?;
+                if peer.round.as_ref().is_none_or(|it| it.descent.round() != frame.round) {
                     peer.count_idle(payload.len(), set.now())?;
                 }
-                let frame = FlightFrame::decode(payload)?;
                 if let Some(told) = peer.gather(frame, set.now())? {
                     self.flight(id, &told, effects)?;
                 }
             }
             kind::WANT_KEYS => {
                 // What is too much now is found again by a later round.
-                let wants = frame::decode_want_keys(payload)?;
+                let mut wants = frame::decode_want_keys(payload)?;
                 let Some(round) = &mut peer.round else {
                     return peer.count_idle(payload.len(), set.now());
                 };
+                // An honest peer asks once after keys of a leaf.
+                wants.truncate(round.wants_left);
+                round.wants_left -= wants.len();
                 let keys = wants.iter().flat_map(|want| round.descent.keys_asked_for(want));
                 let keys: Vec<_> = keys.take(limits::NAMED_AT_ONCE).collect();
                 if keys.len() == limits::NAMED_AT_ONCE {

@@ -24,7 +24,7 @@ pub(crate) use lots::{
 };
 
 /// The version both sides must speak.
-pub(crate) const VERSION: u8 = 3;
+pub(crate) const VERSION: u8 = 4;
 
 /// Frame kinds. From 64 on, a kind that is not known is passed over.
 pub(crate) mod kind {

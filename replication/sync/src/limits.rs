@@ -59,6 +59,8 @@ pub const FLIGHTS: u32 = 200;
 pub const FLIGHT_DESCRIPTIONS: usize = if cfg!(test) { 500 } else { 20_000 };
 /// And in one frame of it.
 pub const FRAME_DESCRIPTIONS: usize = 20_000;
+/// Places in one frame that asks after keys: each takes at most 300 bytes.
+pub const WANTS_PER_FRAME: usize = 1000;
 /// A flight's frame is closed at this many bytes.
 pub const FLIGHT_FRAME_BYTES: usize = 256 << 10;
 /// Fresh records told of at connect.

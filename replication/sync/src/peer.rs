@@ -53,6 +53,8 @@ pub(crate) struct Round {
     pub(crate) descent: Descent,
     pub(crate) told: Vec<Told>,
     pub(crate) heard_at: UnixMillis,
+    /// Leaves that the peer was told of and has not asked after keys of.
+    pub(crate) wants_left: usize,
     /// What the peer has, as far as the round goes.
     pub(crate) there: BTreeMap<Bucket, Trie>,
 }
@@ -157,7 +159,7 @@ impl Peer {
 
     pub(crate) fn begin(&mut self, descent: Descent, now: UnixMillis) {
         let there = descent.tries().clone();
-        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, there });
+        self.round = Some(Round { descent, told: Vec::new(), heard_at: now, wants_left: 0, there });
     }
 
     /// A greeting: a few at once, then one in a while.
@@ -314,7 +316,7 @@ impl Peer {
         now: UnixMillis,
     ) -> Result<Option<Vec<Told>>, Offence> {
         // A round that was given up here may still be answered there.
-        let Some(round) = &mut self.round else {
+        let Some(round) = self.round.as_mut().filter(|it| it.descent.round() == frame.round) else {
             return Ok(None);
         };
         round.heard_at = now;

@@ -9,16 +9,13 @@
 use crate::descent::{Descent, Found};
 use crate::engine::{Engine, half, steps};
 use crate::event::{Effect, SetView, Snapshot, Which};
-use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, kind};
+use crate::frame::{self, BucketsFrame, FlightFrame, FloorsFrame, Hello, Told, kind};
 use crate::lacking::Lacking;
 use crate::limits;
 use crate::offence::Offence;
 use crate::peer::Peer;
 use quar_base::ids::MemberId;
 use std::collections::BTreeMap;
-
-/// Prefixes asked for in one frame: each takes at most 300 bytes.
-const WANTS_PER_FRAME: usize = 1000;
 
 impl Engine {
     /// Compares roots at the highest cutoff that both sides told of; the lower member begins a round.
@@ -66,7 +63,7 @@ impl Engine {
         let which = [Which::Current, Which::Previous].into_iter().find(wanted);
         // The cutoff may have moved on meanwhile: an empty flight ends the round.
         let Some(which) = which else {
-            send_flight(id, &[], effects);
+            send_flight(id, frame.round, &[], effects);
             return Ok(());
         };
         let snapshot = above_floors(set.snapshot(which), peer.floors.as_ref());
@@ -82,7 +79,7 @@ impl Engine {
     pub(crate) fn flight(
         &mut self,
         id: MemberId,
-        told: &[frame::Told],
+        told: &[Told],
         effects: &mut Vec<Effect>,
     ) -> Result<(), Offence> {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
@@ -122,26 +119,26 @@ impl Engine {
         let Some(peer) = self.peers.get_mut(&id) else {
             return;
         };
-        for wants in found.missing_here.chunks(WANTS_PER_FRAME) {
+        for wants in found.missing_here.chunks(limits::WANTS_PER_FRAME) {
             let payload = frame::encode_want_keys(wants);
             effects.push(Effect::Send { peer: id, kind: kind::WANT_KEYS, payload });
         }
         // A full flight may lack places, which a later round tells.
         found.told.truncate(limits::FLIGHT_DESCRIPTIONS);
-        if found.told.len() == limits::FLIGHT_DESCRIPTIONS
-            && let Some(round) = &mut peer.round
-        {
+        let Some(round) = &mut peer.round else { return };
+        if found.told.len() == limits::FLIGHT_DESCRIPTIONS {
             round.confirms_nothing();
         }
-        send_flight(id, &found.told, effects);
+        round.wants_left += found.told.iter().filter(|told| matches!(told, Told::Leaf(..))).count();
+        send_flight(id, round.descent.round(), &found.told, effects);
         if found.told.is_empty() {
             peer.end_round();
         }
     }
 }
 
-fn send_flight(peer: MemberId, told: &[frame::Told], effects: &mut Vec<Effect>) {
-    for payload in FlightFrame::encode_all(told) {
+fn send_flight(peer: MemberId, round: u32, told: &[Told], effects: &mut Vec<Effect>) {
+    for payload in FlightFrame::encode_all(round, told) {
         effects.push(Effect::Send { peer, kind: kind::FLIGHT, payload });
     }
 }

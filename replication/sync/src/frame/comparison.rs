@@ -178,6 +178,8 @@ fn take_shorts(fields: &mut Reader<'_>) -> Result<Vec<u32>, Malformed> {
 /// Part of a flight: what one side tells in answer to the other's flight.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct FlightFrame {
+    /// Whose answer it is: a round that was given up by one side may be answered by the other.
+    pub(crate) round: u32,
     pub(crate) is_last: bool,
     pub(crate) told: Vec<Told>,
 }
@@ -185,6 +187,7 @@ pub(crate) struct FlightFrame {
 impl FlightFrame {
     pub(crate) fn decode(payload: &[u8]) -> Result<Self, Malformed> {
         let mut fields = Reader(payload);
+        let round = fields.u32()?;
         let is_last = fields.flag()?;
         let count = fields.count(TOLD_BYTES_MIN)?;
         if count > limits::FRAME_DESCRIPTIONS {
@@ -194,7 +197,7 @@ impl FlightFrame {
         let one = |_| Told::decode(&mut before, &mut fields);
         let told = (0..count).map(one).collect::<Result<_, _>>()?;
         fields.end()?;
-        Ok(Self { is_last, told })
+        Ok(Self { round, is_last, told })
     }
 
     /// One frame of a flight.
@@ -202,28 +205,29 @@ impl FlightFrame {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let (mut places, mut before) = (Vec::new(), NO_BUCKET);
         self.told.iter().for_each(|told| told.encode(&mut before, &mut places));
-        flight_frame(self.is_last, self.told.len() as u64, &places)
+        flight_frame(self.round, self.is_last, self.told.len() as u64, &places)
     }
 
     /// A flight in as many frames as it needs; the last one says so.
-    pub(crate) fn encode_all(told: &[Told]) -> Vec<Vec<u8>> {
+    pub(crate) fn encode_all(round: u32, told: &[Told]) -> Vec<Vec<u8>> {
         let mut frames = Vec::new();
         let (mut count, mut places, mut before) = (0u64, Vec::new(), NO_BUCKET);
         for one in told {
             if places.len() > limits::FLIGHT_FRAME_BYTES {
-                frames.push(flight_frame(false, count, &places));
+                frames.push(flight_frame(round, false, count, &places));
                 (count, places, before) = (0, Vec::new(), NO_BUCKET);
             }
             one.encode(&mut before, &mut places);
             count += 1;
         }
-        frames.push(flight_frame(true, count, &places));
+        frames.push(flight_frame(round, true, count, &places));
         frames
     }
 }
 
-fn flight_frame(is_last: bool, count: u64, places: &[u8]) -> Vec<u8> {
-    let mut out = vec![is_last.into()];
+fn flight_frame(round: u32, is_last: bool, count: u64, places: &[u8]) -> Vec<u8> {
+    let mut out = round.to_le_bytes().to_vec();
+    out.push(is_last.into());
     put_varint(&mut out, count);
     out.extend_from_slice(places);
     out
@@ -255,6 +259,9 @@ pub(crate) fn encode_want_keys(wants: &[WantedKeys]) -> Vec<u8> {
 pub(crate) fn decode_want_keys(payload: &[u8]) -> Result<Vec<WantedKeys>, Malformed> {
     let mut fields = Reader(payload);
     let count = fields.count(TOLD_BYTES_MIN)?;
+    if count > limits::WANTS_PER_FRAME {
+        return Err(Malformed);
+    }
     let mut before = NO_BUCKET;
     let one = |_| {
         let bucket = fields.bucket_after(&mut before)?;

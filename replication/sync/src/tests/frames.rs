@@ -76,7 +76,7 @@ impl Frame {
             Self::Floors(floors) => floors.encode(),
             Self::Roster(text) => encode_roster(text),
             Self::Buckets(buckets) => buckets.encode(),
-            Self::Flight(told) => FlightFrame::encode_all(told).remove(0),
+            Self::Flight(told) => FlightFrame::encode_all(1, told).remove(0),
             Self::WantKeys(wants) => encode_want_keys(wants),
             Self::Fresh(fresh) => fresh.encode(),
             Self::Batch(sequence, items) => encode_batch(*sequence, items),
@@ -316,14 +316,18 @@ fn lists_beyond_their_limits_are_refused() {
     let bodies = vec![(bucket, BodyId([1; 32])); 1001];
     assert!(decode_bodies(&encode_bodies(&bodies[..1000])).is_ok());
     assert!(decode_bodies(&encode_bodies(&bodies)).is_err());
+    let want = WantedKeys { bucket, prefix: Prefix::ROOT, shorts: vec![7], has_others: false };
+    let wants = vec![want; 1001];
+    assert!(decode_want_keys(&encode_want_keys(&wants[..1000])).is_ok());
+    assert!(decode_want_keys(&encode_want_keys(&wants)).is_err());
     let leaf = |count| vec![Told::Leaf(bucket, Prefix::ROOT, vec![7; count])];
     for (count, is_right) in [(64, true), (65, false)] {
-        let payload = FlightFrame::encode_all(&leaf(count)).remove(0);
+        let payload = FlightFrame::encode_all(1, &leaf(count)).remove(0);
         assert_eq!(FlightFrame::decode(&payload).is_ok(), is_right, "{count} shorts");
     }
     let days = |count| vec![Told::Days((Class::SPAM, 1), vec![(bucket, 1); count])];
     for (count, is_right) in [(31, true), (32, false)] {
-        let payload = FlightFrame::encode_all(&days(count)).remove(0);
+        let payload = FlightFrame::encode_all(1, &days(count)).remove(0);
         assert_eq!(FlightFrame::decode(&payload).is_ok(), is_right, "{count} days");
     }
     for (count, is_right) in [(0, false), (4096, true), (4097, false)] {
@@ -357,7 +361,7 @@ fn lists_beyond_their_limits_are_refused() {
 fn a_long_flight_takes_several_frames_of_which_only_the_last_says_so() {
     let bucket = Bucket { class: Class::SPAM, day: Day(1) };
     let told = vec![Told::Leaf(bucket, Prefix::ROOT, vec![7; 64]); 3000];
-    let frames = FlightFrame::encode_all(&told);
+    let frames = FlightFrame::encode_all(1, &told);
     let decoded: Vec<_> = frames.iter().map(|bytes| FlightFrame::decode(bytes).unwrap()).collect();
     assert!(frames.len() > 1 && frames.iter().all(|frame| frame.len() < 300 << 10));
     let lasts: Vec<bool> = decoded.iter().map(|frame| frame.is_last).collect();

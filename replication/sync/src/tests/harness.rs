@@ -20,6 +20,8 @@ pub(super) struct Member {
     pub(super) engine: Engine,
     pub(super) records: BTreeMap<(Bucket, RecordKey), Record>,
     pub(super) now: UnixMillis,
+    /// The cutoff before this one, where it is not a step before.
+    pub(super) previous: Option<Cutoff>,
     pub(super) roster: (u64, String),
     pub(super) adopted: Option<String>,
     pub(super) confirmed: BTreeSet<ItemName>,
@@ -68,6 +70,7 @@ impl Member {
             engine: Engine::new(MemberId([number; 16]), 1 << 20),
             records: BTreeMap::new(),
             now: NOW,
+            previous: None,
             roster: (1, "roster 1".into()),
             adopted: None,
             confirmed: BTreeSet::new(),
@@ -170,7 +173,7 @@ impl SetView for MapView<'_> {
     fn cutoff(&self, which: Which) -> Cutoff {
         match which {
             Which::Current => self.0.now.cutoff(),
-            Which::Previous => self.0.now.cutoff().previous(),
+            Which::Previous => self.0.previous.unwrap_or(self.0.now.cutoff().previous()),
         }
     }
 

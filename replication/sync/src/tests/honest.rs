@@ -2,6 +2,7 @@
 
 use super::harness::{Member, Pair};
 use super::{NOW, pair_of, spread};
+use crate::frame::kind;
 use crate::{Event, RefusalReason};
 use quar_base::time::UnixMillis;
 
@@ -26,6 +27,27 @@ fn a_clock_that_is_set_back_charges_no_peer_with_too_many_greetings() {
     }
     assert_eq!(pair.members[0].offences, []);
     assert!(pair.members[0].engine.peers().count() == 1);
+}
+
+#[test]
+fn a_flight_of_a_round_that_was_given_up_is_not_taken_for_the_next_ones() {
+    let mut pair = pair_of(spread(2000, |_| false), spread(2000, |n| n % 7 == 0));
+    pair.connect();
+    while pair.wire.front().is_none_or(|(to, kind, _)| (*to, *kind) != (0, kind::FLIGHT)) {
+        let (to, kind, payload) = pair.wire.pop_front().unwrap();
+        let peer = pair.members[1 - to].id;
+        pair.give(to, Event::Frame { peer, kind, payload: &payload });
+    }
+    // The clock jumps: the round is given up, and another one begins upon the greeting there was.
+    pair.members[0].previous = Some(pair.members[0].now.cutoff());
+    pair.members[0].now.0 += 31_000;
+    pair.give(0, Event::Tick);
+    assert!(pair.wire.iter().any(|(to, kind, _)| (*to, *kind) == (1, kind::BUCKETS)));
+    pair.run();
+    for member in &pair.members {
+        assert_eq!(member.offences, []);
+    }
+    assert_eq!(pair.members[0].keys(), pair.members[1].keys());
 }
 
 /// The members never agree, as the higher one does not take what it lacks.

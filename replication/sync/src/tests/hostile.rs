@@ -1,7 +1,10 @@
 //! What no honest peer sends ends the connection and changes nothing.
 
 use super::{DAY, NOW, pair_of, spread};
-use crate::frame::{Lot, TakeFrame, encode_lot_number, encode_offers, kind, name_of};
+use crate::frame::{
+    FlightFrame, Lot, TakeFrame, Told, WantedKeys, encode_lot_number, encode_offers,
+    encode_want_keys, kind, name_of,
+};
 use crate::{Event, Offence, limits};
 use quar_base::class::Class;
 use quar_base::ids::{BodyId, RecordId};
@@ -12,7 +15,7 @@ use quar_base::time::Day;
 fn frames_that_no_honest_peer_sends_end_the_connection() {
     let bogus_ack = vec![99, 0];
     let cases: [(u8, Vec<u8>, Offence); 6] = [
-        (1, vec![3, 2, 3], Offence::Malformed),
+        (1, vec![4, 2, 3], Offence::Malformed),
         (1, vec![9; 64], Offence::Version),
         (9, bogus_ack, Offence::BogusAck),
         (8, vec![1, 77], Offence::Malformed),
@@ -91,10 +94,36 @@ fn a_place_that_is_told_of_twice_ends_the_connection() {
     pair.give(0, Event::Frame { peer, kind: 1, payload: &hello });
     let bucket = Bucket { class: Class::SPAM, day: Day(DAY) };
     let told = vec![crate::frame::Told::Empty(bucket, quar_merkle::Prefix::ROOT); 100];
-    for payload in crate::frame::FlightFrame::encode_all(&told) {
+    for payload in crate::frame::FlightFrame::encode_all(1, &told) {
         pair.give(0, Event::Frame { peer, kind: 5, payload: &payload });
     }
     assert_eq!(pair.members[0].offences, [Offence::OutOfTurn]);
+}
+
+#[test]
+fn keys_of_a_leaf_are_looked_for_once() {
+    let mut pair = pair_of(spread(9, |n| n % 2 == 0), spread(9, |n| n % 2 == 1));
+    pair.connect();
+    let asker = pair.members[0].id;
+    let told = loop {
+        let (to, kind, payload) = pair.wire.pop_front().unwrap();
+        let peer = pair.members[1 - to].id;
+        if (to, kind) == (0, kind::FLIGHT) {
+            break FlightFrame::decode(&payload).unwrap().told;
+        }
+        pair.give(to, Event::Frame { peer, kind, payload: &payload });
+    };
+    let [Told::Leaf(bucket, prefix, shorts)] = &told[..] else { panic!("{told:?}") };
+    let (bucket, prefix, shorts) = (*bucket, *prefix, shorts.clone());
+    let want = WantedKeys { bucket, prefix, shorts, has_others: false };
+    for offers in [1, 0] {
+        pair.wire.clear();
+        let payload = encode_want_keys(&[want.clone(), want.clone()]);
+        pair.give(1, Event::Frame { peer: asker, kind: kind::WANT_KEYS, payload: &payload });
+        let offered = pair.wire.iter().filter(|(_, kind, _)| *kind == kind::OFFER);
+        assert_eq!(offered.count(), offers);
+    }
+    assert_eq!(pair.members[1].offences, []);
 }
 
 #[test]
