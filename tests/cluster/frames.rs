@@ -49,7 +49,7 @@ fn frame(kind: u8, payload: &[u8]) -> Vec<u8> {
 /// A greeting with the right length and nothing true in it.
 fn hello() -> Vec<u8> {
     let mut payload = vec![0; 63];
-    payload[0] = 3;
+    payload[0] = 4;
     frame(1, &payload)
 }
 
