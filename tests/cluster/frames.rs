@@ -74,7 +74,7 @@ async fn bad_frames_end_the_connection_are_counted_by_kind_and_change_nothing() 
         // A header that announces 16 MiB: refused at the header, nothing is waited for.
         ("frame-too-large", [&(16u32 << 20).to_le_bytes()[..], &[8]].concat()),
         ("unknown-frame-kind", [hello(), frame(63, b"?")].concat()),
-        ("malformed-frame", frame(1, b"\x03 far too short")),
+        ("malformed-frame", frame(1, b"\x04 far too short")),
         ("malformed-frame", [hello(), frame(8, &batch_bomb)].concat()),
         ("frame-out-of-turn", frame(9, &[1, 0])),
         ("bogus-acknowledgement", [hello(), frame(9, &[77, 0])].concat()),
