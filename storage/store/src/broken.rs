@@ -27,7 +27,7 @@ use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
 use std::io;
 
-pub(crate) use saved::FILE;
+pub(crate) use saved::{FILE, load};
 
 impl Store {
     /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.
