@@ -28,18 +28,29 @@ pub struct Upkeep {
     clock: Clock,
     settings: Settings,
     report: Arc<Mutex<UpkeepStatus>>,
-    /// When a day's deleted messages were first seen.
-    seen: Arc<Mutex<HashMap<Bucket, Duration>>>,
+    /// Days with deleted messages.
+    seen: Arc<Mutex<HashMap<Bucket, Erasable>>>,
+    /// When a day's check was broken off.
+    broken_off: Arc<Mutex<HashMap<Bucket, Duration>>>,
     /// When a damaged delete was first seen.
     lost: Arc<Mutex<HashMap<MessageId, Duration>>>,
+}
+
+/// A day's deleted messages.
+#[derive(Clone, Copy)]
+struct Erasable {
+    /// When they were first seen.
+    first: Duration,
+    /// Whether the last try to erase them failed.
+    has_failed: bool,
 }
 
 impl Upkeep {
     /// Nothing done yet.
     #[must_use]
     pub fn new(store: Arc<Store>, clock: Clock, settings: Settings) -> Self {
-        let (report, seen, lost) = Default::default();
-        Self { store, clock, settings, report, seen, lost }
+        let (report, seen, broken_off, lost) = Default::default();
+        Self { store, clock, settings, report, seen, broken_off, lost }
     }
 
     /// What was done, is being done and was found.
@@ -98,7 +109,7 @@ impl Upkeep {
     /// Of open days at once, since little has to be written anew; of packed days together, in time.
     fn erase(&self, stop: &watch::Receiver<bool>) {
         let packed: Vec<Bucket> = self.store.packed().iter().map(|(bucket, ..)| *bucket).collect();
-        for (bucket, first) in self.erasable() {
+        for (bucket, Erasable { first, .. }) in self.erasable() {
             // What was deleted before the start may have waited long.
             let is_old = first < 2 * EVERY || self.is_overdue(first);
             if !is_old && packed.contains(&bucket) {
@@ -114,7 +125,12 @@ impl Upkeep {
                 }
                 // The daemon stops.
                 Ok(None) => return,
-                Err(error) => self.failed("erasing", bucket, &error),
+                Err(error) => {
+                    if let Some(erasable) = locked(&self.seen).get_mut(&bucket) {
+                        erasable.has_failed = true;
+                    }
+                    self.failed("erasing", bucket, &error);
+                }
             }
         }
     }
@@ -131,12 +147,14 @@ impl Upkeep {
         nap(if is_late { 0 } else { bytes }, self.settings.pack_bytes_per_s, stop)
     }
 
-    /// Days that hold something deleted, and when that was first seen.
-    fn erasable(&self) -> Vec<(Bucket, Duration)> {
-        let now = self.clock.since_start();
+    /// Days that hold something deleted.
+    fn erasable(&self) -> Vec<(Bucket, Erasable)> {
+        let new = Erasable { first: self.clock.since_start(), has_failed: false };
         let mut seen = locked(&self.seen);
-        let erasable = self.store.erasable().into_iter();
-        erasable.map(|bucket| (bucket, *seen.entry(bucket).or_insert(now))).collect()
+        let erasable = self.store.erasable();
+        // A packing erases too.
+        seen.retain(|bucket, _| erasable.contains(bucket));
+        erasable.into_iter().map(|bucket| (bucket, *seen.entry(bucket).or_insert(new))).collect()
     }
 
     /// Peers have had time to give what they have.
@@ -157,10 +175,12 @@ impl Upkeep {
         waited >= Duration::from_millis(self.settings.erase_after.0) / 2
     }
 
-    /// Waits for the rate; whether to go on.
+    /// Waits for the rate; whether to go on. What could not be erased when it was tried keeps nothing else from being
+    /// done: it is tried again in between.
     fn nap(&self, bytes: u64, rate: u64, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
         nap(bytes, rate, stop)?;
-        match self.erasable().iter().any(|(_, first)| self.is_overdue(*first)) {
+        let is_waiting = |one: &Erasable| !one.has_failed && self.is_overdue(one.first);
+        match self.erasable().iter().any(|(_, erasable)| is_waiting(erasable)) {
             true => ControlFlow::Break(()),
             false => ControlFlow::Continue(()),
         }
@@ -196,23 +216,36 @@ impl Upkeep {
 
     /// Breaks when it was broken off.
     fn check(&self, stop: &watch::Receiver<bool>) -> ControlFlow<()> {
-        let due = self.store.due_checks(self.clock.now());
-        for bucket in due {
+        for bucket in self.due_checks() {
             locked(&self.report).checking = Some(bucket.to_string());
             let rate = self.settings.check_bytes_per_s;
             let result = self.store.check(bucket, &|bytes| self.nap(bytes, rate, stop));
             locked(&self.report).checking = None;
             match result {
                 Ok(Some((what, findings))) => {
+                    locked(&self.broken_off).remove(&bucket);
                     self.succeeded("checking", bucket);
                     self.found(bucket, what.bytes, &findings);
                 }
-                Ok(None) => return ControlFlow::Break(()),
+                Ok(None) => {
+                    locked(&self.broken_off).insert(bucket, self.clock.since_start());
+                    return ControlFlow::Break(());
+                }
                 Err(error) => self.failed("checking", bucket, &error),
             }
             self.erase(stop);
         }
         ControlFlow::Continue(())
+    }
+
+    /// Days to check, in order. One whose check was broken off comes behind the others: it may take longer than there
+    /// ever is time between two erasures.
+    fn due_checks(&self) -> Vec<Bucket> {
+        let mut due = self.store.due_checks(self.clock.now());
+        let mut broken_off = locked(&self.broken_off);
+        broken_off.retain(|bucket, _| due.contains(bucket));
+        due.sort_by_key(|bucket| broken_off.get(bucket).copied());
+        due
     }
 
     fn failed(&self, what: &str, bucket: Bucket, error: &ReadError) {

@@ -18,6 +18,7 @@ use tokio::sync::watch;
 
 struct Kept {
     _directory: tempfile::TempDir,
+    disk: Arc<MemoryDisk>,
     store: Arc<Store>,
     upkeep: Upkeep,
     stop: watch::Sender<bool>,
@@ -26,17 +27,21 @@ struct Kept {
 fn kept(erase_after: Millis) -> Kept {
     let directory = tempfile::tempdir().unwrap();
     let disk = Arc::new(MemoryDisk::new());
-    let store = Arc::new(served::store(directory.path().join("cluster"), disk));
+    let store = Arc::new(served::store(directory.path().join("cluster"), disk.clone()));
     let settings = Settings { erase_after, ..Config::default().upkeep };
     let upkeep = Upkeep::new(store.clone(), Clock::start(), settings);
-    Kept { _directory: directory, store, upkeep, stop: watch::channel(false).0 }
+    Kept { _directory: directory, disk, store, upkeep, stop: watch::channel(false).0 }
 }
 
 impl Kept {
     fn put(&self, body: &[u8]) -> MessageId {
+        self.put_as(Class::SPAM, body)
+    }
+
+    fn put_as(&self, class: Class, body: &[u8]) -> MessageId {
         let recipients = vec!["user@example.net".into()];
         let mail = Mail {
-            class: Class::SPAM,
+            class,
             received: self.upkeep.clock.now(),
             envelope: Envelope { recipients, ..Envelope::default() },
             headers: Headers::default(),
@@ -146,4 +151,51 @@ fn findings_are_told_until_anybody_finds_the_day_whole() {
     let status = kept.upkeep.status();
     assert_eq!((status.findings, status.checked_days, status.unchecked_days), (0, 1, 0));
     assert!(status.oldest_check_s.is_some_and(|seconds| (100..200).contains(&seconds)));
+}
+
+/// A mail of which not much is saved by coding it.
+fn noise() -> Vec<u8> {
+    let mut number = 1_u64;
+    let mut next = || {
+        number = number.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (number >> 56) as u8
+    };
+    (0..100_000).map(|_| next()).collect()
+}
+
+#[test]
+fn a_day_that_cannot_be_erased_keeps_nothing_from_being_checked_or_packed() {
+    let mut kept = kept(Millis(3_600_000));
+    let id = kept.put(b"to be deleted");
+    kept.put(&noise());
+    let other = kept.put_as(Class::VIRUS, b"of another day");
+    kept.store.pack(id.bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
+    kept.delete(id);
+    kept.disk.set_free_bytes(50_000);
+    assert_eq!(kept.erase(), 0);
+    let trouble = kept.upkeep.status().trouble.unwrap_or_default();
+    assert!(trouble.starts_with(&format!("erasing {} failed", id.bucket)), "{trouble}");
+    kept.later(Duration::from_secs(50 * 3600));
+    assert!(kept.check().is_continue());
+    let checked: Vec<_> = kept.store.last_checks().into_keys().collect();
+    assert_eq!(checked, [id.bucket, other.bucket]);
+    assert!(kept.upkeep.pack(&kept.stop.subscribe()).is_continue());
+    let packed: Vec<_> = kept.store.packed().into_iter().map(|(bucket, ..)| bucket).collect();
+    assert_eq!(packed, [id.bucket, other.bucket]);
+    kept.disk.set_free_bytes(u64::MAX);
+    assert_eq!(kept.erase(), 1);
+    assert_eq!(kept.upkeep.status().trouble, None);
+}
+
+#[test]
+fn a_check_that_was_broken_off_comes_behind_the_others() {
+    let kept = kept(Millis(0));
+    let (id, other) = (kept.put(b"to be deleted"), kept.put_as(Class::VIRUS, b"of another day"));
+    assert_eq!(kept.upkeep.due_checks(), [id.bucket, other.bucket]);
+    kept.delete(id);
+    assert!(kept.check().is_break());
+    assert_eq!(kept.upkeep.due_checks(), [other.bucket, id.bucket]);
+    assert_eq!(kept.erase(), 1);
+    assert!(kept.check().is_continue());
+    assert_eq!(kept.upkeep.due_checks(), []);
 }

@@ -16,7 +16,7 @@ pub(crate) mod saved;
 
 use crate::check::Finding;
 use crate::error::ReadError;
-use crate::layout;
+use crate::layout::{self, RecordPlace};
 use crate::segment::SegmentName;
 use crate::store::{Committer, Store};
 use quar_base::arrival::Arrival;
@@ -25,9 +25,8 @@ use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::time::UnixMillis;
 use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
-use std::io;
 
-pub(crate) use saved::FILE;
+pub(crate) use saved::{FILE, load};
 
 impl Store {
     /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.
@@ -118,25 +117,68 @@ impl Store {
         }
     }
 
-    /// Damaged records lose their place in the index, as their segment is about to go.
+    /// Marks records that are damaged in these segments, before something durable stands in the segments' place:
+    /// whatever becomes of the index then, they are named.
     ///
     /// *Durable when* this returns: their names.
+    ///
+    /// # Errors
+    /// [`ReadError`] when the index cannot be read or the names cannot be saved.
+    pub(crate) fn name_damaged(
+        &self,
+        bucket: Bucket,
+        records: &[RecordKey],
+        segments: &[u32],
+    ) -> Result<(), ReadError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let turn = self.committer();
+        self.mark_damaged(bucket, records, segments)?;
+        Ok(self.save_broken(&turn)?)
+    }
+
+    /// Damaged records lose their place in the index, as these segments are about to go.
+    ///
+    /// *Durable when* this returns: their names.
+    ///
+    /// # Errors
+    /// As [`Self::name_damaged`].
     pub(crate) fn leave_out(
         &self,
         bucket: Bucket,
         records: &[RecordKey],
+        segments: &[u32],
         turn: &Committer,
-    ) -> io::Result<()> {
-        {
-            let mut state = self.state_mut();
-            for key in records {
-                state.set.forget(bucket, *key);
-                let held = state.buckets.entry(bucket).or_default();
-                held.broken.records.insert(*key);
-                held.records = held.records.saturating_sub(1);
-            }
+    ) -> Result<(), ReadError> {
+        let left_out = self.mark_damaged(bucket, records, segments)?;
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            held.records = held.records.saturating_sub(left_out);
         }
-        self.save_broken(turn)
+        Ok(self.save_broken(turn)?)
+    }
+
+    /// Marks these records; returns how many. One that a peer has given again lies elsewhere, in one piece. With no
+    /// commit under way.
+    fn mark_damaged(
+        &self,
+        bucket: Bucket,
+        records: &[RecordKey],
+        segments: &[u32],
+    ) -> Result<u64, ReadError> {
+        let mut marked = 0;
+        for key in records {
+            let value = self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?;
+            let place = value.and_then(|value| RecordPlace::decode(&value));
+            if place.is_some_and(|place| !segments.contains(&place.block.segment)) {
+                continue;
+            }
+            let mut state = self.state_mut();
+            state.set.forget(bucket, *key);
+            state.buckets.entry(bucket).or_default().broken.records.insert(*key);
+            marked += 1;
+        }
+        Ok(marked)
     }
 
     /// What is whole in a segment and fell out of the index is in it again; returns how much that is.

@@ -179,7 +179,7 @@ impl Store {
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.bereft.extend(bereft);
         }
-        self.leave_out(bucket, &records.collect::<Vec<_>>(), &committer)?;
+        self.leave_out(bucket, &records.collect::<Vec<_>>(), &begun.segments, &committer)?;
         let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
         for rewrite in &rewrites {
             self.put_in_force(rewrite, &doomed)?;

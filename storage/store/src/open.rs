@@ -123,6 +123,8 @@ impl Store {
         let mut floors = Floors::new(settings.retention.clone(), now.day());
         let loaded = floors.load(&*disk).map_err(io_at("floors"))?;
         loaded.map_err(FloorsUnreadable::into_open_error)?;
+        let named = broken::load(&*disk).map_err(io_at(broken::FILE))?;
+        let (named, unnamed) = named.map_or_else(|why| (BTreeSet::new(), Some(why)), |n| (n, None));
         // Before anything is written: the index, above all, does not bear that there is no room.
         let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
         let listed = list_segments(&*disk, &floors)?;
@@ -138,6 +140,7 @@ impl Store {
             settings: &settings,
             segments: &segments,
             files: &files,
+            named: &named,
             now,
             progress,
             segments_done: 0,
@@ -185,7 +188,8 @@ impl Store {
         for bucket in store.buckets() {
             store.settle_wants(bucket).map_err(unreadable(SEGMENTS))?;
         }
-        report.damaged.extend(store.recall_broken().map_err(unreadable(broken::FILE))?);
+        report.damaged.extend(unnamed);
+        store.recall_broken(named).map_err(unreadable(broken::FILE))?;
         store.write_last_commits_again(last)?;
         store.tend_reserve();
         Ok((store, report))
@@ -196,6 +200,8 @@ struct Loader<'a> {
     settings: &'a Settings,
     segments: &'a Segments,
     files: &'a Files,
+    /// Records that were damaged before this start.
+    named: &'a BTreeSet<MessageId>,
     now: UnixMillis,
     progress: &'a mut dyn FnMut(OpenProgress),
     segments_done: u64,
@@ -332,7 +338,8 @@ impl Loader<'_> {
         buckets.sort_by_key(|bucket| Reverse(bucket.day));
         let apart = buckets.into_iter().map(|bucket| (bucket, state.take_bucket(bucket))).collect();
         let mut loaded = beside::all(apart, &|(bucket, mut apart): (Bucket, State)| {
-            (bucket, bucket::load(index, bucket, &names, &mut apart).map(|loaded| (apart, loaded)))
+            let loaded = bucket::load(index, bucket, &names, self.named, &mut apart);
+            (bucket, loaded.map(|loaded| (apart, loaded)))
         });
         // What is on disk changes in the order of the buckets.
         loaded.sort_by_key(|(bucket, _)| *bucket);

@@ -1,6 +1,7 @@
 //! The names of damaged records, kept across restarts: when their segment is gone nothing else says them.
 //! Never believed of a record that can be read after all, and never replaced where a later version wrote them.
 
+use crate::disk::Disk;
 use crate::error::ReadError;
 use crate::store::{Committer, Store};
 use quar_base::key::MessageId;
@@ -24,21 +25,11 @@ impl Store {
         Ok(())
     }
 
-    /// Marks what was damaged before this start, and still is. Returns what is to be reported: that the
-    /// list itself is damaged.
+    /// Marks what was damaged before this start, and still is.
     ///
     /// # Errors
     /// [`ReadError`] when the disk or the index cannot be read.
-    pub(crate) fn recall_broken(&self) -> Result<Option<String>, ReadError> {
-        let Some(bytes) = self.disk.read(Path::new(FILE))? else { return Ok(None) };
-        let Some(names) = decode(&bytes) else {
-            if is_of_a_later_version(&bytes) {
-                let why = "the file was written by a later version of this program; run that one";
-                return Err(io::Error::other(why).into());
-            }
-            let why = "the list of damaged records is damaged; a check names those that are left";
-            return Ok(Some(format!("{FILE}: {why}")));
-        };
+    pub(crate) fn recall_broken(&self, names: BTreeSet<MessageId>) -> Result<(), ReadError> {
         for id in &names {
             match self.record(id.bucket, &id.key) {
                 Ok(Some(_)) => continue,
@@ -54,8 +45,25 @@ impl Store {
             }
         }
         self.state_mut().saved_broken = names;
-        Ok(None)
+        Ok(())
     }
+}
+
+/// The names that are on disk. The inner error is what is to be reported: that the list is damaged.
+///
+/// # Errors
+/// When the file cannot be read, or a later version wrote it.
+pub(crate) fn load(disk: &dyn Disk) -> io::Result<Result<BTreeSet<MessageId>, String>> {
+    let Some(bytes) = disk.read(Path::new(FILE))? else { return Ok(Ok(BTreeSet::new())) };
+    if let Some(names) = decode(&bytes) {
+        return Ok(Ok(names));
+    }
+    if is_of_a_later_version(&bytes) {
+        let why = "the file was written by a later version of this program; run that one";
+        return Err(io::Error::other(why));
+    }
+    let why = "the list of damaged records is damaged; a check names those that are left";
+    Ok(Err(format!("{FILE}: {why}")))
 }
 
 fn encode(names: &BTreeSet<MessageId>) -> String {

@@ -156,7 +156,8 @@ impl Store {
                 None => kept.lost_bodies.push(key),
             }
         }
-        Ok(())
+        // The next start may find this segment replaced already.
+        self.name_damaged(bucket, &kept.lost_records, &[old])
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! record, body    vouched for when its place lies before its segment's watermark
-//! action, want    when the record that brought it is
+//! action, want    when the record that brought it is; also an action whose record is named among
+//!                 the damaged: its segment may be gone, and nothing else says what it said
 //! anything else   was never flushed: to be removed, and written again by the replay if a segment
 //!                 still bears it out
 //! ```
@@ -19,7 +20,7 @@ use crate::segment::{BlockPlace, SegmentName};
 use crate::state::{BucketState, Delete, State};
 use quar_base::coverage::RecipientSet;
 use quar_base::ids::BodyId;
-use quar_base::key::{Bucket, RecordKey};
+use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::record::Kind;
 use quar_index::{Index, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,13 +33,15 @@ pub(super) struct LoadedBucket {
     pub(super) gone: Vec<RecordKey>,
     /// Whether the whole tree goes, and all its watermarks.
     is_forgotten: bool,
+    /// What stays of a tree that goes.
+    kept: Vec<Write>,
     removals: Vec<Write>,
 }
 
 impl LoadedBucket {
     /// Changes the index.
     pub(super) fn put_in_force(self, index: &Catalog, state: &State) -> Result<Self, Doubt> {
-        let Self { bucket, is_forgotten, ref removals, .. } = self;
+        let Self { bucket, is_forgotten, ref kept, ref removals, .. } = self;
         if is_forgotten {
             // The watermarks first, and durably: one that outlived the tree would vouch for nothing.
             let held = state.buckets.get(&bucket);
@@ -50,6 +53,7 @@ impl LoadedBucket {
             index.write(forget.collect())?;
             index.flush()?;
             index.changes().drop_tree(bucket)?;
+            index.write(kept.clone())?;
         }
         if !removals.is_empty() {
             index.write(removals.clone())?;
@@ -58,15 +62,17 @@ impl LoadedBucket {
     }
 }
 
-/// Reads the tree and holds it against the watermarks; what a pack has stands behind it. Changes
-/// nothing but the bucket's state.
+/// Reads the tree and holds it against the watermarks; what a pack has stands behind it. `named` are
+/// the damaged records. Changes nothing but the bucket's state.
 pub(super) fn load(
     index: &Catalog,
     bucket: Bucket,
     logs: &BTreeSet<SegmentName>,
+    named: &BTreeSet<MessageId>,
     state: &mut State,
 ) -> Result<LoadedBucket, Doubt> {
     let mut scan = Scan::default();
+    let is_named = |key: &RecordKey| named.contains(&MessageId { bucket, key: *key });
     let pack = index.pack(bucket);
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
@@ -82,14 +88,22 @@ pub(super) fn load(
     }
     let gone = std::mem::take(&mut scan.gone_records);
     let is_forgotten = scan.has_gone;
+    let mut kept = Vec::new();
     if is_forgotten {
-        scan = Scan::default();
+        let mut actions = std::mem::take(&mut scan.actions);
+        actions.retain(|(_, action, _)| is_named(action));
+        for (message, action, _) in &actions {
+            let key = layout::action_key(message, action);
+            let value = index.changes().get(tree, &key)?;
+            kept.extend(value.map(|value| Write::Put { tree, key, value }));
+        }
+        scan = Scan { actions, ..Scan::default() };
         held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
     let packed = Packed { pack: pack.as_deref(), bucket };
     packed.load(held)?;
-    let (keys, removals) = scan.settle(&packed, held)?;
+    let (keys, removals) = scan.settle(&packed, &is_named, held)?;
     for (_, arrival) in held.wanted.pairs() {
         if held.is_covered(&arrival) {
             held.wanted.take_arrival(&arrival);
@@ -111,7 +125,7 @@ pub(super) fn load(
     for (message, second) in covered {
         state.set.remove(bucket, message, second);
     }
-    Ok(LoadedBucket { bucket, gone, is_forgotten, removals })
+    Ok(LoadedBucket { bucket, gone, is_forgotten, kept, removals })
 }
 
 /// What a bucket's pack says, or nothing.
@@ -136,7 +150,9 @@ impl Packed<'_> {
         for name in pack.members() {
             held.segments.entry(name.number).or_default();
         }
-        if pack.footer().counts.actions > 0 {
+        // Also of actions that were damaged when it was made, and are not counted.
+        let mut tables = pack.footer().tables.iter();
+        if tables.any(|table| table.first.first() == Some(&layout::ACTION)) {
             let deletes = pack.visit(layout::ACTION, &mut |key, value| {
                 if let Some((message, action)) = layout::parse_action_key(key)
                     && let Ok(Some(recipients)) = layout::parse_action_value(value)
@@ -262,21 +278,23 @@ impl Scan {
         Ok(())
     }
 
-    /// Takes actions and wants whose records are vouched for; returns the records, and the removal of
-    /// all that is not.
+    /// Takes actions and wants whose records are vouched for, and actions whose records are named as
+    /// damaged; returns the records, and the removal of all else.
     fn settle(
         mut self,
         packed: &Packed<'_>,
+        is_named: &dyn Fn(&RecordKey) -> bool,
         held: &mut BucketState,
     ) -> Result<(Vec<RecordKey>, Vec<Write>), Doubt> {
         let bucket = packed.bucket;
         let mut actions = 0;
         for (message, action, recipients) in self.actions {
-            if self.keys.binary_search(&action).is_err() {
+            let is_vouched = self.keys.binary_search(&action).is_ok();
+            if !is_vouched && !is_named(&action) {
                 self.unvouched.push(layout::action_key(&message, &action));
                 continue;
             }
-            actions += 1;
+            actions += usize::from(is_vouched);
             if let Some(recipients) = recipients {
                 held.add_delete(message, Delete { action, recipients });
             }

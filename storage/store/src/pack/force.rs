@@ -32,7 +32,7 @@ impl Store {
         self.state_mut().begin_replacing(bucket);
         self.index.put_in_force(pack.clone());
         self.forget_packed(bucket, pack)?;
-        self.leave_out(bucket, &damaged.records, &committer)?;
+        self.leave_out(bucket, &damaged.records, &begun.segments, &committer)?;
         {
             let mut state = self.state_mut();
             let lazy = pack.trie().unwrap_or_else(|| trie.clone());

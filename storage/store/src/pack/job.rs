@@ -190,7 +190,7 @@ impl Store {
         let written = self.write_records(bucket, contents, writer, &mut damaged, &mut progress)?;
         let Some(written) = written else { return Ok(None) };
         let trie = Trie::from_sorted(written.iter().map(|(key, _)| *key));
-        let tables = self.write_tables(bucket, &places, &written, &trie, writer)?;
+        let tables = self.write_tables(bucket, &places, &written, &damaged, &trie, writer)?;
         let actions =
             written.iter().filter(|(_, place)| place.kind != Kind::ARRIVAL).count() as u64;
         let counts = PackCounts {
@@ -199,6 +199,8 @@ impl Store {
             bodies: places.len() as u64,
             body_bytes: places.iter().map(|(_, place)| u64::from(place.raw_bytes)).sum(),
         };
+        // From the footer on nothing else says them.
+        self.name_damaged(bucket, &damaged.records, &contents.begun.segments)?;
         let segments = contents.begun.segments.iter().copied();
         let replaced = segments.filter(|number| !kept_numbers.contains(number)).collect();
         let (name, footer, bytes) = writer.finish(counts, trie.root(), tables, replaced)?;
@@ -295,18 +297,26 @@ impl Store {
         bucket: Bucket,
         bodies: &[(Vec<u8>, BodyPlace)],
         records: &[(RecordKey, RecordPlace)],
+        damaged: &Damaged,
         trie: &Trie,
         writer: &mut PackWriter<'_>,
     ) -> Result<Tables, ReadError> {
         let is_packed =
             |key: &RecordKey| records.binary_search_by_key(key, |(key, _)| *key).is_ok();
+        let mut lost: BTreeSet<RecordKey> = damaged.records.iter().copied().collect();
+        let mut wanted = BTreeSet::from_iter(damaged.arrivals.iter().copied());
+        if let Some(held) = self.state().buckets.get(&bucket) {
+            lost.extend(&held.broken.records);
+            wanted.extend(held.wanted.pairs().into_iter().filter(|(_, key)| is_packed(key)));
+        }
         let mut tables = Tables::default();
         let mut trouble = Ok(());
         self.index.scan(Tree::Bucket(bucket), &[layout::ACTION], &mut |key, value| {
             let Some((_, action)) = layout::parse_action_key(key) else {
                 return ControlFlow::Break(());
             };
-            if is_packed(&action) {
+            // What a damaged action said is said here too: it holds all the same.
+            if is_packed(&action) || lost.contains(&action) {
                 trouble = tables.push(writer, key, value);
             }
             if trouble.is_err() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
@@ -322,11 +332,8 @@ impl Store {
                 |(key, place): &(RecordKey, RecordPlace)| (layout::record_key(key), place.encode());
             tables.push_part(writer, &part, rest.by_ref().take(count).map(entry))?;
         }
-        let wanted = self.state().buckets.get(&bucket).map(|held| held.wanted.pairs());
-        for (body, arrival) in wanted.unwrap_or_default() {
-            if is_packed(&arrival) {
-                tables.push(writer, &layout::wanted_key(&body, &arrival), &[])?;
-            }
+        for (body, arrival) in wanted {
+            tables.push(writer, &layout::wanted_key(&body, &arrival), &[])?;
         }
         tables.end_block(writer, None)?;
         Ok(tables)

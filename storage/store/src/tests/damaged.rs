@@ -31,7 +31,7 @@ fn check(store: &Store, id: MessageId) -> Vec<Finding> {
 fn a_damaged_action_hides_neither_its_message_nor_what_the_index_says_of_it() {
     let mut node = Node::new(1);
     let store = node.open_at(LATER).0;
-    let id = put(&store, b"mail", 3);
+    let (id, gone) = (put(&store, b"mail", 3), put(&store, b"to be erased", 1));
     let one = delete(&store, id, 3, &[1]);
     let recipients = RecipientSet::of(3, &[0]).unwrap();
     let release = Action::ReleaseIntent(ReleaseIntent { recipients, others: Vec::new() });
@@ -40,6 +40,7 @@ fn a_damaged_action_hides_neither_its_message_nor_what_the_index_says_of_it() {
     let other = delete(&store, id, 3, &[2]);
     rot(&node, &store, id, &one.key());
     rot(&node, &store, id, &release.key());
+    delete(&store, gone, 1, &[0]);
     store.checkpoint().unwrap();
     store.close();
     drop(store);
@@ -59,10 +60,20 @@ fn a_damaged_action_hides_neither_its_message_nor_what_the_index_says_of_it() {
     assert_eq!(store.mark_broken(&found).unwrap(), 2, "{found:?}");
     look(&store);
     // A new segment without them, and the index says so still.
-    let gone = put(&store, b"another", 1);
-    delete(&store, gone, 1, &[0]);
-    store.erase(id.bucket).unwrap();
+    assert_eq!(store.erase(id.bucket).unwrap().segments, 1);
+    assert!(check(&store, id).iter().all(|one| matches!(one, Finding::LostRecord { .. })));
     look(&store);
+    let mut cut = node.crash();
+    store.checkpoint().unwrap();
+    drop(store);
+    for node in [&mut cut, &mut node] {
+        let store = node.open_at(LATER).0;
+        look(&store);
+        assert!(store.hold(id).is_err());
+        let named = MessageId { bucket: id.bucket, key: one.key() };
+        assert_eq!(store.lost_deletes(), BTreeSet::from([named]), "it can be made again");
+    }
+    let store = node.open_at(LATER).0;
     for record in [one, release, other] {
         store.admit_record(record, None, LATER).unwrap();
     }

@@ -8,6 +8,7 @@ use crate::{Disk, Finding, Mail, Remains, Store};
 use quar_base::key::MessageId;
 use quar_base::rng::Rng;
 use quar_base::time::{Day, UnixMillis};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::Path;
 
@@ -200,4 +201,74 @@ fn a_day_whose_tables_are_damaged_is_packed_again_and_whole() {
     pack(&store, bucket);
     assert_eq!((check(), store.packable(today)), (Vec::new(), Vec::new()));
     assert_eq!(readable(&store, &ids), 60);
+}
+
+#[test]
+fn a_damaged_delete_holds_also_when_its_day_was_packed_without_it() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let ids = fill(&store, 5);
+    let bucket = ids[0].bucket;
+    let record = delete(&store, ids[3], 2, &[1]);
+    store.checkpoint().unwrap();
+    store.close();
+    damage(&node, &store, SegmentName { bucket, number: 1 }, BlockKind::Records);
+    let look = |store: &Store| {
+        assert!(store.message(ids[3]).unwrap().state.deleted.covers(2, 1));
+        let named = MessageId { bucket, key: record.key() };
+        assert_eq!(store.broken_records(), [named]);
+        assert_eq!(store.lost_deletes(), BTreeSet::from([named]), "it can be made again");
+    };
+    // The second finds it in the first's tables.
+    for _ in 0..2 {
+        pack(&store, bucket);
+        look(&store);
+        look(&reopen(&mut node.crash()));
+        let mut bare = Node { home: Node::new(1).home, ..node.crash() };
+        look(&bare.open_at(LATER).0);
+        store.checkpoint().unwrap();
+    }
+    store.delete_again(&store.lost_deletes());
+    store.commit();
+    assert_eq!(store.lost_deletes(), BTreeSet::new());
+}
+
+#[test]
+fn a_record_that_a_peer_gives_again_while_its_day_is_packed_is_whole_and_counted_once() {
+    let mut node = Node::new(1);
+    let store = node.open_at(LATER).0;
+    let origin = Node::new(2).open_at(LATER).0;
+    let ids = [put(&store, b"mail 1", 1), put(&store, b"mail 2", 1)];
+    let bucket = ids[0].bucket;
+    let items = ids.map(|id| store.item(bucket, &id.key).unwrap().unwrap());
+    for (record, body) in items.clone() {
+        origin.admit_record(record, body, LATER).unwrap();
+    }
+    origin.commit();
+    store.close();
+    damage(&node, &store, SegmentName { bucket, number: 1 }, BlockKind::Records);
+    let found = store.check(bucket, &|_| ControlFlow::Continue(())).unwrap().unwrap().1;
+    store.mark_broken(&found).unwrap();
+    assert_eq!(store.broken_records(), [ids[1]]);
+    let [_, (record, body)] = items;
+    let mut item = Some((record, body));
+    let mut step = |_| {
+        if let Some((record, body)) = item.take() {
+            store.admit_record(record, body, LATER).unwrap();
+            store.commit();
+            assert_eq!(store.broken_records(), []);
+        }
+        ControlFlow::Continue(())
+    };
+    assert_eq!(store.pack(bucket, &mut step).unwrap().unwrap().records, 1);
+    let look = |store: &Store| {
+        assert_eq!((readable(store, &ids), store.broken_records()), (2, Vec::new()));
+        assert_eq!(store.state().buckets[&bucket].records, 2);
+        assert_eq!(store.live_root(), origin.live_root());
+    };
+    look(&store);
+    look(&reopen(&mut node.crash()));
+    store.checkpoint().unwrap();
+    drop(store);
+    look(&reopen(&mut node));
 }
