@@ -7,14 +7,16 @@
 //! committer locked   index moves to the rewrites; old segments unlinked
 //! ```
 //! A crash before the closing block is durable leaves the old segments in force, after it the
-//! rewrite: opening unlinks the others.
+//! rewrite: opening unlinks the others. What was written by then goes with the next erasure.
 //!
 //! What is damaged is left out: a body is wanted from then on, a record is named among the broken.
 //! Where a packing has left something, and only then, erasing is packing.
 
 mod rewrite;
+mod touched;
 
 use self::rewrite::Rewrite;
+use self::touched::is_touched;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::pack::PackProgress;
@@ -211,8 +213,8 @@ impl Store {
         let mut touched = Vec::new();
         let mut needed = 0;
         for (name, segment) in segments {
-            if contains_doomed(segment, doomed)? {
-                needed += segment.length()?;
+            if is_touched(segment, doomed)? {
+                needed += if self.is_bare(name) { 0 } else { segment.length()? };
                 touched.push((*name, segment));
             }
         }
@@ -228,6 +230,14 @@ impl Store {
             }
         }
         Ok(rewrites)
+    }
+
+    /// Whether the index has nothing in a segment: then nothing of it is written anew.
+    fn is_bare(&self, name: &SegmentName) -> bool {
+        let state = self.state();
+        let held = state.buckets.get(&name.bucket);
+        let counted = held.and_then(|held| held.segments.get(&name.number));
+        counted.is_none_or(|counted| counted.mark.keys == 0)
     }
 
     /// What came without its body meanwhile, counting on one that is now gone, wants it.
@@ -356,18 +366,6 @@ impl Store {
         }
         Ok(())
     }
-}
-
-fn contains_doomed(segment: &Segment, doomed: &Doomed) -> Result<bool, ReadError> {
-    let mut found = false;
-    visit_entries(segment, &mut |entry| {
-        found |= match entry {
-            Entry::Record(record) => doomed.records.contains(&record.key()),
-            Entry::Body(body) => doomed.bodies.contains(&body.id),
-        };
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 fn visit_entries(

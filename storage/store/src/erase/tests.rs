@@ -2,6 +2,7 @@
 //! Never checks what is erased; `crate::tests` does.
 
 mod failing;
+mod unfinished;
 
 use crate::disk::{Disk, Entry, File, MemoryDisk};
 use crate::index_home::{IndexHome, MemoryHome};

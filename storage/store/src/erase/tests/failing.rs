@@ -1,10 +1,10 @@
 //! Erasures of which one step fails, each of them in turn: mail that is taken afterwards keeps its body.
 
 use crate::disk::{Disk, Entry, File, MemoryDisk};
-use crate::index_home::{IndexHome, MemoryHome};
+use crate::index_home::IndexHome;
 use crate::segment::SegmentName;
 use crate::tests::{Node, delete, mail, put};
-use crate::{Outcome, ReadError, Store};
+use crate::{Erased, Outcome, ReadError, Store};
 use quar_base::key::{Bucket, MessageId};
 use quar_index::{Index, IndexError, MemoryIndex, Tree, Visit, Write};
 use std::io;
@@ -174,13 +174,13 @@ impl IndexHome for FaultyHome {
 }
 
 /// A day in two segments, each with mail that stays and mail that is deleted.
-struct Prepared {
-    node: Node,
-    kept: [MessageId; 2],
+pub(super) struct Prepared {
+    pub(super) node: Node,
+    pub(super) kept: [MessageId; 2],
     deleted: [MessageId; 2],
 }
 
-fn prepare() -> Prepared {
+pub(super) fn prepare() -> Prepared {
     let mut node = Node::new(1);
     let store = node.open();
     let kept = put(&store, &[3; 900], 1);
@@ -216,7 +216,7 @@ fn put_again(store: &Store) -> Option<MessageId> {
     }
 }
 
-fn check(prepared: &Prepared, store: &Store, again: Option<MessageId>, context: &str) {
+pub(super) fn check(prepared: &Prepared, store: &Store, again: Option<MessageId>, context: &str) {
     let bodies = prepared.kept.into_iter().zip([[3; 900], [6; 900]]);
     for (id, body) in bodies.chain(again.map(|id| (id, AGAIN))) {
         let found = store.body(id).unwrap_or_else(|error| panic!("{context}: {id}: {error}"));
@@ -227,12 +227,13 @@ fn check(prepared: &Prepared, store: &Store, again: Option<MessageId>, context: 
     }
 }
 
-/// Erases with `failures` steps that fail from the step `after` on; whether it came so far. `stored` counts the mail
-/// that was taken after an erasure that failed.
-fn fail_at(prepared: &Prepared, after: u64, failures: u64, stored: &mut u64) -> bool {
-    let context = format!("{failures} failures from step {after} on");
-    let bucket = prepared.kept[0].bucket;
-    let mut node = prepared.node.crash();
+/// Erases with `failures` steps that fail from the step `after` on; whether any did. Afterwards all is well again.
+pub(super) fn erase_failing(
+    node: &Node,
+    bucket: Bucket,
+    after: u64,
+    failures: u64,
+) -> (Store, Result<Erased, ReadError>, bool) {
     let faults = Faults::default();
     let disk = FaultyDisk(node.disk.clone(), faults.clone());
     let mut home = FaultyHome(node.home.0.clone(), faults.clone());
@@ -240,12 +241,21 @@ fn fail_at(prepared: &Prepared, after: u64, failures: u64, stored: &mut u64) -> 
     *faults.0.lock().unwrap() = Some(Fault { after, failures, has_failed: false });
     let erased = store.erase(bucket);
     let has_failed = faults.0.lock().unwrap().take().unwrap().has_failed;
+    (store, erased, has_failed)
+}
+
+/// The same, and looks at what comes of it; whether it came so far. `stored` counts the mail
+/// that was taken after an erasure that failed.
+fn fail_at(prepared: &Prepared, after: u64, failures: u64, stored: &mut u64) -> bool {
+    let context = format!("{failures} failures from step {after} on");
+    let bucket = prepared.kept[0].bucket;
+    let mut node = prepared.node.crash();
+    let (store, erased, has_failed) = erase_failing(&node, bucket, after, failures);
     let again = put_again(&store);
     *stored += u64::from(erased.is_err() && again.is_some());
     check(prepared, &store, again, &context);
     let mut after_cut = node.crash();
     drop(store);
-    node.home = MemoryHome(node.home.0.clone());
     for node in [&mut node, &mut after_cut] {
         let store = node.open();
         check(prepared, &store, again, &context);
