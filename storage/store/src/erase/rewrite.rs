@@ -63,11 +63,12 @@ impl Store {
         made.for_each(|new| self.undo_closed(new.name));
     }
 
-    /// Unlinks a rewrite that may be closed. One that stays stands for its old segment at the next start, whatever
-    /// was deduplicated onto that meanwhile: then nothing is taken until that start.
-    fn undo_closed(&self, name: SegmentName) {
+    /// Unlinks a rewrite, or a part of a pack, that may be closed. One that stays stands for its old segments at the
+    /// next start, whatever was deduplicated onto those meanwhile: then nothing is taken until that start.
+    pub(crate) fn undo_closed(&self, name: SegmentName) {
+        self.segments.forget(&name);
         if let Err(error) = self.undo_rewrite(name) {
-            self.fail("taking back what an erasure wrote anew", &error);
+            self.fail("taking back what an erasure or a packing wrote anew", &error);
         }
     }
 

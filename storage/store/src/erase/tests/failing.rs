@@ -1,10 +1,10 @@
-//! Erasures of which one step fails, each of them in turn: mail that is taken afterwards keeps its body.
+//! Erasures and packings of which one step fails, each of them in turn: mail that is taken afterwards keeps its body.
 
 use crate::disk::{Disk, Entry, File, MemoryDisk};
 use crate::index_home::IndexHome;
 use crate::segment::SegmentName;
 use crate::tests::{Node, delete, mail, put};
-use crate::{Erased, Outcome, ReadError, Store};
+use crate::{Outcome, ReadError, Store};
 use quar_base::key::{Bucket, MessageId};
 use quar_index::{Index, IndexError, MemoryIndex, Tree, Visit, Write};
 use std::io;
@@ -227,32 +227,38 @@ pub(super) fn check(prepared: &Prepared, store: &Store, again: Option<MessageId>
     }
 }
 
-/// Erases with `failures` steps that fail from the step `after` on; whether any did. Afterwards all is well again.
-pub(super) fn erase_failing(
+/// An erasure or a packing.
+pub(super) type Work = fn(&Store, Bucket) -> Result<(), ReadError>;
+
+pub(super) const ERASE: Work = |store, bucket| store.erase(bucket).map(drop);
+const PACK: Work = |store, bucket| store.pack(bucket, &mut |_| ControlFlow::Continue(())).map(drop);
+
+/// Does it with `failures` steps that fail from the step `after` on; whether any did. Afterwards all is well again.
+pub(super) fn work_failing(
     node: &Node,
-    bucket: Bucket,
+    (work, bucket): (Work, Bucket),
     after: u64,
     failures: u64,
-) -> (Store, Result<Erased, ReadError>, bool) {
+) -> (Store, Result<(), ReadError>, bool) {
     let faults = Faults::default();
     let disk = FaultyDisk(node.disk.clone(), faults.clone());
     let mut home = FaultyHome(node.home.0.clone(), faults.clone());
     let store = super::open_on(disk, &mut home);
     *faults.0.lock().unwrap() = Some(Fault { after, failures, has_failed: false });
-    let erased = store.erase(bucket);
+    let worked = work(&store, bucket);
     let has_failed = faults.0.lock().unwrap().take().unwrap().has_failed;
-    (store, erased, has_failed)
+    (store, worked, has_failed)
 }
 
 /// The same, and looks at what comes of it; whether it came so far. `stored` counts the mail
-/// that was taken after an erasure that failed.
-fn fail_at(prepared: &Prepared, after: u64, failures: u64, stored: &mut u64) -> bool {
+/// that was taken after one that failed.
+fn fail_at(prepared: &Prepared, work: Work, after: u64, failures: u64, stored: &mut u64) -> bool {
     let context = format!("{failures} failures from step {after} on");
     let bucket = prepared.kept[0].bucket;
     let mut node = prepared.node.crash();
-    let (store, erased, has_failed) = erase_failing(&node, bucket, after, failures);
+    let (store, worked, has_failed) = work_failing(&node, (work, bucket), after, failures);
     let again = put_again(&store);
-    *stored += u64::from(erased.is_err() && again.is_some());
+    *stored += u64::from(worked.is_err() && again.is_some());
     check(prepared, &store, again, &context);
     let mut after_cut = node.crash();
     drop(store);
@@ -272,13 +278,23 @@ fn fail_at(prepared: &Prepared, after: u64, failures: u64, stored: &mut u64) -> 
     has_failed
 }
 
-#[test]
-fn mail_that_comes_after_an_erasure_of_which_any_step_failed_keeps_its_body() {
+fn check_every_step(work: Work) {
     let prepared = prepare();
     for failures in [1, 2, u64::MAX] {
         let mut stored = 0;
-        let steps = (0..).find(|after| !fail_at(&prepared, *after, failures, &mut stored)).unwrap();
-        assert!(steps > 50, "an erasure takes more than {steps} steps");
+        let steps = (0..).find(|after| !fail_at(&prepared, work, *after, failures, &mut stored));
+        let steps = steps.unwrap();
+        assert!(steps > 50, "it takes more than {steps} steps");
         assert!(failures > 2 || stored > steps / 2, "after {stored} of {steps} mail is taken");
     }
+}
+
+#[test]
+fn mail_that_comes_after_an_erasure_of_which_any_step_failed_keeps_its_body() {
+    check_every_step(ERASE);
+}
+
+#[test]
+fn mail_that_comes_after_a_packing_of_which_any_step_failed_keeps_its_body() {
+    check_every_step(PACK);
 }

@@ -1,6 +1,6 @@
 //! What a kill leaves of an erasure: nothing of it is written again, and its room comes back.
 
-use super::failing::{check, erase_failing, prepare};
+use super::failing::{ERASE, check, prepare, work_failing};
 use crate::Disk;
 use crate::segment::{SegmentName, bucket_directory};
 use crate::tests::{NOW, Node};
@@ -28,7 +28,7 @@ fn a_rewrite_that_was_never_finished_is_not_written_again_and_goes_with_the_next
     for after in 0.. {
         let mut node = prepared.node.crash();
         // As a kill leaves it: nothing that comes after this step is done.
-        let (store, _, has_failed) = erase_failing(&node, bucket, after, u64::MAX);
+        let (store, _, has_failed) = work_failing(&node, (ERASE, bucket), after, u64::MAX);
         drop(store);
         if !has_failed {
             break;
