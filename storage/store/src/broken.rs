@@ -152,10 +152,11 @@ impl Store {
         turn: &Committer,
     ) -> Result<(), ReadError> {
         let left_out = self.mark_damaged(bucket, records, segments)?;
+        self.save_broken(turn)?;
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.records = held.records.saturating_sub(left_out);
         }
-        Ok(self.save_broken(turn)?)
+        Ok(())
     }
 
     /// Marks these records; returns how many. One that a peer has given again lies elsewhere, in one piece. With no

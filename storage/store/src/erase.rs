@@ -7,14 +7,16 @@
 //! committer locked   index moves to the rewrites; old segments unlinked
 //! ```
 //! A crash before the closing block is durable leaves the old segments in force, after it the
-//! rewrite: opening unlinks the others.
+//! rewrite: opening unlinks the others. What was written by then goes with the next erasure.
 //!
 //! What is damaged is left out: a body is wanted from then on, a record is named among the broken.
 //! Where a packing has left something, and only then, erasing is packing.
 
 mod rewrite;
+mod touched;
 
 use self::rewrite::Rewrite;
+use self::touched::is_touched;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::pack::PackProgress;
@@ -28,7 +30,7 @@ use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
-use quar_index::{Index, Tree, Write};
+use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
@@ -74,8 +76,9 @@ impl Store {
     /// *Durable when* this returns: the bytes are in no file of the store.
     ///
     /// # Errors
-    /// [`ReadError`] when a segment cannot be read or written; then nothing has changed, and
-    /// erasing again later is safe.
+    /// [`ReadError`] when a segment cannot be read or written; then the bytes may still be there, and erasing again
+    /// later is safe. Where the index cannot be written, or what was written anew cannot be taken back, the store
+    /// takes nothing more until it is opened again.
     pub fn erase(&self, bucket: Bucket) -> Result<Erased, ReadError> {
         let erased = self.erase_in_steps(bucket, &mut |_| ControlFlow::Continue(()))?;
         Ok(erased.unwrap_or_default())
@@ -171,7 +174,8 @@ impl Store {
         let doomed = self.doom(bucket, &segments, begun.records)?;
         let rewrites = self.rewrite_all(&segments, &doomed)?;
         let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost_bodies.iter().cloned());
-        let bereft = self.arrivals_naming(&segments, &doomed, &lost.collect())?;
+        let bereft = self.arrivals_naming(&segments, &doomed, &lost.collect());
+        let bereft = bereft.inspect_err(|_| self.undo_all(&rewrites))?;
         let records = rewrites.iter().flat_map(|rewrite| rewrite.lost_records.iter().copied());
         let _whole = self.between_checkpoints();
         let committer = self.committer();
@@ -179,19 +183,29 @@ impl Store {
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
             held.bereft.extend(bereft);
         }
-        self.leave_out(bucket, &records.collect::<Vec<_>>(), &begun.segments, &committer)?;
+        let records: Vec<RecordKey> = records.collect();
+        let left_out = self.leave_out(bucket, &records, &begun.segments, &committer);
+        left_out.inspect_err(|_| self.undo_all(&rewrites))?;
         let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
+        let mut unlinked = Ok(());
         for rewrite in &rewrites {
-            self.put_in_force(rewrite, &doomed)?;
+            // All are closed: what the index still has in the old segments is lost with the next start, so that
+            // nothing may be deduplicated onto it from here on.
+            self.put_in_force(rewrite, &doomed).inspect_err(|error| {
+                self.fail("moving the index to what an erasure wrote anew", error);
+            })?;
+            // Of a segment that stays the index has nothing any more: the others are put in force all the same.
+            unlinked = unlinked.and(self.unlink_replaced(rewrite.old));
             erased.segments += 1;
         }
         self.want_for_the_bereft(bucket)?;
+        unlinked?;
         self.disk.sync_dir(&bucket_directory(bucket))?;
         self.state_mut().erased(bucket, &doomed.records);
         Ok(erased)
     }
 
-    /// All rewrites or none: what is not put in force only takes up room.
+    /// All rewrites or none.
     fn rewrite_all(
         &self,
         segments: &[(SegmentName, Arc<Segment>)],
@@ -200,8 +214,8 @@ impl Store {
         let mut touched = Vec::new();
         let mut needed = 0;
         for (name, segment) in segments {
-            if contains_doomed(segment, doomed)? {
-                needed += segment.length()?;
+            if is_touched(segment, doomed)? {
+                needed += if self.is_bare(name) { 0 } else { segment.length()? };
                 touched.push((*name, segment));
             }
         }
@@ -211,13 +225,20 @@ impl Store {
             match self.rewrite(name, segment, doomed) {
                 Ok(rewrite) => rewrites.push(rewrite),
                 Err(error) => {
-                    let made = rewrites.iter().filter_map(|rewrite| rewrite.new.as_ref());
-                    made.for_each(|new| self.undo_rewrite(new.name));
+                    self.undo_all(&rewrites);
                     return Err(error);
                 }
             }
         }
         Ok(rewrites)
+    }
+
+    /// Whether the index has nothing in a segment: then nothing of it is written anew.
+    fn is_bare(&self, name: &SegmentName) -> bool {
+        let state = self.state();
+        let held = state.buckets.get(&name.bucket);
+        let counted = held.and_then(|held| held.segments.get(&name.number));
+        counted.is_none_or(|counted| counted.mark.keys == 0)
     }
 
     /// What came without its body meanwhile, counting on one that is now gone, wants it.
@@ -302,7 +323,8 @@ impl Store {
         Ok(Doomed { records, bodies })
     }
 
-    fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), ReadError> {
+    /// Moves the index to a rewrite.
+    fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), IndexError> {
         let bucket = rewrite.old.bucket;
         if let Some(new) = &rewrite.new {
             for block in &new.blocks {
@@ -332,27 +354,19 @@ impl Store {
         }
         let mark = layout::watermark_key(&rewrite.old);
         writes.push(Write::Delete { tree: Tree::Meta, key: mark });
-        self.index.write(writes)?;
-        self.disk.remove(&rewrite.old.path())?;
-        self.segments.forget(&rewrite.old);
+        self.index.write(writes)
+    }
+
+    /// Unlinks a segment whose rewrite is in force.
+    fn unlink_replaced(&self, old: SegmentName) -> io::Result<()> {
+        self.disk.remove(&old.path())?;
+        self.segments.forget(&old);
         // Only now: a segment that could not be unlinked must still be there for the next erasure.
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.segments.remove(&rewrite.old.number);
+        if let Some(held) = self.state_mut().buckets.get_mut(&old.bucket) {
+            held.segments.remove(&old.number);
         }
         Ok(())
     }
-}
-
-fn contains_doomed(segment: &Segment, doomed: &Doomed) -> Result<bool, ReadError> {
-    let mut found = false;
-    visit_entries(segment, &mut |entry| {
-        found |= match entry {
-            Entry::Record(record) => doomed.records.contains(&record.key()),
-            Entry::Body(body) => doomed.bodies.contains(&body.id),
-        };
-        Ok(())
-    })?;
-    Ok(found)
 }
 
 fn visit_entries(

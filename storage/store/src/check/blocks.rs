@@ -28,6 +28,9 @@ pub(super) struct Whole {
     pub(super) arrivals: BTreeMap<RecordKey, BodyId>,
     /// The index entries of actions.
     pub(super) actions: BTreeMap<Vec<u8>, Vec<u8>>,
+    /// What writes left that were cut short: whole bodies at the end of a segment that no record names, and where the
+    /// bytes begin that are no block.
+    pub(super) cut_short: Vec<BlockPlace>,
 }
 
 impl Whole {
@@ -42,6 +45,7 @@ impl Whole {
             self.copies.entry(key).or_default().extend(places);
         }
         self.arrivals.extend(other.arrivals);
+        self.cut_short.extend(other.cut_short);
         self.actions.extend(other.actions);
     }
 
@@ -84,6 +88,8 @@ struct Reading<'a> {
     /// Bodies blocks whose entries have not come yet.
     bodies: HashMap<u32, Vec<u8>>,
     have_entries_come: bool,
+    /// Whether bytes that are no block end the file.
+    is_torn: bool,
     whole: Whole,
     checked: Checked,
     findings: Vec<Finding>,
@@ -96,6 +102,8 @@ pub(super) struct Extent {
     pub(super) whole: u64,
     /// What lies behind it may be on its way to the disk.
     pub(super) read: u64,
+    /// Whether commits write to it: its end is not cut short.
+    pub(super) is_open: bool,
 }
 
 /// Reads a segment; `None` when `step` ended it.
@@ -112,12 +120,14 @@ pub(super) fn read(
         id_key,
         bodies: HashMap::new(),
         have_entries_come: false,
+        is_torn: false,
         whole: Whole::default(),
         checked: Checked { segments: 1, ..Checked::default() },
         findings: Vec::new(),
     };
     let mut at = Segment::FIRST_BLOCK;
     let end = extent.read.min(segment.length()?);
+    let mut torn_at = None;
     // In strides, so that whoever keeps to a rate is asked often.
     while at < end {
         let stride = end.min(at + STRIDE_BYTES);
@@ -135,15 +145,28 @@ pub(super) fn read(
             let to = extent.whole.min(segment.length()?.max(reached));
             if reached < to {
                 reading.findings.push(Finding::Block { path: name.path(), from: reached, to });
+            } else if reading.is_torn {
+                torn_at = u32::try_from(reached).ok();
             }
             break;
         }
         at = reached;
     }
+    if !extent.is_open {
+        reading.end(torn_at);
+    }
     Ok(Some((reading.whole, reading.checked, reading.findings)))
 }
 
 impl Reading<'_> {
+    /// What came after the last entries is what a write left that was cut short.
+    fn end(&mut self, torn_at: Option<u32>) {
+        let bodies = self.bodies.keys().filter(|_| !self.have_entries_come);
+        let segment = self.name.number;
+        let offsets = bodies.copied().chain(torn_at);
+        self.whole.cut_short.extend(offsets.map(|offset| BlockPlace { segment, offset }));
+    }
+
     fn take(&mut self, found: Found) -> Result<(), BlockError> {
         self.checked.blocks += 1;
         match found {
@@ -181,7 +204,10 @@ impl Reading<'_> {
             }
             Found::Dictionary { .. } | Found::Directory | Found::Closing => {}
             // Named by the caller, who knows where the end should be.
-            Found::TornTail | Found::Unused { .. } => self.checked.blocks -= 1,
+            Found::TornTail | Found::Unused { .. } => {
+                self.checked.blocks -= 1;
+                self.is_torn = matches!(found, Found::TornTail);
+            }
         }
         Ok(())
     }

@@ -11,6 +11,8 @@ use quar_base::key::{Bucket, MessageId};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
+const CUT_SHORT: &str = "what a write left that was cut short";
+
 /// What the files of its day still hold of one message.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Remains {
@@ -18,7 +20,8 @@ pub struct Remains {
     pub is_deleted: bool,
     /// Where its record lies, and its body if no message that stays needs it.
     pub places: Vec<String>,
-    /// What may be of it and may be of others: damaged stretches, and bodies that no record in these files names.
+    /// What may be of it and may be of others: damaged stretches, bodies that no record in these files names, and what
+    /// a write left that was cut short.
     pub unsure: Vec<String>,
 }
 
@@ -71,6 +74,8 @@ impl Store {
             }
             None => remains.unsure.extend(unnamed_bodies(id.bucket, &contents)),
         }
+        let cut_short = contents.whole.cut_short.iter();
+        remains.unsure.extend(cut_short.map(|place| at(id.bucket, CUT_SHORT, *place)));
         remains.unsure.extend(contents.findings.iter().map(ToString::to_string));
         Ok(Some(remains))
     }

@@ -79,7 +79,7 @@ impl Store {
         };
         for number in files.iter().filter_map(|file| SegmentName::number_of(&file.name)) {
             let listed = pass.segments.entry(number).or_insert(Listed {
-                extent: Extent { whole: 0, read: u64::MAX },
+                extent: Extent { whole: 0, read: u64::MAX, is_open: false },
                 end: 0,
                 is_packed: false,
                 salt: [0; 8],
@@ -104,6 +104,7 @@ impl Store {
             let extent = Extent {
                 whole: if is_packed { u64::MAX } else { end },
                 read: if is_written { end } else { u64::MAX },
+                is_open: open == Some(number),
             };
             (number, Listed { extent, end, is_packed, salt })
         });

@@ -49,7 +49,7 @@ impl Store {
         let mut kept = Kept::new(self, old, doomed);
         let result = self.write_kept(&mut kept, segment).and_then(|()| kept.close());
         if let (Err(_), Some(target)) = (&result, &kept.target) {
-            self.undo_rewrite(target.name());
+            self.undo_closed(target.name());
         }
         result?;
         let Kept { target, blocks, lost_bodies, lost_records, .. } = kept;
@@ -57,15 +57,36 @@ impl Store {
         Ok(Rewrite { old, new, lost_bodies, lost_records })
     }
 
+    /// Takes back rewrites that are not to be put in force.
+    pub(super) fn undo_all(&self, rewrites: &[Rewrite]) {
+        let made = rewrites.iter().filter_map(|rewrite| rewrite.new.as_ref());
+        made.for_each(|new| self.undo_closed(new.name));
+    }
+
+    /// Unlinks a rewrite, or a part of a pack, that may be closed. One that stays stands for its old segments at the
+    /// next start, whatever was deduplicated onto those meanwhile: then nothing is taken until that start.
+    pub(crate) fn undo_closed(&self, name: SegmentName) {
+        self.segments.forget(&name);
+        if let Err(error) = self.undo_rewrite(name) {
+            self.fail("taking back what an erasure or a packing wrote anew", &error);
+        }
+    }
+
     /// Unlinks a segment that is not in force: the old ones still are. Its number is free only when it is gone.
     ///
-    /// *Durable when* this returns, if the disk does what it is told: it was not synced, and what a power cut brought
-    /// back of it would look damaged.
-    pub(crate) fn undo_rewrite(&self, name: SegmentName) {
-        // What is left only takes up room until the next rewriting, or until its day goes.
-        let _ = self.disk.remove(&name.path());
-        let _ = self.disk.sync_dir(&bucket_directory(name.bucket));
+    /// *Durable when* this returns: it was not synced, and what a power cut brought back of it would look damaged.
+    ///
+    /// # Errors
+    /// What the disk says; a file that is left and is not closed only takes up room until the next rewriting, or until
+    /// its day goes.
+    pub(crate) fn undo_rewrite(&self, name: SegmentName) -> io::Result<()> {
+        let removed = match self.disk.remove(&name.path()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
+        let synced = self.disk.sync_dir(&bucket_directory(name.bucket));
         self.forget_unmade(name);
+        removed.and(synced)
     }
 
     /// Writes what stays.

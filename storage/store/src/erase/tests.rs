@@ -1,8 +1,11 @@
 //! Mail that comes while an erasure reads the files: at every read, one after the other.
 //! Never checks what is erased; `crate::tests` does.
 
+mod failing;
+mod unfinished;
+
 use crate::disk::{Disk, Entry, File, MemoryDisk};
-use crate::index_home::MemoryHome;
+use crate::index_home::{IndexHome, MemoryHome};
 use crate::segment::{SegmentName, bucket_directory};
 use crate::tests::{NOW, Node, delete, mail, put, roster, signing_key};
 use crate::{EncryptionKey, IdKey, Opening, ReadError, Retention, Settings, Store};
@@ -111,6 +114,10 @@ impl Disk for TrapDisk {
 }
 
 fn open(disk: impl Disk + 'static) -> Store {
+    open_on(disk, &mut MemoryHome(Arc::new(MemoryIndex::default())))
+}
+
+fn open_on(disk: impl Disk + 'static, index: &mut dyn IndexHome) -> Store {
     let settings = Settings {
         cluster: ClusterId([9; 16]),
         member: MemberId([1; 16]),
@@ -122,7 +129,6 @@ fn open(disk: impl Disk + 'static) -> Store {
         min_free_bytes: 0,
         reserve_bytes: 0,
     };
-    let index = &mut MemoryHome(Arc::new(MemoryIndex::default()));
     let opening = Opening {
         settings,
         disk: Arc::new(disk),
@@ -226,6 +232,6 @@ fn a_rewrite_that_was_undone_does_not_come_back_with_a_power_cut() {
     let name = SegmentName { bucket, number: 9 };
     node.disk.create(&name.path()).unwrap();
     node.disk.sync_dir(&bucket_directory(bucket)).unwrap();
-    store.undo_rewrite(name);
+    store.undo_rewrite(name).unwrap();
     assert!(!node.crash().disk.paths().contains(&name.path()));
 }

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::io;
 
 impl Store {
-    /// A block that was written but perhaps never synced must not be built upon.
+    /// A block that was written but perhaps never synced must not be built upon. Where there is no room to write it
+    /// again, the store does not open: a sync that succeeds says nothing of pages that an earlier one dropped.
     pub(super) fn write_last_commits_again(
         &self,
         last: BTreeMap<SegmentName, LastCommit>,

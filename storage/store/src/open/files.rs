@@ -30,8 +30,8 @@ pub(super) struct Files {
 }
 
 /// Rewrites and packs that a crash interrupted: a closed one unlinks what it replaces. One that was
-/// never closed holds copies of what its old segments still have: it is kept as if it were a log,
-/// since a damaged closing block looks the same.
+/// never closed holds copies of what its old segments still have: it is kept, since a damaged closing
+/// block looks the same, and gives what the index has from nowhere else.
 pub(super) fn finish_rewrites(
     names: Vec<SegmentName>,
     segments: &Arc<Segments>,

@@ -80,8 +80,8 @@ impl Ready {
             return Err(Doubt::Mismatch(why));
         }
         state.name_segment(&name, segment.salt());
-        // A rewrite was synced before it was closed: nothing in it needs writing again. Of an
-        // unfinished pack the segments that it was made from are still there.
+        // A rewrite was synced before it was closed: nothing in it needs writing again. Of an unfinished
+        // one, and of an unfinished pack, the segments that it was made from are still there.
         let is_closed = match segment.role() {
             SegmentRole::Log => Ok(false),
             SegmentRole::Rewrite => segment.replaced().map(|replaced| replaced.is_some()),
@@ -100,7 +100,7 @@ impl Ready {
         state: &mut State,
         report: &mut OpenReport,
     ) -> Result<Read, Doubt> {
-        let is_pack = self.segment.role() == SegmentRole::Pack;
+        let is_log = self.segment.role() == SegmentRole::Log;
         let mut replay = Replay {
             name: self.name,
             target,
@@ -110,7 +110,7 @@ impl Ready {
             bodies: BTreeSet::new(),
             dictionaries: BTreeSet::new(),
             start: self.start,
-            yields: is_pack && !self.is_closed,
+            yields: !is_log && !self.is_closed,
             last: None,
             unused_from: None,
             error: None,
@@ -123,8 +123,7 @@ impl Ready {
         match scanned {
             Err(BlockError::Io(error)) => Err(Doubt::Fatal(io_at(&self.name.path())(error))),
             Ok(_) | Err(BlockError::Damaged) => {
-                let last = last.filter(|_| !self.is_closed && !is_pack);
-                Ok(Read { last, unused_from })
+                Ok(Read { last: last.filter(|_| is_log), unused_from })
             }
         }
     }

@@ -185,7 +185,7 @@ impl<'a> PackWriter<'a> {
     /// Takes back what was written, after an error.
     pub(super) fn undo(self) {
         drop(self.current);
-        self.made.into_iter().for_each(|name| self.store.take_back(name));
+        self.made.into_iter().for_each(|name| self.store.undo_closed(name));
     }
 
     fn create(&mut self) -> io::Result<SegmentWriter> {

@@ -283,7 +283,7 @@ impl Segment {
                         at = next;
                     }
                     None => {
-                        let is_unused = self.is_zero(at, length)?;
+                        let is_unused = self.is_zero(at, self.file.length()?)?;
                         visit(if is_unused {
                             Found::Unused { from: at }
                         } else {

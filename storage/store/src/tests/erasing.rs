@@ -1,6 +1,7 @@
 //! Erasure seen from outside: what is in the files afterwards, and what can still be read.
 
 use super::{NOW, Node, delete, put};
+use crate::segment::SegmentName;
 use crate::{MemoryHome, ReadError};
 use quar_base::time::Day;
 use quar_index::MemoryIndex;
@@ -120,4 +121,54 @@ fn a_day_from_which_much_was_erased_is_packed_once() {
     assert_eq!(store.packable(later), [bucket]);
     store.pack(bucket, &mut |_| ControlFlow::Continue(())).unwrap().unwrap();
     assert_eq!(store.packable(later), []);
+}
+
+/// How a power cut leaves the last two blocks of a segment: bodies from the first offset on, records from the second.
+type Cut = fn(&mut Vec<u8>, usize, usize);
+
+#[test]
+fn what_a_power_cut_left_of_a_write_is_no_longer_there_after_the_erasure() {
+    let cuts: [Cut; 4] = [
+        |bytes, _, records| bytes[records..].fill(0),
+        |bytes, _, records| bytes.truncate(records),
+        |bytes, _, records| bytes[records + 60] ^= 1,
+        |bytes, bodies, records| {
+            bytes[bodies..bodies + 512].fill(0);
+            bytes[records..].fill(0);
+        },
+    ];
+    for cut in cuts {
+        let mut node = Node::new(1);
+        let store = node.open();
+        let kept = put(&store, b"kept", 1);
+        let mut noise = vec![0; 3000];
+        blake3::Hasher::new().update(b"noise").finalize_xof().fill(&mut noise);
+        put(&store, &noise, 1);
+        store.close();
+        let name = SegmentName { bucket: kept.bucket, number: 1 };
+        let blocks = store.segments.open(name).unwrap().headers().unwrap();
+        drop(store);
+        let [.., bodies, records] = &blocks[..] else { panic!("there are four") };
+        let (bodies, records) = (bodies.offset as usize, records.offset as usize);
+        let file = crate::Disk::read(&node.disk, &name.path()).unwrap().unwrap();
+        let sealed = file[records - 1000..records - 936].to_vec();
+        node.disk.damage(&name.path(), |bytes| cut(bytes, bodies, records));
+        node.home = MemoryHome(Arc::new(MemoryIndex::default()));
+        let (store, report) = node.open_at(NOW);
+        assert!(report.damaged.is_empty(), "{report:?}");
+        let again = put(&store, &noise, 1);
+        assert!(files_with(&node, &sealed) > 0);
+        delete(&store, again, 1, &[0]);
+        let remains = || store.remains_of(again, &|_| ControlFlow::Continue(())).unwrap().unwrap();
+        let unsure = remains().unsure;
+        assert!(
+            !unsure.is_empty() && unsure.iter().all(|one| one.contains("cut short")),
+            "{unsure:?}"
+        );
+        store.erase(again.bucket).unwrap();
+        assert_eq!(files_with(&node, &sealed), 0);
+        assert!(remains().is_gone(), "{:?}", remains());
+        assert_eq!(store.body(kept).unwrap(), b"kept");
+        assert_eq!(node.crash().open().body(kept).unwrap(), b"kept");
+    }
 }
