@@ -16,7 +16,7 @@ use quar_base::coverage::RecipientSet;
 use quar_base::key::MessageId;
 use quar_base::limits::FIELD_BYTES_MAX;
 use quar_store::{IdKey, Message};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 /// Where and how messages are handed over.
@@ -96,16 +96,12 @@ pub async fn release(
     drop(turn);
     tracing::info!(message = %id, release = %intent_id, recipients = target.addresses.len(), "releasing");
     let sender = &message.arrival.envelope.sender;
-    let deliveries = delivery::deliver(
-        host,
-        &settings.helo,
-        sender,
-        &target.addresses,
-        &body,
-        &settings.timeouts,
-    )
-    .await;
-    let deliveries: Vec<Delivery> = deliveries.into_iter().map(bounded).collect();
+    let (mailboxes, places) = mailboxes(&target.addresses);
+    let outcomes =
+        delivery::deliver(host, &settings.helo, sender, &mailboxes, &body, &settings.timeouts)
+            .await;
+    let deliveries = places.into_iter().map(|place| bounded(outcomes[place].clone()));
+    let deliveries: Vec<Delivery> = deliveries.collect();
     let outcome = ReleaseOutcome { intent: intent_id.0, deliveries: deliveries.clone() };
     if let Err(error) = node.act(id, Action::ReleaseOutcome(outcome)).await {
         tracing::error!(message = %id, release = %intent_id, %error, "the outcome of a release could not be stored; it will show as unknown");
@@ -133,6 +129,20 @@ fn choose(message: &Message, request: &ReleaseRequest, id_key: &IdKey) -> Result
     }
     let others = request.to.iter().map(|address| view::other_digest(id_key, address)).collect();
     Ok(Target { indices, set, addresses, others })
+}
+
+/// The mailboxes that are meant, in any case the same one once, and for each address which is its.
+fn mailboxes(addresses: &[String]) -> (Vec<String>, Vec<usize>) {
+    let mut mailboxes = Vec::new();
+    let mut known = BTreeMap::new();
+    let places = addresses.iter().map(|address| {
+        *known.entry(address.to_ascii_lowercase()).or_insert_with(|| {
+            mailboxes.push(address.clone());
+            mailboxes.len() - 1
+        })
+    });
+    let places = places.collect();
+    (mailboxes, places)
 }
 
 /// Refuses what an earlier release has delivered, or may have.
