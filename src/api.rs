@@ -164,7 +164,7 @@ pub struct ReleaseRequest {
     /// Stored recipients; all that still have the message when this and `to` are empty.
     #[serde(default)]
     pub recipients: Vec<String>,
-    /// Other addresses.
+    /// Other addresses; one that is a stored recipient's counts as that recipient.
     #[serde(default)]
     pub to: Vec<String>,
     /// Release even where an earlier release was delivered or may have been.

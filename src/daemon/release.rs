@@ -63,7 +63,15 @@ struct Target {
     set: RecipientSet,
     /// Addresses of the stored recipients, then the others.
     addresses: Vec<String>,
-    others: Vec<[u8; 16]>,
+    /// Digests of all addresses, in their order.
+    digests: Vec<[u8; 16]>,
+}
+
+impl Target {
+    /// Digests of the addresses that are not stored recipients'.
+    fn others(&self) -> &[[u8; 16]] {
+        &self.digests[self.indices.len()..]
+    }
 }
 
 /// Releases a message.
@@ -91,7 +99,8 @@ pub async fn release(
         check_not_released(&node.message(id).await?, &target)?;
     }
     let body = node.body(id).await?;
-    let intent = ReleaseIntent { recipients: target.set, others: target.others };
+    let others = target.others().to_vec();
+    let intent = ReleaseIntent { recipients: target.set, others };
     let intent_id = node.act(id, Action::ReleaseIntent(intent)).await?;
     drop(turn);
     tracing::info!(message = %id, release = %intent_id, recipients = target.addresses.len(), "releasing");
@@ -119,16 +128,29 @@ fn choose(message: &Message, request: &ReleaseRequest, id_key: &IdKey) -> Result
     if request.recipients.is_empty() && request.to.is_empty() {
         indices = (0..stored.len()).filter(is_left).collect();
     }
+    // A stored recipient stays one when it is named as another address: its earlier releases count.
+    let mut others: Vec<&String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for address in &request.to {
+        if !seen.insert(address.to_ascii_lowercase()) {
+            continue;
+        }
+        let known = indices.len();
+        indices.extend(view::indices_of(message, address));
+        if indices.len() == known {
+            others.push(address);
+        }
+    }
     indices.sort_unstable();
     indices.dedup();
     let set = RecipientSet::of(count, &indices).expect("indices of stored recipients fit");
     let mut addresses: Vec<String> = indices.iter().map(|index| stored[*index].clone()).collect();
-    addresses.extend(request.to.iter().cloned());
+    addresses.extend(others.into_iter().cloned());
     if addresses.is_empty() {
         return Err(ActError::NoRecipients);
     }
-    let others = request.to.iter().map(|address| view::other_digest(id_key, address)).collect();
-    Ok(Target { indices, set, addresses, others })
+    let digests = addresses.iter().map(|address| view::other_digest(id_key, address)).collect();
+    Ok(Target { indices, set, addresses, digests })
 }
 
 /// The mailboxes that are meant, in any case the same one once, and for each address which is its.
@@ -161,7 +183,8 @@ fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError
             return Err(ActError::ReleasedBefore { address, earlier: in_words(delivery) });
         }
     }
-    for (at, digest) in target.others.iter().enumerate() {
+    // Among the others of a release by an earlier version there may be stored recipients too.
+    for (at, digest) in target.digests.iter().enumerate() {
         for earlier in &message.state.releases {
             let Some(position) = earlier.others.iter().position(|known| known == digest) else {
                 continue;
@@ -169,7 +192,7 @@ fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError
             let offset = earlier.recipients.indices().count();
             let delivery = earlier.deliveries.as_ref().and_then(|all| all.get(offset + position));
             if !matches!(delivery, Some(Delivery::Failed(_))) {
-                let address = target.addresses[target.indices.len() + at].clone();
+                let address = target.addresses[at].clone();
                 return Err(ActError::ReleasedBefore { address, earlier: in_words(delivery) });
             }
         }
