@@ -169,6 +169,14 @@ fn mailboxes(addresses: &[String]) -> (Vec<String>, Vec<usize>) {
 
 /// Refuses what an earlier release has delivered, or may have.
 fn check_not_released(message: &Message, target: &Target) -> Result<(), ActError> {
+    let left_out = message.hold.as_ref().map_or(0, |hold| hold.actions_left_out);
+    if left_out > 0 {
+        let address = target.addresses.first().cloned().unwrap_or_default();
+        let earlier = format!(
+            "the held copy had no room for the {left_out} oldest actions of its original, and a release may be among them"
+        );
+        return Err(ActError::ReleasedBefore { address, earlier });
+    }
     if message.state.damaged_releases > 0 {
         let address = target.addresses.first().cloned().unwrap_or_default();
         let earlier = "a release whose record is damaged on this node's disk".to_owned();

@@ -2,10 +2,10 @@
 
 use super::refusal;
 use super::served::Served;
-use crate::api::{MessageDetail, ReleaseReply, ReleaseRequest};
+use crate::api::{HoldReply, MessageDetail, ReleaseReply, ReleaseRequest};
 use crate::daemon::clock::Clock;
 use crate::daemon::view::other_digest;
-use quar_base::action::{Action, ReleaseIntent};
+use quar_base::action::{Action, Delivery, ReleaseIntent, ReleaseOutcome};
 use quar_base::coverage::RecipientSet;
 use quar_base::time::UnixMillis;
 use serde_json::Value;
@@ -86,4 +86,33 @@ async fn a_recipient_that_an_earlier_version_released_to_as_another_address_is_k
     let path = format!("/v1/messages/{id}/release");
     let twice = served.client().await.post::<ReleaseReply>(&path, &ReleaseRequest::default()).await;
     assert_eq!(refusal(twice), (409, "released_before".into()));
+}
+
+#[tokio::test]
+async fn a_held_copy_that_had_no_room_for_a_release_is_not_released_unless_again_is_said() {
+    let served = Served::start().await;
+    let recipients: Vec<String> = (0..80).map(|at| format!("recipient=r{at}@x")).collect();
+    let id = served.put(&recipients.join("&"), BODY).await;
+    let recipients = RecipientSet::all(80).unwrap();
+    let intent = ReleaseIntent { recipients, others: Vec::new() };
+    let intent = act(&served, &id, &Action::ReleaseIntent(intent), 0);
+    // More than a held copy takes along, and later than the intent: actions are kept latest first.
+    let deliveries = vec![Delivery::Delivered("x".repeat(1024)); 80];
+    act(&served, &id, &Action::ReleaseOutcome(ReleaseOutcome { intent, deliveries }), 5);
+    let mut client = served.client().await;
+    let held: HoldReply =
+        client.post(&format!("/v1/messages/{id}/hold"), &Value::Null).await.unwrap();
+    let kept = format!("/v1/messages/{}", held.id);
+    let detail: MessageDetail = client.get(&kept).await.unwrap();
+    assert_eq!((detail.hold.unwrap().actions_left_out, detail.releases.len()), (2, 0));
+    let mut request =
+        ReleaseRequest { recipients: vec!["r7@x".into()], ..ReleaseRequest::default() };
+    let path = format!("{kept}/release");
+    let first = client.post::<ReleaseReply>(&path, &request).await;
+    assert_eq!(refusal(first), (409, "released_before".into()));
+    assert_eq!(served.sink.received(), []);
+    request.again = true;
+    let reply: ReleaseReply = client.post(&path, &request).await.unwrap();
+    assert_eq!(reply.deliveries[0].result, "delivered");
+    assert_eq!(served.sink.received()[0].recipients, ["r7@x"]);
 }
