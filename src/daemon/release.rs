@@ -19,6 +19,9 @@ use quar_store::{IdKey, Message};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
+/// What the replies of a release may take together, in bytes, so that its outcome fits a record.
+const OUTCOME_BYTES_MAX: usize = 200 << 10;
+
 /// Where and how messages are handed over.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -109,8 +112,8 @@ pub async fn release(
     let outcomes =
         delivery::deliver(host, &settings.helo, sender, &mailboxes, &body, &settings.timeouts)
             .await;
-    let deliveries = places.into_iter().map(|place| bounded(outcomes[place].clone()));
-    let deliveries: Vec<Delivery> = deliveries.collect();
+    let deliveries = places.into_iter().map(|place| outcomes[place].clone()).collect();
+    let deliveries = bounded(deliveries);
     let outcome = ReleaseOutcome { intent: intent_id.0, deliveries: deliveries.clone() };
     if let Err(error) = node.act(id, Action::ReleaseOutcome(outcome)).await {
         tracing::error!(message = %id, release = %intent_id, %error, "the outcome of a release could not be stored; it will show as unknown");
@@ -217,18 +220,56 @@ fn in_words(delivery: Option<&Delivery>) -> String {
     }
 }
 
-/// A reply cut to what a record holds.
-fn bounded(delivery: Delivery) -> Delivery {
+/// Replies cut to what a record holds: each by itself, and all of them together.
+fn bounded(deliveries: Vec<Delivery>) -> Vec<Delivery> {
+    let each_bytes = OUTCOME_BYTES_MAX / deliveries.len().max(1);
+    let text_bytes_max = each_bytes.min(FIELD_BYTES_MAX);
     let cut = |text: String| -> String {
-        let mut end = text.len().min(FIELD_BYTES_MAX);
+        let mut end = text.len().min(text_bytes_max);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
         text[..end].to_owned()
     };
-    match delivery {
+    let bound = |delivery| match delivery {
         Delivery::Delivered(reply) => Delivery::Delivered(cut(reply)),
         Delivery::Failed(reply) => Delivery::Failed(cut(reply)),
         Delivery::Unknown(reply) => Delivery::Unknown(cut(reply)),
+    };
+    deliveries.into_iter().map(bound).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bounded;
+    use quar_base::action::{Action, Delivery, ReleaseOutcome};
+    use quar_base::class::Class;
+    use quar_base::ids::{KeyId, MemberId, RecordId};
+    use quar_base::key::{Bucket, RecordKey};
+    use quar_base::record::{ActionHead, Head, Record};
+    use quar_base::signing::Signature;
+    use quar_base::time::Day;
+
+    #[test]
+    fn the_outcome_of_a_release_to_as_many_as_there_can_be_fits_a_record() {
+        for (count, text_bytes) in [(1, 1024), (200, 1024), (1000, 204), (2000, 102)] {
+            // A letter of two bytes that a cut may fall into.
+            let reply = format!("x{}", "\u{fc}".repeat(600));
+            let deliveries = bounded(vec![Delivery::Failed(reply); count]);
+            let Delivery::Failed(text) = deliveries[0].clone() else {
+                panic!("it failed");
+            };
+            let action = Action::ReleaseOutcome(ReleaseOutcome { intent: [1; 32], deliveries });
+            let message = RecordKey { second: 1, id: RecordId([3; 32]) };
+            let head = Head {
+                kind: action.kind(),
+                bucket: Bucket { class: Class::SPAM, day: Day(1) },
+                second: 5,
+                author: MemberId([1; 16]),
+                action: Some(ActionHead { key_id: KeyId([2; 8]), message }),
+            };
+            Record::signed(head, &action.encode().unwrap(), |_| Signature([4; 64])).unwrap();
+            assert!((text_bytes - 1..=text_bytes).contains(&text.len()), "{}", text.len());
+        }
     }
 }
