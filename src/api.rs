@@ -164,7 +164,7 @@ pub struct ReleaseRequest {
     /// Stored recipients; all that still have the message when this and `to` are empty.
     #[serde(default)]
     pub recipients: Vec<String>,
-    /// Other addresses.
+    /// Other addresses; one that is a stored recipient's counts as that recipient.
     #[serde(default)]
     pub to: Vec<String>,
     /// Release even where an earlier release was delivered or may have been.
@@ -302,7 +302,8 @@ pub struct DiskStatus {
     pub reserve_given_up: bool,
     /// In how many days there will be no room for mail, when that is within a week.
     pub full_in_days: Option<u32>,
-    /// Classes of which days went before their time, for want of room, with the oldest day left.
+    /// Classes set to `expire-oldest` of which days went before their time, for want of room or under
+    /// an earlier, shorter retention, with the oldest day left.
     pub expired_early: Vec<String>,
 }
 

@@ -114,7 +114,9 @@ impl Checker<'_> {
         Lmtp {
             listen,
             class: self.take("lmtp.class", written.class, default.class, |text| {
-                text.parse::<Class>().map_err(|_| format!("one of {}", known_classes()))
+                let class = text.parse::<Class>().ok();
+                let class = class.filter(|class| Class::of_mail().any(|one| one == *class));
+                class.ok_or_else(classes_of_mail)
             }),
             class_from_extension: written
                 .class_from_extension
@@ -346,7 +348,7 @@ fn is_address_literal(text: &str) -> bool {
     })
 }
 
-fn known_classes() -> String {
-    let names = Class::known().map(|class| format!("\"{class}\""));
-    names.collect::<Vec<_>>().join(", ")
+fn classes_of_mail() -> String {
+    let names = Class::of_mail().map(|class| format!("\"{class}\""));
+    format!("one of {}", names.collect::<Vec<_>>().join(", "))
 }

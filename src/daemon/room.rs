@@ -44,7 +44,9 @@ impl Room {
     #[must_use]
     pub fn status(&self) -> DiskStatus {
         let room = self.store.room().unwrap_or_default();
+        // Of other classes no day goes early: theirs went under an earlier, shorter retention.
         let early = self.store.expired_early().into_iter();
+        let early = early.filter(|(class, _)| self.expire_oldest.contains(class));
         let forecast = self.forecast.lock().unwrap_or_else(PoisonError::into_inner);
         DiskStatus {
             free_bytes: room.free_bytes,
@@ -116,7 +118,7 @@ mod tests {
     use crate::surface::tests::served;
     use quar_base::arrival::{Envelope, Headers};
     use quar_base::class::Class;
-    use quar_base::time::UnixMillis;
+    use quar_base::time::{Day, UnixMillis};
     use quar_store::{Mail, MemoryDisk, Origin, Store};
     use std::collections::BTreeSet;
     use std::sync::Arc;
@@ -171,5 +173,26 @@ mod tests {
         let wanted = format!("at the rate of the last days the disk is full in {days} days");
         assert!(warned(&later).iter().any(|warning| warning.starts_with(&wanted)), "{days}");
         assert!((2..=4).contains(&days), "{days}");
+    }
+
+    #[test]
+    fn days_that_went_under_a_shorter_retention_are_told_only_where_they_may_go_early() {
+        let directory = tempfile::tempdir().unwrap();
+        let disk = Arc::new(MemoryDisk::new());
+        let store = Arc::new(served::store(directory.path().join("cluster"), disk));
+        let clock = Clock::start();
+        let today = clock.now().day();
+        put(&store, UnixMillis(clock.now().0 - DAY_MS), 100);
+        // The floor is kept for a day that the clock comes to later, as it is when days are added to
+        // the retention.
+        store.set_today(Day(today.0 + 40));
+        assert_eq!(store.unlink_expired().unwrap().buckets.len(), 1);
+        store.set_today(today);
+        let told = |classes: &[Class]| {
+            let classes = classes.iter().copied().collect();
+            Room::new(store.clone(), clock.clone(), classes).status().expired_early
+        };
+        assert_eq!(told(&[]), Vec::<String>::new());
+        assert_eq!(told(&[Class::VIRUS, Class::SPAM]).len(), 2, "nobody knows why they went");
     }
 }

@@ -14,6 +14,7 @@ use quar_base::limits::HEADER_BYTES_MAX;
 use quar_base::roster::Roster;
 use quar_base::time::UnixMillis;
 use quar_store::{IdKey, Message, MessageState, Release};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 /// Headers are looked for in this many bytes at the start of a message.
@@ -77,17 +78,27 @@ fn cut(text: &str) -> String {
     kept
 }
 
-/// The indices of stored recipients that are named by address, in any case.
+/// The indices of stored recipients that are named by address, in any case; ascending, each once.
+///
+/// A recipient that is stored twice has two, and both are meant.
 ///
 /// # Errors
 /// [`ActError::NoSuchRecipient`] for an address that is none.
 pub fn recipient_indices(message: &Message, wanted: &[String]) -> Result<Vec<usize>, ActError> {
-    let stored = &message.arrival.envelope.recipients;
-    let index_of = |address: &String| {
-        let position = stored.iter().position(|known| known.eq_ignore_ascii_case(address));
-        position.ok_or_else(|| ActError::NoSuchRecipient(address.clone()))
-    };
-    wanted.iter().map(index_of).collect()
+    let mut indices = BTreeSet::new();
+    for address in wanted {
+        let mut named = indices_of(message, address).peekable();
+        named.peek().ok_or_else(|| ActError::NoSuchRecipient(address.clone()))?;
+        indices.extend(named);
+    }
+    Ok(indices.into_iter().collect())
+}
+
+/// The indices under which an address is stored, in any case; none for another address.
+pub fn indices_of(message: &Message, address: &str) -> impl Iterator<Item = usize> {
+    let stored = message.arrival.envelope.recipients.iter().enumerate();
+    let named = stored.filter(move |(_, known)| known.eq_ignore_ascii_case(address));
+    named.map(|(index, _)| index)
 }
 
 /// An instant as RFC 3339 in UTC, to the second.

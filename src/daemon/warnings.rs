@@ -123,7 +123,7 @@ fn room(disk: &DiskStatus) -> Option<String> {
 }
 
 /// That days went before their time, and what is known of other copies of them: nothing, as every
-/// node lets days go by its own room.
+/// node lets days go by its own room. Which of the two reasons it was, the floors do not say.
 fn early(status: &NodeStatus) -> Option<String> {
     let early = status.disk.expired_early.join(", ");
     let elsewhere = match status.members.iter().any(|member| !member.is_self) {
@@ -134,8 +134,9 @@ fn early(status: &NodeStatus) -> Option<String> {
     };
     (!early.is_empty()).then(|| {
         format!(
-            "days went from this node before their time, for want of room: {early}; {elsewhere}; make \
-             room, or shorten a retention"
+            "days went from this node before their time, for want of room, or under an earlier, \
+             shorter retention: {early}; {elsewhere}; if room was wanting, make some, or shorten a \
+             retention"
         )
     })
 }
@@ -284,7 +285,7 @@ pub(crate) mod tests {
         status_of_three.disk.expired_early = vec!["spam before 2026-11-20".into()];
         let warnings = list(&status_of_three);
         assert!(
-            warnings[0].contains("room: spam before 2026-11-20; another member may"),
+            warnings[0].contains("shorter retention: spam before 2026-11-20; another member may"),
             "{warnings:?}"
         );
         let mut alone = status(vec![member("me", "up", "a")]);

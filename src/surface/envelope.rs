@@ -201,7 +201,7 @@ fn class(text: &str) -> Result<Class, Failure> {
         return Ok(Class::SPAM);
     }
     let class: Class = text.parse().map_err(Failure::invalid)?;
-    let takes_mail = class != Class::HELD && Class::known().any(|known| known == class);
+    let takes_mail = Class::of_mail().any(|known| known == class);
     if takes_mail { Ok(class) } else { Err(intake::Refusal::Class(class.to_string()).into()) }
 }
 

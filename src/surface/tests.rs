@@ -5,6 +5,7 @@ mod brake;
 mod broken_off;
 mod inspection;
 mod proof;
+mod release;
 pub(crate) mod served;
 
 use super::imported::imported_id;

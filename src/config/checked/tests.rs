@@ -209,6 +209,13 @@ fn a_value_that_is_not_allowed_is_named_with_what_is() {
         ("[sync]\npush_bytes_max = 1", "from 1048576 to 1073741824"),
         ("[sync]\nrate = -1", "from 0 to 1000000000000"),
         ("[lmtp]\nclass = \"ham\"", "one of \"spam\", \"nonspam\""),
+        (
+            "[lmtp]\nclass = \"held\"",
+            "2: lmtp.class = \"held\" is not allowed: it must be one of \"spam\", \"nonspam\", \
+             \"virus\", \"policy\", \"archive\"",
+        ),
+        ("[lmtp]\nclass = \"class-6\"", "one of \"spam\", \"nonspam\""),
+        ("[lmtp]\nclass = \"class-9\"", "one of \"spam\", \"nonspam\""),
         ("[lmtp]\nmessage_bytes_max = 67108865", "from 1 to 67108864"),
         ("[lmtp]\nlisten = \"unix:lmtp.sock\"", "an absolute path"),
         ("[http]\nlisten = \"0.0.0.0:8027\"", "a loopback address"),

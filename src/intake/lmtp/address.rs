@@ -46,7 +46,7 @@ pub(super) fn split_class(address: &str) -> Option<(String, Class)> {
     }
     let (local, domain) = address.split_at(address.find('@').unwrap_or(address.len()));
     let (user, extension) = local.rsplit_once('+')?;
-    let class = Class::known().find(|class| class.to_string().eq_ignore_ascii_case(extension))?;
+    let class = Class::of_mail().find(|class| class.to_string().eq_ignore_ascii_case(extension))?;
     (!user.is_empty()).then(|| (format!("{user}{domain}"), class))
 }
 
@@ -164,6 +164,7 @@ mod tests {
         for address in [
             "user+ham@example.org",
             "user+class-1@example.org",
+            "user+held@example.org",
             "+spam@example.org",
             "user@example.org+spam",
             "\"user+spam\"@example.org",

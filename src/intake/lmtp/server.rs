@@ -177,15 +177,22 @@ impl<D: Door> Connection<D> {
         }
     }
 
-    /// Writes all replies at once.
+    /// Writes all replies at once; a client that does not read them holds up no shutdown.
     async fn flush(&mut self) -> io::Result<()> {
         let output = self.session.output();
         if output.is_empty() {
             return Ok(());
         }
-        timeout(self.idle_timeout, self.wire.write_all(output))
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let stopped = async {
+            asked_to_stop(&mut self.shutdown).await;
+            sleep(FAREWELL).await;
+        };
+        let written = tokio::select! {
+            biased;
+            written = timeout(self.idle_timeout, self.wire.write_all(output)) => written.ok(),
+            () = stopped => None,
+        };
+        written.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))?;
         output.clear();
         Ok(())
     }

@@ -39,6 +39,12 @@ impl Class {
         KNOWN.iter().map(|(number, _, _)| Self(*number))
     }
 
+    /// The classes that mail is put into: held messages are made by holding one, and never taken
+    /// from outside.
+    pub fn of_mail() -> impl Iterator<Item = Self> {
+        Self::known().filter(|class| *class != Self::HELD)
+    }
+
     /// Days that a class keeps its mail unless settings say otherwise; `None` keeps it.
     #[must_use]
     pub fn default_retention_days(self) -> Option<u32> {

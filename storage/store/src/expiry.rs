@@ -110,7 +110,8 @@ impl Store {
         Some((state.floors.clone(), oldest))
     }
 
-    /// Classes of which days went before their time, each with the oldest day that is left.
+    /// Classes of which days went before the time that the retention gives them now, each with the
+    /// oldest day that is left: let go early, or in due course under an earlier, shorter retention.
     #[must_use]
     pub fn expired_early(&self) -> Vec<(Class, Day)> {
         self.state().floors.early()

@@ -120,7 +120,8 @@ impl Floors {
         *kept = floor.max(*kept);
     }
 
-    /// Kept floors that are higher than what the clock says: those days went early.
+    /// Kept floors that are higher than what the clock says: those days went early, or under an
+    /// earlier, shorter retention.
     pub(crate) fn early(&self) -> Vec<(Class, Day)> {
         let is_early = |(class, day): &(&Class, &Day)| **day > self.clock_floor(**class);
         let early = self.kept.iter().filter(is_early);

@@ -47,7 +47,7 @@ pub struct Page {
     pub messages: Vec<Message>,
     /// Where the next page begins ([`Query::before`]); `None` when this is the last.
     pub next: Option<MessageId>,
-    /// Messages whose record is damaged on disk and could not be listed.
+    /// Messages among this page's whose record is damaged on disk and could not be listed.
     pub damaged: u64,
 }
 
@@ -190,14 +190,16 @@ impl Store {
                     continue;
                 }
                 match self.message_among(records, id) {
-                    Ok(message) if query.accepts(&message.arrival) => {
-                        if page.messages.len() >= query.limit {
-                            page.next = page.messages.last().map(|last| last.id);
-                            return Ok(true);
-                        }
-                        page.messages.push(message);
+                    Ok(message) if !query.accepts(&message.arrival) => {}
+                    Err(ReadError::NotFound(_)) => {}
+                    // What the next page lists or counts, this one does not.
+                    Ok(_) | Err(ReadError::Damaged { .. })
+                        if page.messages.len() >= query.limit =>
+                    {
+                        page.next = page.messages.last().map(|last| last.id);
+                        return Ok(true);
                     }
-                    Ok(_) | Err(ReadError::NotFound(_)) => {}
+                    Ok(message) => page.messages.push(message),
                     Err(ReadError::Damaged { .. }) => page.damaged += 1,
                     Err(error) => return Err(error),
                 }

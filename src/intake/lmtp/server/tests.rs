@@ -9,6 +9,7 @@ use quar_base::class::Class;
 use quar_base::ids::RecordId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::time::Day;
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 /// A door that keeps what comes, and may be held shut.
 #[derive(Clone, Default)]
@@ -195,6 +197,33 @@ async fn shutdown_answers_the_message_at_the_door_and_tells_the_idle() {
     drop(idle);
     running.served.await.unwrap();
     assert!(TcpStream::connect(running.address).await.is_err());
+}
+
+#[tokio::test]
+async fn shutdown_waits_for_no_client_that_leaves_its_replies_unread() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lmtp.sock");
+    let listener = Listener::from(UnixListener::bind(&path).unwrap());
+    let (stop, stopped) = watch::channel(false);
+    let settings = Settings::new("quar.example", Class::SPAM);
+    assert!(settings.idle_timeout > Duration::from_secs(60));
+    let served = tokio::spawn(serve(listener, settings, Shelf::default(), stopped));
+    let stream = UnixStream::connect(&path).await.unwrap();
+    let commands = [b"LHLO x\r\n".to_vec(), b"NOOP\r\n".repeat(200_000)].concat();
+    // All run on this thread: when nothing was taken in so many turns, the server waits in a write.
+    let (mut written, mut turns_without) = (0, 0);
+    while turns_without < 1000 {
+        match stream.try_write(&commands[written..]) {
+            Ok(bytes) => (written, turns_without) = (written + bytes, 0),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => turns_without += 1,
+            Err(error) => panic!("{error}"),
+        }
+        tokio::task::yield_now().await;
+    }
+    assert!(written < commands.len(), "the server never had to wait");
+    stop.send(true).unwrap();
+    timeout(Duration::from_secs(30), served).await.expect("it still waits").unwrap();
+    drop(stream);
 }
 
 #[tokio::test]

@@ -148,6 +148,12 @@ fn what_is_damaged_is_counted_and_hides_nothing_else() {
     let found = pages(&store, query());
     assert!(found[0].damaged > 0, "{} shown", found[0].messages.len());
     assert_eq!(found[0].messages.len() as u64 + found[0].damaged, 12);
+    let (whole, damaged) = (messages(found.clone()), found[0].damaged);
+    for limit in 1..=12 {
+        let found = pages(&store, Query { limit, ..query() });
+        assert_eq!(found.iter().map(|page| page.damaged).sum::<u64>(), damaged, "limit {limit}");
+        assert_eq!(messages(found), whole, "limit {limit}");
+    }
 }
 
 /// Bytes up to the block behind this one.
