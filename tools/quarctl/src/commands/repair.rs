@@ -97,6 +97,11 @@ impl Repaired {
 pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending> {
     let paths = Paths::under(arguments.root.as_deref());
     let asked = keep_names(&paths);
+    if let Err(error) = &asked
+        && error.is::<Unsaid>()
+    {
+        return asked.map(|_| Ending::Failed);
+    }
     let opened = Offline::open(&paths, IndexStart::Anew);
     let offline = opened.context("repair is for a stopped node, and its store cannot be opened")?;
     let known = asked.unwrap_or_else(|error| {
@@ -135,7 +140,8 @@ pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Endi
 }
 
 /// What only the index that is there knows: the names of records that are damaged, and that the last
-/// block of a segment which cannot be read is no write that was never finished. The names are saved.
+/// block of a segment which cannot be read is no write that was never finished. The names are saved, and what
+/// damaged deletes said is said again.
 fn keep_names(paths: &Paths) -> anyhow::Result<Vec<Finding>> {
     let mut findings = Vec::new();
     let offline = Offline::open(paths, IndexStart::AsItIs)?;
@@ -143,11 +149,44 @@ fn keep_names(paths: &Paths) -> anyhow::Result<Vec<Finding>> {
     if rebuilt.is_none() && !was_index_empty {
         findings = check_in_threads(offline.store(), &mut Summary::default())?;
         offline.store().mark_broken(&findings)?;
+        delete_again(offline.store())?;
         offline.store().checkpoint()?;
     }
     offline.store().close();
     Ok(findings)
 }
+
+fn delete_again(store: &Store) -> anyhow::Result<()> {
+    let mut left = store.lost_deletes();
+    while !left.is_empty() {
+        store.delete_again(&left);
+        store.commit();
+        let still = store.lost_deletes();
+        if still.len() == left.len() {
+            return Err(Unsaid(left.len()).into());
+        }
+        left = still;
+    }
+    Ok(())
+}
+
+/// Deletes of which nothing but the index that is to go knows.
+#[derive(Debug)]
+struct Unsaid(usize);
+
+impl std::fmt::Display for Unsaid {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self(count) = self;
+        write!(
+            f,
+            "{count} deletes whose records are damaged cannot be made again, and without them what they \
+             delete would be shown: the index stays as it is; make room on the disk, or look at its log, \
+             and repair again"
+        )
+    }
+}
+
+impl std::error::Error for Unsaid {}
 
 /// Whether something is wrong with a file, whatever an index says.
 fn is_in_files(finding: &Finding) -> bool {

@@ -306,6 +306,27 @@ fn a_repair_keeps_the_names_of_damaged_records_that_only_the_old_index_knew() {
 }
 
 #[test]
+fn a_repair_says_again_what_damaged_deletes_said() {
+    let nodes = Nodes::create();
+    let file = nodes.scratch().join("mail.eml");
+    fs::write(&file, TEXT).unwrap();
+    let line = ["put", file.to_str().unwrap(), "--recipient", "a@x", "--recipient", "b@x"];
+    let id = nodes.run(1, &line).unwrap().0.trim().to_owned();
+    nodes.open(1).unwrap().delete(&id, &["a@x".to_owned()]).unwrap();
+    put(&nodes, "Subject: behind it\r\n\r\n");
+    let shown = || strings(&nodes.json(1, &["show", &id])["recipients"]);
+    assert_eq!(shown(), ["b@x"]);
+    let reply = nodes.json(1, &["inspect", &id]);
+    let places = reply["places"].as_array().unwrap();
+    let what = |place: &&Value| place["what"].as_str().unwrap().starts_with("delete");
+    let place = places.iter().find(what).unwrap_or_else(|| panic!("{reply}"));
+    let path = data(&nodes).join(place["path"].as_str().unwrap());
+    flip(&path, place["block"].as_u64().unwrap() + 60);
+    assert_eq!(nodes.run(1, &["repair"]).unwrap().1, Ending::Warnings);
+    assert_eq!(shown(), ["b@x"]);
+}
+
+#[test]
 fn a_repair_of_a_whole_store_has_nothing_to_tell() {
     let nodes = Nodes::create();
     let id = put(&nodes, TEXT);
