@@ -312,8 +312,12 @@ fn a_repair_says_again_what_damaged_deletes_said() {
     fs::write(&file, TEXT).unwrap();
     let line = ["put", file.to_str().unwrap(), "--recipient", "a@x", "--recipient", "b@x"];
     let id = nodes.run(1, &line).unwrap().0.trim().to_owned();
-    nodes.open(1).unwrap().delete(&id, &["a@x".to_owned()]).unwrap();
-    put(&nodes, "Subject: behind it\r\n\r\n");
+    let other = put(&nodes, "Subject: another\r\n\r\n");
+    // At once: the last commit before a stop is written again, and is there twice.
+    let mut node = nodes.open(1).unwrap();
+    node.delete(&id, &["a@x".to_owned()]).unwrap();
+    node.delete(&other, &[]).unwrap();
+    drop(node);
     let shown = || strings(&nodes.json(1, &["show", &id])["recipients"]);
     assert_eq!(shown(), ["b@x"]);
     let reply = nodes.json(1, &["inspect", &id]);
