@@ -14,6 +14,8 @@ use tokio::sync::watch;
 
 /// How often it is looked whether there is something to do.
 const EVERY: Duration = Duration::from_secs(60);
+/// Of an open day up to this, what is deleted is erased at the next round: it is read, and in part written, each time.
+const SMALL_DAY_BYTES: u64 = 64 << 20;
 /// A delete whose record is damaged and that no peer has given for so long is made again.
 const DELETE_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// Findings that the status shows.
@@ -106,13 +108,14 @@ impl Upkeep {
         }
     }
 
-    /// Of open days at once, since little has to be written anew; of packed days together, in time.
+    /// Of small open days at once, since little has to be written anew; of all others together, in time.
     fn erase(&self, stop: &watch::Receiver<bool>) {
         let packed: Vec<Bucket> = self.store.packed().iter().map(|(bucket, ..)| *bucket).collect();
         for (bucket, Erasable { first, .. }) in self.erasable() {
             // What was deleted before the start may have waited long.
             let is_old = first < 2 * EVERY || self.is_overdue(first);
-            if !is_old && packed.contains(&bucket) {
+            let is_large = || self.store.unpacked_bytes(bucket) > SMALL_DAY_BYTES;
+            if !is_old && (packed.contains(&bucket) || is_large()) {
                 continue;
             }
             let mut step = |progress: PackProgress| self.keep_to_rate(first, progress.bytes, stop);

@@ -112,6 +112,23 @@ fn what_is_deleted_of_a_packed_day_is_out_of_the_files_within_the_time_for_it() 
 }
 
 #[test]
+fn what_is_deleted_of_a_large_open_day_is_erased_together_in_time() {
+    let mut kept = kept(Millis(3_600_000));
+    kept.later(Duration::from_secs(600));
+    let mut noise = vec![0; 30 << 20];
+    for (number, is_large) in [(0, false), (1, false), (2, true)] {
+        blake3::Hasher::new().update(&[number]).finalize_xof().fill(&mut noise);
+        kept.put(&noise);
+        let id = kept.put(&[&b"to be deleted "[..], &[number]].concat());
+        kept.delete(id);
+        let before = kept.upkeep.status().erased_messages;
+        assert_eq!(kept.erase(), before + u64::from(!is_large), "{number}");
+    }
+    kept.later(Duration::from_secs(1801));
+    assert_eq!(kept.erase(), 3);
+}
+
+#[test]
 fn an_erasure_of_a_packed_day_keeps_to_the_rate_and_ends_when_the_daemon_stops() {
     let mut kept = kept(Millis(3_600_000));
     let id = kept.put(b"to be deleted");

@@ -69,6 +69,14 @@ impl Store {
         waiting.filter(|bucket| !state.floors.is_below(*bucket)).filter(is_waiting).collect()
     }
 
+    /// Bytes of a bucket's segments that are in no pack: so much an erasure reads, and at the most writes anew.
+    #[must_use]
+    pub fn unpacked_bytes(&self, bucket: Bucket) -> u64 {
+        let state = self.state();
+        let held = state.buckets.get(&bucket);
+        held.map_or(0, |held| held.segments.values().map(|counted| counted.mark.end).sum())
+    }
+
     /// Removes the bytes of a bucket's deleted messages from its files.
     ///
     /// One erasure of a bucket runs at a time; commits go on meanwhile.
