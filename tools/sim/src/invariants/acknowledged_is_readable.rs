@@ -17,9 +17,9 @@ const NAME: &str = "1 acknowledged messages are readable";
 /// is lost is seen in the end.
 ///
 /// What is handed in again may be there though no commit said so: the sync that failed, or the power, came
-/// too late to undo it.
+/// too late to undo it. And what was answered before, for fewer copies while peers were away, is answered so again.
 pub fn told(cluster: &mut Cluster, at: usize, id: MessageId, may_be_short: bool, is_again: bool) {
-    cluster.ledger.acknowledged.insert(id);
+    let may_be_short = !cluster.ledger.acknowledged.insert(id) || may_be_short;
     let disks = cluster.ledger.stored.get(&id);
     let is_here = disks.is_some_and(|disks| disks.contains(&at))
         || cluster.machines[at].holdings.is_uncertain(id);
