@@ -96,12 +96,10 @@ impl Repaired {
 /// Builds the index anew, and lists what is missing.
 pub fn repair(arguments: &Arguments, output: &mut Output) -> anyhow::Result<Ending> {
     let paths = Paths::under(arguments.root.as_deref());
-    let asked = keep_names(&paths);
-    if let Err(error) = &asked
-        && error.is::<Unsaid>()
-    {
-        return asked.map(|_| Ending::Failed);
-    }
+    let asked = match keep_names(&paths) {
+        Err(error) if error.is::<Unsaid>() => return Err(error),
+        asked => asked,
+    };
     let opened = Offline::open(&paths, IndexStart::Anew);
     let offline = opened.context("repair is for a stopped node, and its store cannot be opened")?;
     let known = asked.unwrap_or_else(|error| {
