@@ -32,6 +32,12 @@ fn name_of(call: &str) -> Option<&'static str> {
     NAMES.iter().find(|(_, calls)| calls.contains(&call)).map(|(name, _)| *name)
 }
 
+/// The number is followed by as many spaces as make five places full, and one: `71    +++ exited with 0 +++`.
+fn split_pid(line: &str) -> Option<(&str, &str)> {
+    let (pid, rest) = line.trim_start().split_once(' ')?;
+    Some((pid, rest.trim_start()))
+}
+
 /// Lines such as `4711 pwrite64(9</var/lib/quard/x>, ...`, or in two when another thread's call came between:
 /// `4711 fsync(9</var/lib/quard/x> <unfinished ...>` and `4711 <... fsync resumed>) = 0`. A call that the end of
 /// the process overtook has no result (`= ?`, or no second line): it came back to nobody, so the shim says nothing.
@@ -39,8 +45,7 @@ fn counted_by_strace(trace: &str, data: &str) -> Counts {
     let mut counts = Counts::new();
     let mut unfinished = BTreeMap::new();
     for line in trace.lines() {
-        let Some((pid, call)) = line.trim_start().split_once(' ') else { continue };
-        let call = call.trim_start();
+        let Some((pid, call)) = split_pid(line) else { continue };
         let name = if call.starts_with("<... ") {
             unfinished.remove(pid)
         } else {
@@ -123,12 +128,14 @@ async fn no_call_on_the_stores_files_goes_past_the_shim() {
     expected.check(&node, "under strace").await;
     assert!(node.stop().await.success());
 
-    let end = format!("{pid} +++ exited");
+    let pid = pid.to_string();
+    let is_end = |line: &str| {
+        split_pid(line).is_some_and(|(of, rest)| of == pid && rest.starts_with("+++ exited"))
+    };
     let written = async {
         loop {
             let text = String::from_utf8_lossy(&std::fs::read(&trace).unwrap()).into_owned();
-            // With one space or two, by the width of the number.
-            if text.lines().any(|line| line.replace("  ", " ").starts_with(&end)) {
+            if text.lines().any(is_end) {
                 return text;
             }
             tokio::task::yield_now().await;
