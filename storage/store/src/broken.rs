@@ -176,8 +176,11 @@ impl Store {
             }
             let mut state = self.state_mut();
             state.set.forget(bucket, *key);
-            state.buckets.entry(bucket).or_default().broken.records.insert(*key);
-            marked += 1;
+            // It may have expired meanwhile.
+            if let Some(held) = state.buckets.get_mut(&bucket) {
+                held.broken.records.insert(*key);
+                marked += 1;
+            }
         }
         Ok(marked)
     }

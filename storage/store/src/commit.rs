@@ -243,6 +243,17 @@ impl Store {
         }
     }
 
+    /// As [`Self::next_segment_number`], to write a day anew.
+    ///
+    /// # Errors
+    /// Not found: the day expired meanwhile.
+    pub(crate) fn next_rewrite_number(&self, bucket: Bucket) -> io::Result<u32> {
+        match self.is_here(bucket) {
+            true => Ok(self.next_segment_number(bucket)),
+            false => Err(io::Error::new(ErrorKind::NotFound, format!("{bucket} has expired"))),
+        }
+    }
+
     pub(crate) fn next_segment_number(&self, bucket: Bucket) -> u32 {
         let mut state = self.state_mut();
         let segments = &mut state.buckets.entry(bucket).or_default().segments;

@@ -4,7 +4,8 @@
 //! ```text
 //! committer locked   deleted arrivals and their bodies are marked; the open segment is ended
 //! unlocked           old segments are read; what stays goes to rewrites; closing block; fdatasync
-//! committer locked   index moves to the rewrites; old segments unlinked
+//! block by block     the index moves to the rewrites
+//! committer locked   old segments unlinked
 //! ```
 //! A crash before the closing block is durable leaves the old segments in force, after it the
 //! rewrite: opening unlinks the others. What was written by then goes with the next erasure.
@@ -12,25 +13,23 @@
 //! What is damaged is left out: a body is wanted from then on, a record is named among the broken.
 //! Where a packing has left something, and only then, erasing is packing.
 
+mod force;
 mod rewrite;
 mod touched;
 
 use self::rewrite::Rewrite;
 use self::touched::is_touched;
 use crate::error::ReadError;
-use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::pack::PackProgress;
 use crate::recent::Records;
 use crate::segment::{
     BlockError, Entry, Found, Segment, SegmentName, SegmentRole, bucket_directory,
 };
-use crate::state::Block;
 use crate::store::Store;
 use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
-use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::ControlFlow;
@@ -181,36 +180,12 @@ impl Store {
         let segments = self.segments_of(bucket, &begun.segments)?;
         let doomed = self.doom(bucket, &segments, begun.records)?;
         let rewrites = self.rewrite_all(&segments, &doomed)?;
-        let lost = rewrites.iter().flat_map(|rewrite| rewrite.lost_bodies.iter().cloned());
-        let bereft = self.arrivals_naming(&segments, &doomed, &lost.collect());
-        let bereft = bereft.inspect_err(|_| self.undo_all(&rewrites))?;
-        let records = rewrites.iter().flat_map(|rewrite| rewrite.lost_records.iter().copied());
-        let _whole = self.between_checkpoints();
-        let committer = self.committer();
-        self.state_mut().begin_replacing(bucket);
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.bereft.extend(bereft);
-        }
-        let records: Vec<RecordKey> = records.collect();
-        let left_out = self.leave_out(bucket, &records, &begun.segments, &committer);
-        left_out.inspect_err(|_| self.undo_all(&rewrites))?;
-        let mut erased = Erased { messages: doomed.records.len() as u64, ..Erased::default() };
-        let mut unlinked = Ok(());
-        for rewrite in &rewrites {
-            // All are closed: what the index still has in the old segments is lost with the next start, so that
-            // nothing may be deduplicated onto it from here on.
-            self.put_in_force(rewrite, &doomed).inspect_err(|error| {
-                self.fail("moving the index to what an erasure wrote anew", error);
-            })?;
-            // Of a segment that stays the index has nothing any more: the others are put in force all the same.
-            unlinked = unlinked.and(self.unlink_replaced(rewrite.old));
-            erased.segments += 1;
-        }
-        self.want_for_the_bereft(bucket)?;
-        unlinked?;
-        self.disk.sync_dir(&bucket_directory(bucket))?;
-        self.state_mut().erased(bucket, &doomed.records);
-        Ok(erased)
+        self.put_all_in_force(bucket, &segments, &doomed, &rewrites)
+    }
+
+    /// Whether a day is here: it may expire while its segments are written anew.
+    pub(crate) fn is_here(&self, bucket: Bucket) -> bool {
+        self.state().buckets.contains_key(&bucket)
     }
 
     /// All rewrites or none.
@@ -249,25 +224,6 @@ impl Store {
         counted.is_none_or(|counted| counted.mark.keys == 0)
     }
 
-    /// What came without its body meanwhile, counting on one that is now gone, wants it.
-    pub(crate) fn want_for_the_bereft(&self, bucket: Bucket) -> Result<(), ReadError> {
-        let tree = Tree::Bucket(bucket);
-        let mut writes = Vec::new();
-        let mut state = self.state_mut();
-        let held = state.buckets.entry(bucket).or_default();
-        for (body, arrival) in std::mem::take(&mut held.bereft) {
-            let is_here = self.index.get(tree, &layout::body_key(&body))?.is_some();
-            if !is_here && !held.is_covered(&arrival) {
-                held.wanted.insert(body, arrival);
-                let key = layout::wanted_key(&body, &arrival);
-                let value = Vec::new();
-                writes.push(Write::Put { tree, key, value });
-            }
-        }
-        drop(state);
-        Ok(self.index.write(writes)?)
-    }
-
     fn segments_of(
         &self,
         bucket: Bucket,
@@ -281,30 +237,6 @@ impl Store {
             }
         }
         Ok(segments)
-    }
-
-    /// Arrivals that stay and name one of these bodies.
-    fn arrivals_naming(
-        &self,
-        segments: &[(SegmentName, Arc<Segment>)],
-        doomed: &Doomed,
-        bodies: &BTreeSet<Vec<u8>>,
-    ) -> Result<Vec<(BodyId, RecordKey)>, ReadError> {
-        let mut found = Vec::new();
-        for (_, segment) in segments.iter().filter(|_| !bodies.is_empty()) {
-            visit_entries(segment, &mut |entry| {
-                if let Entry::Record(record) = entry
-                    && record.head().kind == Kind::ARRIVAL
-                    && !doomed.records.contains(&record.key())
-                    && let Ok(arrival) = Arrival::decode(record.payload())
-                    && bodies.contains(&layout::body_key(&arrival.body()))
-                {
-                    found.push((arrival.body(), record.key()));
-                }
-                Ok(())
-            })?;
-        }
-        Ok(found)
     }
 
     /// Bodies that only deleted messages use.
@@ -329,51 +261,6 @@ impl Store {
             })?;
         }
         Ok(Doomed { records, bodies })
-    }
-
-    /// Moves the index to a rewrite.
-    fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), IndexError> {
-        let bucket = rewrite.old.bucket;
-        if let Some(new) = &rewrite.new {
-            for block in &new.blocks {
-                self.apply(&Block {
-                    segment: new.name,
-                    offset: block.offset,
-                    end: new.end,
-                    entries: &block.entries,
-                })?;
-            }
-        }
-        let tree = Tree::Bucket(bucket);
-        let mut writes = Vec::new();
-        for key in doomed.records.iter().chain(&rewrite.lost_records) {
-            let key = layout::record_key(key);
-            let place = self.index.get(tree, &key)?.and_then(|value| RecordPlace::decode(&value));
-            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
-                writes.push(Write::Delete { tree, key });
-            }
-        }
-        let doomed_bodies = doomed.bodies.iter().map(layout::body_key);
-        for key in doomed_bodies.chain(rewrite.lost_bodies.iter().cloned()) {
-            let place = self.index.get(tree, &key)?.and_then(|value| BodyPlace::decode(&value));
-            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
-                writes.push(Write::Delete { tree, key });
-            }
-        }
-        let mark = layout::watermark_key(&rewrite.old);
-        writes.push(Write::Delete { tree: Tree::Meta, key: mark });
-        self.index.write(writes)
-    }
-
-    /// Unlinks a segment whose rewrite is in force.
-    fn unlink_replaced(&self, old: SegmentName) -> io::Result<()> {
-        self.disk.remove(&old.path())?;
-        self.segments.forget(&old);
-        // Only now: a segment that could not be unlinked must still be there for the next erasure.
-        if let Some(held) = self.state_mut().buckets.get_mut(&old.bucket) {
-            held.segments.remove(&old.number);
-        }
-        Ok(())
     }
 }
 

@@ -8,6 +8,7 @@ mod support;
 
 mod churn;
 mod disk;
+mod erase;
 mod fsck;
 mod grow;
 mod machine;
@@ -27,6 +28,7 @@ fn main() {
         ("fsck", corpus) => fsck::run(count.unwrap_or(20_000), corpus.as_deref()),
         ("upkeep", _) => upkeep::run(count.unwrap_or(10_000)),
         ("churn", _) => churn::run(count.unwrap_or(10_000)),
+        ("erase", _) => erase::run(count.unwrap_or(100_000)),
         ("disk", corpus) => disk::run(count.unwrap_or(9322), corpus.as_deref()),
         ("grow", _) => grow::run(count.unwrap_or(10_000)),
         // Steps of the ones above, each in a process of its own.
@@ -38,7 +40,7 @@ fn main() {
         ("expired", Some(directory)) => grow::expired(count.unwrap_or(10_000), &directory),
         ("rebuild", Some(directory)) => grow::rebuild(count.unwrap_or(10_000), &directory),
         _ => eprintln!(
-            "usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn|upkeep [MESSAGES]"
+            "usage: figures put|disk|fsck [MESSAGES [CORPUS]] | grow|churn|upkeep|erase [MESSAGES]"
         ),
     }
 }

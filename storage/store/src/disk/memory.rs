@@ -323,6 +323,9 @@ impl Disk for MemoryDisk {
         let mut state = self.lock();
         state.budget.sync()?;
         let State { live, durable, directories, .. } = &mut *state;
+        if !directory.as_os_str().is_empty() && !directories.contains(directory) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         // A directory that is gone from this one takes along what was in it.
         let is_gone = |path: &Path| {
             let mut between = path.ancestors().skip(1).take_while(|above| *above != directory);

@@ -6,8 +6,8 @@ use crate::codec::CodedBody;
 use crate::error::ReadError;
 use crate::layout::{self, BodyPlace, RecordPlace};
 use crate::segment::{
-    BlockError, BlockPlace, BodyEntry, Entry, Maker, RecordsBlock, Segment, SegmentName,
-    SegmentRole, SegmentWriter, bucket_directory,
+    BlockError, BlockPlace, BodyEntry, Entry, Maker, Segment, SegmentName, SegmentRole,
+    SegmentWriter, bucket_directory,
 };
 use crate::store::Store;
 use quar_base::ids::BodyId;
@@ -35,7 +35,6 @@ pub(super) struct Rewrite {
 pub(super) struct Written {
     pub(super) name: SegmentName,
     pub(super) end: u64,
-    pub(super) blocks: Vec<RecordsBlock>,
 }
 
 impl Store {
@@ -52,8 +51,8 @@ impl Store {
             self.undo_closed(target.name());
         }
         result?;
-        let Kept { target, blocks, lost_bodies, lost_records, .. } = kept;
-        let new = target.map(|target| Written { name: target.name(), end: target.end(), blocks });
+        let Kept { target, lost_bodies, lost_records, .. } = kept;
+        let new = target.map(|target| Written { name: target.name(), end: target.end() });
         Ok(Rewrite { old, new, lost_bodies, lost_records })
     }
 
@@ -84,7 +83,11 @@ impl Store {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        let synced = self.disk.sync_dir(&bucket_directory(name.bucket));
+        let synced = match self.disk.sync_dir(&bucket_directory(name.bucket)) {
+            // The day expired meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        };
         self.forget_unmade(name);
         removed.and(synced)
     }
@@ -188,7 +191,6 @@ struct Kept<'a> {
     old: SegmentName,
     doomed: &'a Doomed,
     target: Option<SegmentWriter>,
-    blocks: Vec<RecordsBlock>,
     /// Offsets of the records blocks that could be read.
     visited: BTreeSet<u32>,
     /// Index keys of the bodies that were met there.
@@ -204,7 +206,6 @@ impl<'a> Kept<'a> {
             old,
             doomed,
             target: None,
-            blocks: Vec::new(),
             visited: BTreeSet::new(),
             bodies: HashSet::new(),
             lost_bodies: Vec::new(),
@@ -243,8 +244,8 @@ impl<'a> Kept<'a> {
         if self.target.is_none() {
             self.target = Some(self.create()?);
         }
-        let target = self.target.as_mut().expect("it was just made");
-        self.blocks.extend(target.append(0, &records, &bodies)?);
+        // What went where is read again when it is put in force: a day's records do not fit into memory.
+        self.target.as_mut().expect("it was just made").append(0, &records, &bodies)?;
         Ok(())
     }
 
@@ -253,7 +254,7 @@ impl<'a> Kept<'a> {
         let key = settings.keys.first().expect("a store is opened with a key");
         let maker = Maker { cluster: settings.cluster, member: settings.member, key };
         let mut committer = self.store.committer();
-        let number = self.store.next_segment_number(self.old.bucket);
+        let number = self.store.next_rewrite_number(self.old.bucket)?;
         let name = SegmentName { bucket: self.old.bucket, number };
         let role = SegmentRole::Rewrite;
         let disk = &*self.store.disk;

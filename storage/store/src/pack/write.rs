@@ -193,7 +193,7 @@ impl<'a> PackWriter<'a> {
         let key = settings.keys.first().expect("a store is opened with a key");
         let maker = Maker { cluster: settings.cluster, member: settings.member, key };
         let mut committer = self.store.committer();
-        let number = self.store.next_segment_number(self.bucket);
+        let number = self.store.next_rewrite_number(self.bucket)?;
         let name = SegmentName { bucket: self.bucket, number };
         self.made.push(name);
         let disk = &*self.store.disk;

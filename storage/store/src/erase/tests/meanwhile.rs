@@ -1,0 +1,134 @@
+//! What happens to a day while it is written anew, at every read, one after the other: mail with a body that nobody
+//! knows to be damaged, and the day's end.
+//! Never looks at what comes besides; the tests above do.
+
+use super::{TrapDisk, open};
+use crate::disk::{Disk, MemoryDisk};
+use crate::segment::{BlockKind, SegmentName, bucket_directory};
+use crate::tests::{NOW, delete, mail, put};
+use crate::{Expired, Query, ReadError, Store};
+use quar_base::key::{Bucket, MessageId};
+use quar_base::time::Day;
+use quar_index::{Index, Tree};
+use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex};
+
+/// Writes a day anew.
+type Rewriting = fn(&Store, Bucket) -> Result<(), ReadError>;
+const REWRITINGS: [Rewriting; 2] = [
+    |store, bucket| store.erase(bucket).map(drop),
+    |store, bucket| store.pack(bucket, &mut |_| ControlFlow::Continue(())).map(drop),
+];
+
+/// Does something at one read of a rewriting after the other; `check` is handed the store, and one opened after a
+/// power cut.
+fn at_every_read<T: Send + 'static>(
+    rewriting: Rewriting,
+    prepare: impl Fn(&TrapDisk, &Store) -> Bucket,
+    meanwhile: fn(&Store) -> T,
+    check: impl Fn(&Store, &Store, &TrapDisk, Bucket, T),
+) {
+    for reads in 0.. {
+        let disk = TrapDisk { inner: MemoryDisk::new(), trap: Default::default() };
+        let store = Arc::new(open(disk.clone()));
+        let bucket = prepare(&disk, &store);
+        let done = Arc::new(Mutex::new(None));
+        let call = {
+            let (store, done) = (store.clone(), done.clone());
+            move || {
+                // What is read while commits wait sees none.
+                if store.committer.try_lock().is_ok() {
+                    *done.lock().unwrap() = Some(meanwhile(&store));
+                }
+            }
+        };
+        *disk.trap.lock().unwrap() = Some((reads, Box::new(call)));
+        let result = rewriting(&store, bucket);
+        if disk.trap.lock().unwrap().take().is_some() {
+            assert!(reads > 10, "no more than {reads} reads");
+            return;
+        }
+        let Some(done) = done.lock().unwrap().take() else { continue };
+        assert!(!store.has_failed(), "read {reads}: {result:?}");
+        check(&store, &open(disk.inner.crash()), &disk, bucket, done);
+    }
+}
+
+/// Mail of which some is deleted, and one's body is damaged, which nothing has read yet.
+fn with_damage(disk: &TrapDisk, store: &Store) -> Bucket {
+    let doomed = put(store, &[1; 900], 1);
+    put(store, &[4; 900], 1);
+    put(store, &[7; 900], 1);
+    delete(store, doomed, 1, &[0]);
+    let name = SegmentName { bucket: doomed.bucket, number: 1 };
+    let blocks = store.segments.open(name).unwrap().headers().unwrap();
+    let bodies: Vec<_> = blocks.iter().filter(|block| block.kind == BlockKind::Bodies).collect();
+    let body = bodies[1].offset as usize;
+    disk.inner.damage(&name.path(), |bytes| bytes[body + 50] ^= 1);
+    doomed.bucket
+}
+
+#[test]
+fn mail_deduplicated_onto_a_body_that_turns_out_damaged_is_asked_for() {
+    let again = |store: &Store| put(store, &[4; 900], 2);
+    let all = Query { limit: 9, ..Query::default() };
+    for rewriting in REWRITINGS {
+        let check =
+            |store: &Store, reopened: &Store, _: &TrapDisk, bucket: Bucket, late: MessageId| {
+                for store in [store, reopened] {
+                    if let Ok(body) = store.body(late) {
+                        assert_eq!(body, [4; 900]);
+                        continue;
+                    }
+                    // Also when who had it first needs it no more.
+                    for message in store.list(&all).unwrap().messages {
+                        if !message.has_body && message.id != late {
+                            delete(store, message.id, 1, &[0]);
+                        }
+                    }
+                    assert_eq!(store.wanted(9), [(bucket, mail(&[4; 900], 1).body.id)]);
+                }
+            };
+        at_every_read(rewriting, with_damage, again, check);
+    }
+}
+
+#[test]
+fn a_day_that_expires_while_it_is_written_anew_is_gone() {
+    let prepare = |_: &TrapDisk, store: &Store| {
+        let doomed = put(store, &[1; 900], 1);
+        put(store, &[8; 900], 1);
+        // The day's second segment.
+        store.begin_rewriting(doomed.bucket).unwrap();
+        store.end_rewriting(doomed.bucket);
+        put(store, &[7; 900], 1);
+        for id in [doomed, put(store, &[2; 900], 1)] {
+            delete(store, id, 1, &[0]);
+        }
+        doomed.bucket
+    };
+    let expire = |store: &Store| {
+        store.set_today(Day(NOW.day().0 + 100));
+        store.unlink_expired().unwrap()
+    };
+    for rewriting in REWRITINGS {
+        let check =
+            |store: &Store, reopened: &Store, disk: &TrapDisk, bucket: Bucket, expired: Expired| {
+                assert!(expired.records > 0);
+                store.forget_expired(&expired).unwrap();
+                for store in [store, reopened] {
+                    assert!(store.buckets().is_empty());
+                    assert_eq!(store.counts().records, 0);
+                    let mut keys = 0;
+                    let each = &mut |_: &[u8], _: &[u8]| {
+                        keys += 1;
+                        ControlFlow::Continue(())
+                    };
+                    store.index.scan(Tree::Bucket(bucket), &[], each).unwrap();
+                    assert_eq!(keys, 0);
+                }
+                assert!(disk.list(&bucket_directory(bucket)).unwrap().is_empty());
+            };
+        at_every_read(rewriting, prepare, expire, check);
+    }
+}
