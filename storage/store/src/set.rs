@@ -176,6 +176,11 @@ impl ReplicaSet {
         }
     }
 
+    /// What was to leave stays.
+    pub(crate) fn stay(&mut self, bucket: Bucket, key: RecordKey) {
+        self.leaving.retain(|(_, of, leaving)| (*of, *leaving) != (bucket, key));
+    }
+
     /// Forgets all buckets for which `keep` says no.
     pub(crate) fn retain(&mut self, keep: impl Fn(Bucket) -> bool) {
         for view in [&mut self.current, &mut self.previous] {

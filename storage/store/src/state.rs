@@ -106,6 +106,11 @@ impl BucketState {
         is_new
     }
 
+    /// Only an arrival is deleted: what names another record as its message deletes nothing. Whether it did.
+    pub(crate) fn is_no_arrival(&mut self, record: &RecordKey) -> bool {
+        self.deletes.remove(record).is_some()
+    }
+
     /// Counts an index key that names a place in a segment.
     pub(crate) fn count(&mut self, segment: u32, key: &[u8]) {
         let counted = self.segments.entry(segment).or_default();
@@ -271,9 +276,22 @@ impl State {
             self.set.insert(bucket, record.key());
             return Ok(());
         }
+        if state.is_no_arrival(&record.key()) {
+            self.set.stay(bucket, record.key());
+        }
         let message = record.message().key;
+        let known = match here.records.get(&message) {
+            Some(kind) => Some(*kind),
+            None => index(&layout::record_key(&message))?
+                .and_then(|value| RecordPlace::decode(&value))
+                .map(|place| place.kind),
+        };
         let deleted = match Action::decode(record) {
-            Ok(Some(Action::Deleted(recipients))) => Some(recipients),
+            Ok(Some(Action::Deleted(recipients)))
+                if known.is_none_or(|kind| kind == Kind::ARRIVAL) =>
+            {
+                Some(recipients)
+            }
             _ => None,
         };
         let (key, value) = layout::action_entry(record);
@@ -282,8 +300,7 @@ impl State {
         if let Some(recipients) = deleted {
             state.add_delete(message, Delete { action: record.key(), recipients });
             if let Some(second) = state.covered_from(&message) {
-                let key = layout::record_key(&message);
-                if here.records.contains(&message) || index(&key)?.is_some() {
+                if known.is_some() {
                     state.erasable.insert(message);
                 }
                 self.leave(bucket, message, second, writes);
@@ -343,13 +360,13 @@ impl State {
 /// What a block itself brings: the index learns of it only when the whole block is applied.
 struct Here {
     bodies: BTreeSet<BodyId>,
-    records: BTreeSet<RecordKey>,
+    records: BTreeMap<RecordKey, Kind>,
 }
 
 impl Here {
     fn new(entries: &[Entry]) -> Self {
         let record_key = |entry: &Entry| match entry {
-            Entry::Record(record) => Some(record.key()),
+            Entry::Record(record) => Some((record.key(), record.head().kind)),
             Entry::Body(_) => None,
         };
         Self {

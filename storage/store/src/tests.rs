@@ -3,6 +3,7 @@
 mod damaged;
 mod dictionaries;
 mod erasing;
+mod misnamed;
 
 use crate::{
     EncryptionKey, IdKey, Mail, MemoryDisk, MemoryHome, OpenError, OpenReport, Opening, Origin,

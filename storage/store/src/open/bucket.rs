@@ -102,8 +102,11 @@ pub(super) fn load(
     }
     scan.compare(bucket, held)?;
     let packed = Packed { pack: pack.as_deref(), bucket };
-    packed.load(held)?;
+    let packed_actions = packed.load(held)?;
     let (keys, removals) = scan.settle(&packed, &is_named, held)?;
+    for action in packed_actions {
+        held.is_no_arrival(&action);
+    }
     for (_, arrival) in held.wanted.pairs() {
         if held.is_covered(&arrival) {
             held.wanted.take_arrival(&arrival);
@@ -144,9 +147,10 @@ impl Packed<'_> {
         Ok(found.map_err(|error| self.unreadable(error))?.flatten().is_some())
     }
 
-    /// Takes the pack's segments, deletes and wants.
-    fn load(&self, held: &mut BucketState) -> Result<(), Doubt> {
-        let Some(pack) = self.pack else { return Ok(()) };
+    /// Takes the pack's segments, deletes and wants; returns its actions.
+    fn load(&self, held: &mut BucketState) -> Result<Vec<RecordKey>, Doubt> {
+        let mut actions = Vec::new();
+        let Some(pack) = self.pack else { return Ok(actions) };
         for name in pack.members() {
             held.segments.entry(name.number).or_default();
         }
@@ -154,9 +158,9 @@ impl Packed<'_> {
         let mut tables = pack.footer().tables.iter();
         if tables.any(|table| table.first.first() == Some(&layout::ACTION)) {
             let deletes = pack.visit(layout::ACTION, &mut |key, value| {
-                if let Some((message, action)) = layout::parse_action_key(key)
-                    && let Ok(Some(recipients)) = layout::parse_action_value(value)
-                {
+                let Some((message, action)) = layout::parse_action_key(key) else { return };
+                actions.push(action);
+                if let Ok(Some(recipients)) = layout::parse_action_value(value) {
                     held.add_delete(message, Delete { action, recipients });
                 }
             });
@@ -167,7 +171,8 @@ impl Packed<'_> {
                 held.wanted.insert(body, arrival);
             }
         });
-        wants.map_err(|error| self.unreadable(error))
+        wants.map_err(|error| self.unreadable(error))?;
+        Ok(actions)
     }
 
     fn unreadable(&self, error: std::io::Error) -> Doubt {
@@ -288,16 +293,20 @@ impl Scan {
     ) -> Result<(Vec<RecordKey>, Vec<Write>), Doubt> {
         let bucket = packed.bucket;
         let mut actions = 0;
-        for (message, action, recipients) in self.actions {
+        for (message, action, recipients) in &self.actions {
+            let (message, action) = (*message, *action);
             let is_vouched = self.keys.binary_search(&action).is_ok();
             if !is_vouched && !is_named(&action) {
                 self.unvouched.push(layout::action_key(&message, &action));
                 continue;
             }
             actions += usize::from(is_vouched);
-            if let Some(recipients) = recipients {
+            if let Some(recipients) = recipients.clone() {
                 held.add_delete(message, Delete { action, recipients });
             }
+        }
+        for (_, action, _) in &self.actions {
+            held.is_no_arrival(action);
         }
         if actions != self.action_records {
             return Err(Doubt::Mismatch(format!(
