@@ -26,7 +26,7 @@ use quar_base::time::UnixMillis;
 use quar_index::{Index, Tree, Write};
 use std::collections::BTreeSet;
 
-pub(crate) use saved::{FILE, load};
+pub(crate) use saved::{FILE, Named, load};
 
 impl Store {
     /// Marks what a check found damaged or forgotten; returns how many records and bodies that are.

@@ -18,7 +18,7 @@ mod replay;
 use self::files::{Files, finish_rewrites, list_segments, unlink_expired};
 use self::replay::{InPlace, Ready};
 use crate::beside;
-use crate::broken;
+use crate::broken::{self, Named};
 use crate::catalog::Catalog;
 use crate::check;
 use crate::codec;
@@ -124,7 +124,6 @@ impl Store {
         let loaded = floors.load(&*disk).map_err(io_at("floors"))?;
         loaded.map_err(FloorsUnreadable::into_open_error)?;
         let named = broken::load(&*disk).map_err(io_at(broken::FILE))?;
-        let (named, unnamed) = named.map_or_else(|why| (BTreeSet::new(), Some(why)), |n| (n, None));
         // Before anything is written: the index, above all, does not bear that there is no room.
         let reserve = Reserve::find(disk.clone(), settings.reserve_bytes);
         let listed = list_segments(&*disk, &floors)?;
@@ -188,8 +187,8 @@ impl Store {
         for bucket in store.buckets() {
             store.settle_wants(bucket).map_err(unreadable(SEGMENTS))?;
         }
-        report.damaged.extend(unnamed);
-        store.recall_broken(named).map_err(unreadable(broken::FILE))?;
+        report.damaged.extend(named.damage);
+        store.recall_broken(named.names).map_err(unreadable(broken::FILE))?;
         store.write_last_commits_again(last)?;
         store.tend_reserve();
         Ok((store, report))
@@ -201,7 +200,7 @@ struct Loader<'a> {
     segments: &'a Segments,
     files: &'a Files,
     /// Records that were damaged before this start.
-    named: &'a BTreeSet<MessageId>,
+    named: &'a Named,
     now: UnixMillis,
     progress: &'a mut dyn FnMut(OpenProgress),
     segments_done: u64,

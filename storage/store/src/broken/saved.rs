@@ -1,5 +1,7 @@
 //! The names of damaged records, kept across restarts: when their segment is gone nothing else says them.
 //! Never believed of a record that can be read after all, and never replaced where a later version wrote them.
+//!
+//! Where the list is damaged itself, the index and the packs name at least the actions: what they said stands there.
 
 use crate::disk::Disk;
 use crate::error::ReadError;
@@ -49,21 +51,29 @@ impl Store {
     }
 }
 
-/// The names that are on disk. The inner error is what is to be reported: that the list is damaged.
+/// The names that are on disk.
+#[derive(Default)]
+pub(crate) struct Named {
+    pub(crate) names: BTreeSet<MessageId>,
+    /// What is to be reported when the list is damaged.
+    pub(crate) damage: Option<String>,
+}
+
+/// Reads them.
 ///
 /// # Errors
 /// When the file cannot be read, or a later version wrote it.
-pub(crate) fn load(disk: &dyn Disk) -> io::Result<Result<BTreeSet<MessageId>, String>> {
-    let Some(bytes) = disk.read(Path::new(FILE))? else { return Ok(Ok(BTreeSet::new())) };
+pub(crate) fn load(disk: &dyn Disk) -> io::Result<Named> {
+    let Some(bytes) = disk.read(Path::new(FILE))? else { return Ok(Named::default()) };
     if let Some(names) = decode(&bytes) {
-        return Ok(Ok(names));
+        return Ok(Named { names, damage: None });
     }
     if is_of_a_later_version(&bytes) {
         let why = "the file was written by a later version of this program; run that one";
         return Err(io::Error::other(why));
     }
     let why = "the list of damaged records is damaged; a check names those that are left";
-    Ok(Err(format!("{FILE}: {why}")))
+    Ok(Named { names: BTreeSet::new(), damage: Some(format!("{FILE}: {why}")) })
 }
 
 fn encode(names: &BTreeSet<MessageId>) -> String {

@@ -12,6 +12,7 @@
 //! then the bucket is forgotten, and all of it replayed.
 
 use super::Doubt;
+use crate::broken::Named;
 use crate::catalog::Catalog;
 use crate::error::OpenError;
 use crate::layout::{self, BodyPlace, RecordPlace, Watermark};
@@ -68,12 +69,12 @@ pub(super) fn load(
     index: &Catalog,
     bucket: Bucket,
     logs: &BTreeSet<SegmentName>,
-    named: &BTreeSet<MessageId>,
+    named: &Named,
     state: &mut State,
 ) -> Result<LoadedBucket, Doubt> {
     let mut scan = Scan::default();
-    let is_named = |key: &RecordKey| named.contains(&MessageId { bucket, key: *key });
     let pack = index.pack(bucket);
+    let packed = Packed { pack: pack.as_deref(), bucket };
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
     // What a pack replaced has no copies: all of it stands in the pack.
@@ -86,6 +87,13 @@ pub(super) fn load(
     if let Some(why) = scan.doubt {
         return Err(Doubt::Mismatch(format!("{bucket}: {why}")));
     }
+    let unnamed = match named.damage {
+        Some(_) => scan.actions_without_record(&packed)?,
+        None => BTreeSet::new(),
+    };
+    let is_named = |key: &RecordKey| {
+        unnamed.contains(key) || named.names.contains(&MessageId { bucket, key: *key })
+    };
     let gone = std::mem::take(&mut scan.gone_records);
     let is_forgotten = scan.has_gone;
     let mut kept = Vec::new();
@@ -101,7 +109,6 @@ pub(super) fn load(
         held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
-    let packed = Packed { pack: pack.as_deref(), bucket };
     let packed_actions = packed.load(held)?;
     let (keys, removals) = scan.settle(&packed, &is_named, held)?;
     for action in packed_actions {
@@ -128,6 +135,7 @@ pub(super) fn load(
     for (message, second) in covered {
         state.set.remove(bucket, message, second);
     }
+    held.broken.records.extend(unnamed);
     Ok(LoadedBucket { bucket, gone, is_forgotten, kept, removals })
 }
 
@@ -154,18 +162,12 @@ impl Packed<'_> {
         for name in pack.members() {
             held.segments.entry(name.number).or_default();
         }
-        // Also of actions that were damaged when it was made, and are not counted.
-        let mut tables = pack.footer().tables.iter();
-        if tables.any(|table| table.first.first() == Some(&layout::ACTION)) {
-            let deletes = pack.visit(layout::ACTION, &mut |key, value| {
-                let Some((message, action)) = layout::parse_action_key(key) else { return };
-                actions.push(action);
-                if let Ok(Some(recipients)) = layout::parse_action_value(value) {
-                    held.add_delete(message, Delete { action, recipients });
-                }
-            });
-            deletes.map_err(|error| self.unreadable(error))?;
-        }
+        self.visit_actions(&mut |message, action, value| {
+            actions.push(action);
+            if let Ok(Some(recipients)) = layout::parse_action_value(value) {
+                held.add_delete(message, Delete { action, recipients });
+            }
+        })?;
         let wants = pack.visit(layout::WANTED, &mut |key, _| {
             if let Some((body, arrival)) = layout::parse_wanted_key(key) {
                 held.wanted.insert(body, arrival);
@@ -173,6 +175,24 @@ impl Packed<'_> {
         });
         wants.map_err(|error| self.unreadable(error))?;
         Ok(actions)
+    }
+
+    /// Messages, actions and what these said; also of actions that were damaged when it was made, and are not counted.
+    fn visit_actions(
+        &self,
+        visit: &mut dyn FnMut(RecordKey, RecordKey, &[u8]),
+    ) -> Result<(), Doubt> {
+        let Some(pack) = self.pack else { return Ok(()) };
+        let mut tables = pack.footer().tables.iter();
+        if !tables.any(|table| table.first.first() == Some(&layout::ACTION)) {
+            return Ok(());
+        }
+        let visited = pack.visit(layout::ACTION, &mut |key, value| {
+            if let Some((message, action)) = layout::parse_action_key(key) {
+                visit(message, action, value);
+            }
+        });
+        visited.map_err(|error| self.unreadable(error))
     }
 
     fn unreadable(&self, error: std::io::Error) -> Doubt {
@@ -192,6 +212,7 @@ struct Scan {
     /// What is vouched for, by segment.
     found: BTreeMap<u32, Watermark>,
     unvouched: Vec<Vec<u8>>,
+    unvouched_records: Vec<RecordKey>,
     /// Whether an entry is of a segment that is gone, and the records that are.
     has_gone: bool,
     gone_records: Vec<RecordKey>,
@@ -232,6 +253,8 @@ impl Scan {
                 if self.vouch(key, place.block, held) {
                     self.keys.push(record);
                     self.action_records += usize::from(place.kind != Kind::ARRIVAL);
+                } else {
+                    self.unvouched_records.push(record);
                 }
             }
             layout::BODY => {
@@ -263,6 +286,28 @@ impl Scan {
         mark.keys += 1;
         mark.digest = mark.digest.wrapping_add(layout::digest_of_key(key));
         true
+    }
+
+    /// Actions of which it is told what they said, and not where they lie: they were damaged when their segment was
+    /// written anew.
+    fn actions_without_record(&self, packed: &Packed<'_>) -> Result<BTreeSet<RecordKey>, Doubt> {
+        let mut actions: BTreeSet<RecordKey> =
+            self.actions.iter().map(|(_, action, _)| *action).collect();
+        packed.visit_actions(&mut |_, action, _| {
+            actions.insert(action);
+        })?;
+        for list in [&self.keys, &self.gone_records, &self.unvouched_records] {
+            for key in list {
+                actions.remove(key);
+            }
+        }
+        let mut without = BTreeSet::new();
+        for action in actions {
+            if !packed.contains(&action)? {
+                without.insert(action);
+            }
+        }
+        Ok(without)
     }
 
     /// The watermarks must count exactly what was found.

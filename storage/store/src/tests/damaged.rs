@@ -11,6 +11,7 @@ use quar_base::time::UnixMillis;
 use quar_index::{Index, MemoryIndex, Tree};
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::Arc;
 
 const LATER: UnixMillis = UnixMillis(NOW.0 + 600_000);
@@ -66,7 +67,10 @@ fn a_damaged_action_hides_neither_its_message_nor_what_the_index_says_of_it() {
     let mut cut = node.crash();
     store.checkpoint().unwrap();
     drop(store);
-    for node in [&mut cut, &mut node] {
+    // Without the list of names, the index still says what the actions said.
+    let mut listless = node.crash();
+    listless.disk.damage(Path::new("broken"), |bytes| bytes[20] ^= 1);
+    for node in [&mut listless, &mut cut, &mut node] {
         let store = node.open_at(LATER).0;
         look(&store);
         assert!(store.hold(id).is_err());

@@ -227,6 +227,15 @@ fn a_damaged_delete_holds_also_when_its_day_was_packed_without_it() {
         let mut bare = Node { home: Node::new(1).home, ..node.crash() };
         look(&bare.open_at(LATER).0);
         store.checkpoint().unwrap();
+        // The list of names is damaged too: the pack still says what the delete said.
+        let listless = || {
+            let node = node.crash();
+            node.disk.damage(std::path::Path::new("broken"), |bytes| bytes[20] ^= 1);
+            node
+        };
+        look(&listless().open_at(LATER).0);
+        let mut bare = Node { home: Node::new(1).home, ..listless() };
+        look(&bare.open_at(LATER).0);
     }
     store.delete_again(&store.lost_deletes());
     store.commit();
