@@ -21,8 +21,9 @@ use std::collections::BTreeMap;
 const CUTOFF_TOLERANCE_MS: i64 = 5_000;
 const STAMP_TOLERANCE_MS: i64 = 3_600_000;
 const HEARD_WITHIN_MS: u64 = 3_600_000;
-/// A greeting that waited somewhere makes a clock look slow, never fast: for so long the fastest that was told counts.
-const FASTEST_FOR_MS: u64 = 60_000;
+/// A greeting that waited somewhere makes a clock look slow, never fast: what is slower than was told before counts when
+/// nothing faster was told for so long, and then the fastest of it.
+const SLOWER_FOR_MS: u64 = 60_000;
 /// Two ticks further apart than this, or backwards, are a jump.
 const JUMP_MS: u64 = 48 * 3_600_000;
 /// Two ticks further apart than this are one for unlinking. Across a restart of a node that is the only member they are
@@ -33,8 +34,8 @@ const GAP_MS: u64 = 3_600_000;
 #[derive(Clone, Copy, Debug)]
 struct Heard {
     offset_ms: i64,
-    /// When it told that.
-    told: UnixMillis,
+    /// Since when it told only of less, and the most of that.
+    slower: Option<(UnixMillis, i64)>,
     /// When it was heard last.
     at: UnixMillis,
 }
@@ -79,10 +80,21 @@ impl Clocks {
 
     /// A peer's clock stands this far ahead of ours.
     pub(crate) fn heard(&mut self, peer: MemberId, offset_ms: i64, now: UnixMillis) {
-        let new = Heard { offset_ms, told: now, at: now };
+        let new = Heard { offset_ms, slower: None, at: now };
         let heard = self.peers.entry(peer).or_insert(new);
-        let is_lately = now >= heard.told && (now - heard.told).0 <= FASTEST_FOR_MS;
-        if is_lately && offset_ms < heard.offset_ms { heard.at = now } else { *heard = new }
+        heard.at = now;
+        if offset_ms >= heard.offset_ms {
+            *heard = new;
+            return;
+        }
+        let (since, fastest) = heard.slower.unwrap_or((now, offset_ms));
+        let fastest = fastest.max(offset_ms);
+        // This clock may have been set back since.
+        let is_lately = now >= since && (now - since).0 < SLOWER_FOR_MS;
+        *heard = match is_lately {
+            true => Heard { slower: Some((since, fastest)), ..*heard },
+            false => Heard { offset_ms: fastest, ..new },
+        };
     }
 
     pub(crate) fn offset_ms(&self, peer: MemberId) -> Option<i64> {

@@ -98,9 +98,15 @@ fn a_greeting_that_waited_does_not_make_a_clock_slow() {
     assert_eq!(clocks.offset_ms(peer), Some(0));
     clocks.heard(peer, 40, later);
     assert_eq!(clocks.offset_ms(peer), Some(40), "a faster one counts at once");
+    // The first after a long time, and then none for as long: it tells nothing.
+    let first = later.0 + 3_000_000;
+    clocks.heard(peer, -12_500, UnixMillis(first));
+    assert_eq!(clocks.offset_ms(peer), Some(40));
     // It goes on: this clock was set back.
-    clocks.heard(peer, -12_500, UnixMillis(later.0 + 60_001));
-    assert_eq!(clocks.offset_ms(peer), Some(-12_500));
+    for (after, offset_ms, told) in [(30_000, -12_000, 40), (60_000, -13_000, -12_000)] {
+        clocks.heard(peer, offset_ms, UnixMillis(first + after));
+        assert_eq!(clocks.offset_ms(peer), Some(told));
+    }
 }
 
 #[test]
