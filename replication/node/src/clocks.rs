@@ -21,9 +21,9 @@ use std::collections::BTreeMap;
 const CUTOFF_TOLERANCE_MS: i64 = 5_000;
 const STAMP_TOLERANCE_MS: i64 = 3_600_000;
 const HEARD_WITHIN_MS: u64 = 3_600_000;
-/// A greeting that waited somewhere makes a clock look slow, never fast: what is slower than was told before counts when
-/// nothing faster was told for so long, and then the fastest of it.
-const SLOWER_FOR_MS: u64 = 60_000;
+/// A greeting that waited somewhere makes a clock look slow, never fast, and none waits longer than this: what is so
+/// little slower than was told before counts when nothing faster was told for as long, and then the fastest of it.
+const WAIT_MS_MAX: u64 = 60_000;
 /// Two ticks further apart than this, or backwards, are a jump.
 const JUMP_MS: u64 = 48 * 3_600_000;
 /// Two ticks further apart than this are one for unlinking. Across a restart of a node that is the only member they are
@@ -83,14 +83,15 @@ impl Clocks {
         let new = Heard { offset_ms, slower: None, at: now };
         let heard = self.peers.entry(peer).or_insert(new);
         heard.at = now;
-        if offset_ms >= heard.offset_ms {
+        let slower_ms = heard.offset_ms.saturating_sub(offset_ms);
+        if slower_ms <= 0 || slower_ms as u64 > WAIT_MS_MAX {
             *heard = new;
             return;
         }
         let (since, fastest) = heard.slower.unwrap_or((now, offset_ms));
         let fastest = fastest.max(offset_ms);
         // This clock may have been set back since.
-        let is_lately = now >= since && (now - since).0 < SLOWER_FOR_MS;
+        let is_lately = now >= since && (now - since).0 < WAIT_MS_MAX;
         *heard = match is_lately {
             true => Heard { slower: Some((since, fastest)), ..*heard },
             false => Heard { offset_ms: fastest, ..new },

@@ -102,7 +102,12 @@ fn a_greeting_that_waited_does_not_make_a_clock_slow() {
     let first = later.0 + 3_000_000;
     clocks.heard(peer, -12_500, UnixMillis(first));
     assert_eq!(clocks.offset_ms(peer), Some(40));
-    // It goes on: this clock was set back.
+    // So long none waits.
+    clocks.heard(peer, -60_000, UnixMillis(first));
+    assert_eq!(clocks.offset_ms(peer), Some(-60_000));
+    clocks.heard(peer, 40, UnixMillis(first));
+    // It goes on: that clock was set back.
+    clocks.heard(peer, -12_500, UnixMillis(first));
     for (after, offset_ms, told) in [(30_000, -12_000, 40), (60_000, -13_000, -12_000)] {
         clocks.heard(peer, offset_ms, UnixMillis(first + after));
         assert_eq!(clocks.offset_ms(peer), Some(told));
