@@ -82,6 +82,10 @@ impl Clocks {
     pub(crate) fn heard(&mut self, peer: MemberId, offset_ms: i64, now: UnixMillis) {
         let new = Heard { offset_ms, slower: None, at: now };
         let heard = self.peers.entry(peer).or_insert(new);
+        // After a silence one that waited may be the first again.
+        if (now - heard.at).0 >= WAIT_MS_MAX {
+            heard.slower = None;
+        }
         heard.at = now;
         let slower_ms = heard.offset_ms.saturating_sub(offset_ms);
         if slower_ms <= 0 || slower_ms as u64 > WAIT_MS_MAX {

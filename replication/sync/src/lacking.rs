@@ -76,13 +76,15 @@ impl Lacking {
     }
 }
 
-/// Seconds of which all keys are lacking become spans; the other keys are left.
+/// Seconds of which all keys are lacking become spans; the other keys are left, and those of a second with more keys than
+/// a lot takes.
 fn take_seconds(trie: &Trie, keys: Vec<RecordKey>, spans: &mut Vec<Span>) -> Vec<RecordKey> {
     let mut left = Vec::new();
     for of_second in keys.chunk_by(|one, other| one.second == other.second) {
         let second = of_second[0].second;
         let there = trie.iter_from(second).take_while(|key| key.second == second);
-        if there.take(of_second.len() + 1).eq(of_second.iter().copied()) {
+        let is_all = there.take(of_second.len() + 1).eq(of_second.iter().copied());
+        if is_all && of_second.len() as u64 <= limits::LOT_KEYS {
             let (first, last) = (of_second[0], of_second[of_second.len() - 1]);
             let count = of_second.len() as u64;
             spans.push(Span { from: second, to: second, first, last, count });

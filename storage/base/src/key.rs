@@ -157,23 +157,39 @@ impl FromStr for MessageId {
     type Err = MessageIdTextError;
 
     fn from_str(text: &str) -> Result<Self, MessageIdTextError> {
-        parse_message_id(text).ok_or_else(|| MessageIdTextError(text.chars().take(120).collect()))
+        let id = Self::parse_record(text).filter(|id| id.key.second < DAY_SECONDS as u32);
+        id.ok_or_else(|| MessageIdTextError(text.chars().take(120).collect()))
     }
 }
 
-fn parse_message_id(text: &str) -> Option<MessageId> {
+impl MessageId {
+    /// Reads what [`fmt::Display`] wrote, of an action too: its hours may exceed a day. `None` for any other text.
+    #[must_use]
+    pub fn parse_record(text: &str) -> Option<Self> {
+        parse_record(text)
+    }
+}
+
+fn parse_record(text: &str) -> Option<MessageId> {
     // From the right: the class may itself contain a dash.
     let mut parts = text.rsplitn(4, '-');
     let id: RecordId = parts.next()?.parse().ok()?;
-    let clock = fixed_digits(parts.next()?, 6)?;
+    let clock = parts.next()?;
+    let (hour, rest) = clock.split_at_checked(clock.len().checked_sub(4)?)?;
+    let hour = match hour.as_bytes() {
+        [b'1'..=b'9', _, _, ..] | [_, _] => fixed_digits(hour, hour.len())?,
+        _ => return None,
+    };
+    let rest = fixed_digits(rest, 4)?;
     let date = fixed_digits(parts.next()?, 8)?;
     let class: Class = parts.next()?.parse().ok()?;
-    let (hour, minute, second) = (clock / 10_000, clock / 100 % 100, clock % 100);
-    if hour > 23 || minute > 59 || second > 59 {
+    let (minute, second) = (rest / 100, rest % 100);
+    if minute > 59 || second > 59 {
         return None;
     }
     let day = Day::from_civil(date / 10_000, date / 100 % 100, date % 100)?;
-    let key = RecordKey { second: hour * 3600 + minute * 60 + second, id };
+    let second = hour.checked_mul(3600)?.checked_add(minute * 60 + second)?;
+    let key = RecordKey { second, id };
     Some(MessageId { bucket: Bucket { class, day }, key })
 }
 

@@ -39,7 +39,8 @@ impl Store {
             match finding {
                 Finding::LostRecord { record } => {
                     let mut state = self.state_mut();
-                    let held = state.buckets.entry(record.bucket).or_default();
+                    // It may have expired meanwhile.
+                    let Some(held) = state.buckets.get_mut(&record.bucket) else { continue };
                     if held.broken.records.insert(record.key) {
                         state.set.forget(record.bucket, record.key);
                         marked += 1;
@@ -47,7 +48,7 @@ impl Store {
                 }
                 Finding::LostBody { bucket, key, messages } => {
                     let mut state = self.state_mut();
-                    let held = state.buckets.entry(*bucket).or_default();
+                    let Some(held) = state.buckets.get_mut(bucket) else { continue };
                     marked += u64::from(held.broken.bodies.insert(key.clone()));
                     drop(state);
                     for message in messages {
@@ -186,12 +187,13 @@ impl Store {
     }
 
     /// What is whole in a segment and fell out of the index is in it again; returns how much that is.
-    /// Of a segment that is gone meanwhile, whoever wrote it anew has decided.
+    /// Of a segment that is gone meanwhile, whoever wrote it anew has decided; while one is written anew nothing is said.
     fn index_again(
         &self,
         bucket: Bucket,
         entries: &[(Vec<u8>, Vec<u8>)],
     ) -> Result<u64, ReadError> {
+        let Some(_alone) = self.rewriting_now() else { return Ok(0) };
         let _committer = self.committer();
         let tree = Tree::Bucket(bucket);
         let pack = self.index.pack(bucket);

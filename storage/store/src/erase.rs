@@ -20,6 +20,7 @@ mod touched;
 use self::rewrite::Rewrite;
 use self::touched::is_touched;
 use crate::error::ReadError;
+use crate::layout;
 use crate::pack::PackProgress;
 use crate::recent::Records;
 use crate::segment::{
@@ -30,7 +31,7 @@ use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, RecordKey};
 use quar_base::record::Kind;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::io;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -55,7 +56,8 @@ pub(crate) struct Begun {
 /// What is to go.
 struct Doomed {
     records: BTreeSet<RecordKey>,
-    bodies: BTreeSet<BodyId>,
+    /// Index keys: by what the index knows of an id, as another one may have that in common.
+    bodies: HashSet<Vec<u8>>,
 }
 
 impl Store {
@@ -247,7 +249,8 @@ impl Store {
         records: BTreeSet<RecordKey>,
     ) -> Result<Doomed, ReadError> {
         let leaving = self.state().buckets.get(&bucket).map(|held| held.leaving.clone());
-        let mut bodies = leaving.unwrap_or_default();
+        let leaving = leaving.iter().flatten();
+        let mut bodies: HashSet<Vec<u8>> = leaving.map(layout::body_key).collect();
         for (_, segment) in segments {
             visit_entries(segment, &mut |entry| {
                 if let Entry::Record(record) = entry
@@ -255,7 +258,7 @@ impl Store {
                     && !records.contains(&record.key())
                     && let Ok(arrival) = Arrival::decode(record.payload())
                 {
-                    bodies.remove(&arrival.body());
+                    bodies.remove(&layout::body_key(&arrival.body())[..]);
                 }
                 Ok(())
             })?;

@@ -29,6 +29,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::AtomicU64;
 use std::sync::{
     Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    TryLockError,
 };
 
 /// Who this node is and how its store behaves.
@@ -362,6 +363,15 @@ impl Store {
     /// Until it is dropped, no other segments are written anew.
     pub(crate) fn rewriting(&self) -> MutexGuard<'_, ()> {
         self.rewriter.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// As [`Self::rewriting`]; `None` while segments are written anew.
+    pub(crate) fn rewriting_now(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.rewriter.try_lock() {
+            Ok(alone) => Some(alone),
+            Err(TryLockError::Poisoned(alone)) => Some(alone.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
     }
 
     /// Until it is dropped, no header of a segment is written again.

@@ -90,7 +90,7 @@ fn decode(bytes: &[u8]) -> Option<BTreeSet<MessageId>> {
     if check != check_of(body) {
         return None;
     }
-    body.strip_prefix(HEADER)?.lines().map(|line| line.parse().ok()).collect()
+    body.strip_prefix(HEADER)?.lines().map(MessageId::parse_record).collect()
 }
 
 /// Whether the check holds for another first line than ours.
@@ -113,13 +113,18 @@ pub(crate) mod fuzz;
 mod tests {
     use super::{check_of, decode, encode, is_of_a_later_version};
     use crate::tests::{Node, put};
+    use quar_base::key::{MessageId, RecordKey};
     use std::collections::BTreeSet;
 
     #[test]
     fn a_list_is_read_as_it_was_written_and_a_changed_one_is_not() {
         let mut node = Node::new(1);
         let store = node.open();
-        let names: BTreeSet<_> = [put(&store, b"one", 1), put(&store, b"two", 1)].into();
+        let one = put(&store, b"one", 1);
+        // An action of a month later, and the last one that there can be.
+        let actions = [2_700_000, u32::MAX]
+            .map(|second| MessageId { key: RecordKey { second, ..one.key }, ..one });
+        let names = BTreeSet::from([one, put(&store, b"two", 1), actions[0], actions[1]]);
         let text = encode(&names);
         assert_eq!(decode(text.as_bytes()), Some(names));
         for at in 0..text.len() {

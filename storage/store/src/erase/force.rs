@@ -1,10 +1,10 @@
 //! Puts rewrites that are durable in force: index, memory and files go over to them.
-//! Never keeps commits waiting for longer than a block: what comes in between finds the old segments or the new ones.
+//! Never keeps commits waiting for longer than a block or as many keys, but where the files go: what comes in between finds the old segments or the new ones.
 
 use super::rewrite::{Rewrite, Written};
 use super::{Doomed, Erased, block_error, visit_blocks, visit_entries};
 use crate::error::ReadError;
-use crate::layout::{self, BodyPlace, RecordPlace};
+use crate::layout;
 use crate::segment::{BlockError, Entry, Segment, SegmentName, bucket_directory};
 use crate::state::Block;
 use crate::store::Store;
@@ -16,6 +16,9 @@ use quar_index::{Index, Tree, Write};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::sync::Arc;
+
+/// Index keys that leave in one turn of the committer.
+const KEYS_AT_ONCE: usize = 1000;
 
 impl Store {
     /// All of them, one after the other; their old segments go in the end.
@@ -32,7 +35,7 @@ impl Store {
         let bereft = bereft.inspect_err(|_| self.undo_all(rewrites))?;
         let _whole = self.between_checkpoints();
         if self.is_here(bucket) {
-            let begun = self.begin_replacing(bucket, segments, rewrites, &lost, bereft);
+            let begun = self.leave_out_damaged(bucket, segments, rewrites, &lost, bereft);
             begun.inspect_err(|_| self.undo_all(rewrites))?;
         }
         // All are closed: what the index still has in the old segments is lost with the next start, so that nothing
@@ -41,7 +44,7 @@ impl Store {
             self.fail("moving the index to what an erasure wrote anew", error);
         };
         for rewrite in rewrites {
-            self.put_in_force(rewrite, doomed).inspect_err(failed)?;
+            self.put_in_force(rewrite).inspect_err(failed)?;
         }
         let _turn = self.committer();
         if !self.is_here(bucket) {
@@ -57,17 +60,15 @@ impl Store {
             unlinked = unlinked.and(self.unlink_replaced(rewrite.old));
         }
         self.want_for_the_bereft(bucket)?;
-        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.broken.bodies.retain(|key| !lost.contains(key));
-        }
         unlinked?;
         self.disk.sync_dir(&bucket_directory(bucket))?;
         self.state_mut().erased(bucket, &doomed.records);
         Ok(Erased { segments: rewrites.len() as u64, messages: doomed.records.len() as u64 })
     }
 
-    /// Before anything changes: what was found damaged is said to be, and wanted by whoever needs it.
-    fn begin_replacing(
+    /// Before anything else changes: what was found damaged leaves the index, is named, and is wanted by whoever needs
+    /// it. What was given again meanwhile lies elsewhere, and stays.
+    fn leave_out_damaged(
         &self,
         bucket: Bucket,
         segments: &[(SegmentName, Arc<Segment>)],
@@ -83,12 +84,16 @@ impl Store {
         let committer = self.committer();
         self.state_mut().begin_replacing(bucket);
         let late = self.arrivals_since(bucket, &known, lost)?;
+        self.leave_out(bucket, &records, &old, &committer)?;
+        let keys = records.iter().map(layout::record_key).chain(lost.iter().cloned());
+        let left_out = self.in_segments(bucket, keys, &old)?;
+        self.forget_places(bucket, &left_out)?;
         if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
-            held.bereft.extend(bereft.into_iter().chain(late));
-            // From here on nothing is deduplicated onto them.
-            held.broken.bodies.extend(lost.iter().cloned());
+            for (key, _) in &left_out {
+                held.broken.bodies.remove(key);
+            }
         }
-        self.leave_out(bucket, &records, &old, &committer)
+        self.want_for(bucket, bereft.into_iter().chain(late).collect())
     }
 
     /// Arrivals that came since a rewriting began, into other segments than these, and name one of these bodies: they
@@ -111,51 +116,62 @@ impl Store {
         arrivals_naming(&self.segments_of(bucket, &numbers)?, &BTreeSet::new(), bodies)
     }
 
-    /// Moves the index to a rewrite, a block at a time: commits go on in between. Nothing more is done once the day has
+    /// Moves the index to a rewrite, some keys at a time: commits go on in between. Nothing more is done once the day has
     /// expired.
-    fn put_in_force(&self, rewrite: &Rewrite, doomed: &Doomed) -> Result<(), ReadError> {
+    fn put_in_force(&self, rewrite: &Rewrite) -> Result<(), ReadError> {
         let bucket = rewrite.old.bucket;
         if let Some(new) = &rewrite.new {
             self.apply_written(new)?;
         }
+        for keys in rewrite.doomed.chunks(KEYS_AT_ONCE) {
+            let _turn = self.committer();
+            if self.is_here(bucket) {
+                let doomed =
+                    self.in_segments(bucket, keys.iter().cloned(), &[rewrite.old.number])?;
+                self.forget_places(bucket, &doomed)?;
+            }
+        }
         let _turn = self.committer();
-        if !self.is_here(bucket) {
-            return Ok(());
+        if self.is_here(bucket) {
+            let mark = layout::watermark_key(&rewrite.old);
+            self.index.write(vec![Write::Delete { tree: Tree::Meta, key: mark }])?;
         }
-        let tree = Tree::Bucket(bucket);
-        let mut writes = Vec::new();
-        for key in doomed.records.iter().chain(&rewrite.lost_records) {
-            let key = layout::record_key(key);
-            let place = self.index.get(tree, &key)?.and_then(|value| RecordPlace::decode(&value));
-            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
-                writes.push(Write::Delete { tree, key });
-            }
-        }
-        let doomed_bodies = doomed.bodies.iter().map(layout::body_key);
-        for key in doomed_bodies.chain(rewrite.lost_bodies.iter().cloned()) {
-            let place = self.index.get(tree, &key)?.and_then(|value| BodyPlace::decode(&value));
-            if place.is_some_and(|place| place.block.segment == rewrite.old.number) {
-                writes.push(Write::Delete { tree, key });
-            }
-        }
-        let mark = layout::watermark_key(&rewrite.old);
-        writes.push(Write::Delete { tree: Tree::Meta, key: mark });
-        Ok(self.index.write(writes)?)
+        Ok(())
     }
 
-    /// Reads a rewrite, which is durable and which nobody else writes to.
+    /// Those of these keys of which the index names a place in one of these segments, and in which.
+    fn in_segments(
+        &self,
+        bucket: Bucket,
+        keys: impl Iterator<Item = Vec<u8>>,
+        segments: &[u32],
+    ) -> Result<Vec<(Vec<u8>, u32)>, ReadError> {
+        let mut found = Vec::new();
+        for key in keys {
+            let value = self.index.get(Tree::Bucket(bucket), &key)?;
+            let number = value.and_then(|value| layout::segment_of(&value));
+            let number = number.filter(|number| segments.contains(number));
+            found.extend(number.map(|number| (key, number)));
+        }
+        Ok(found)
+    }
+
+    /// Takes these keys out of the index, and out of what their segments are said to have there.
+    fn forget_places(&self, bucket: Bucket, keys: &[(Vec<u8>, u32)]) -> Result<(), ReadError> {
+        let tree = Tree::Bucket(bucket);
+        let writes = keys.iter().map(|(key, _)| Write::Delete { tree, key: key.clone() });
+        self.index.write(writes.collect())?;
+        if let Some(held) = self.state_mut().buckets.get_mut(&bucket) {
+            keys.iter().for_each(|(key, number)| held.discount(*number, key));
+        }
+        Ok(())
+    }
+
     fn apply_written(&self, new: &Written) -> Result<(), ReadError> {
-        let Some(segment) = self.segment(new.name)? else {
+        let bucket = new.name.bucket;
+        let is_whole = visit_blocks(&new.segment, &mut |offset, entries| {
             let _turn = self.committer();
-            return if self.is_here(new.name.bucket) {
-                Err(block_error(BlockError::Damaged, new.name))
-            } else {
-                Ok(())
-            };
-        };
-        let is_whole = visit_blocks(&segment, &mut |offset, entries| {
-            let _turn = self.committer();
-            if !self.is_here(new.name.bucket) {
+            if !self.is_here(bucket) {
                 return Ok(());
             }
             let block = Block { segment: new.name, offset, end: new.end, entries: &entries };
@@ -169,17 +185,25 @@ impl Store {
 
     /// What came without its body meanwhile, counting on one that is now gone, wants it.
     pub(crate) fn want_for_the_bereft(&self, bucket: Bucket) -> Result<(), ReadError> {
+        let bereft = match self.state_mut().buckets.get_mut(&bucket) {
+            Some(held) => std::mem::take(&mut held.bereft),
+            None => return Ok(()),
+        };
+        self.want_for(bucket, bereft)
+    }
+
+    /// These arrivals want these bodies, where they are not here.
+    fn want_for(&self, bucket: Bucket, bereft: Vec<(BodyId, RecordKey)>) -> Result<(), ReadError> {
         let tree = Tree::Bucket(bucket);
         let mut writes = Vec::new();
         let mut state = self.state_mut();
-        let held = state.buckets.entry(bucket).or_default();
-        for (body, arrival) in std::mem::take(&mut held.bereft) {
+        let Some(held) = state.buckets.get_mut(&bucket) else { return Ok(()) };
+        for (body, arrival) in bereft {
             let is_here = self.index.get(tree, &layout::body_key(&body))?.is_some();
             if !is_here && !held.is_covered(&arrival) {
                 held.wanted.insert(body, arrival);
                 let key = layout::wanted_key(&body, &arrival);
-                let value = Vec::new();
-                writes.push(Write::Put { tree, key, value });
+                writes.push(Write::Put { tree, key, value: Vec::new() });
             }
         }
         drop(state);

@@ -17,6 +17,7 @@ use quar_index::{Index, Tree};
 use std::collections::{BTreeSet, HashSet};
 use std::io;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// Coded bytes that are gathered before they are appended to a rewrite.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -26,6 +27,8 @@ pub(super) struct Rewrite {
     pub(super) old: SegmentName,
     /// `None` when nothing of the old segment stays.
     pub(super) new: Option<Written>,
+    /// Index keys of what the old segment holds and is to go.
+    pub(super) doomed: Vec<Vec<u8>>,
     /// Index keys of bodies that should stay and are damaged: they are wanted from now on.
     pub(super) lost_bodies: Vec<Vec<u8>>,
     /// Records that should stay and are damaged.
@@ -35,6 +38,8 @@ pub(super) struct Rewrite {
 pub(super) struct Written {
     pub(super) name: SegmentName,
     pub(super) end: u64,
+    /// Opened while there is a way back.
+    pub(super) segment: Arc<Segment>,
 }
 
 impl Store {
@@ -50,10 +55,9 @@ impl Store {
         if let (Err(_), Some(target)) = (&result, &kept.target) {
             self.undo_closed(target.name());
         }
-        result?;
-        let Kept { target, lost_bodies, lost_records, .. } = kept;
-        let new = target.map(|target| Written { name: target.name(), end: target.end() });
-        Ok(Rewrite { old, new, lost_bodies, lost_records })
+        let new = result?;
+        let Kept { gone: doomed, lost_bodies, lost_records, .. } = kept;
+        Ok(Rewrite { old, new, doomed, lost_bodies, lost_records })
     }
 
     /// Takes back rewrites that are not to be put in force.
@@ -142,28 +146,32 @@ impl Store {
     /// those named are kept, and what is lost is named.
     fn write_unnamed(&self, kept: &mut Kept<'_>) -> Result<(), ReadError> {
         let (old, bucket) = (kept.old.number, kept.old.bucket);
-        let doomed: HashSet<Vec<u8>> = kept.doomed.bodies.iter().map(layout::body_key).collect();
+        let doomed = kept.doomed;
         let mut bodies = Vec::new();
         self.index.scan(Tree::Bucket(bucket), &[layout::BODY], &mut |key, value| {
             match key.first() {
                 Some(&layout::BODY) => {
                     let place = BodyPlace::decode(value);
                     let place = place.filter(|place| place.block.segment == old);
-                    bodies.extend(
-                        place
-                            .filter(|_| !kept.bodies.contains(key) && !doomed.contains(key))
-                            .map(|place| (key.to_vec(), place)),
-                    );
+                    match place.filter(|_| !kept.bodies.contains(key)) {
+                        Some(_) if doomed.bodies.contains(key) => kept.gone.push(key.to_vec()),
+                        Some(place) => bodies.push((key.to_vec(), place)),
+                        None => {}
+                    }
                 }
                 Some(&layout::RECORD) => {
                     let place = RecordPlace::decode(value).map(|place| place.block);
                     let is_lost = |place: &BlockPlace| {
                         place.segment == old && !kept.visited.contains(&place.offset)
                     };
-                    let key = layout::parse_record_key(key)
+                    let record = layout::parse_record_key(key)
                         .filter(|_| place.as_ref().is_some_and(is_lost));
-                    let key = key.filter(|key| !kept.doomed.records.contains(key));
-                    kept.lost_records.extend(key);
+                    match record {
+                        Some(record) if doomed.records.contains(&record) => {
+                            kept.gone.push(key.to_vec());
+                        }
+                        record => kept.lost_records.extend(record),
+                    }
                 }
                 Some(&tag) if tag > layout::RECORD => return ControlFlow::Break(()),
                 _ => {}
@@ -195,6 +203,8 @@ struct Kept<'a> {
     visited: BTreeSet<u32>,
     /// Index keys of the bodies that were met there.
     bodies: HashSet<Vec<u8>>,
+    /// Index keys of what is doomed and lies there.
+    gone: Vec<Vec<u8>>,
     lost_bodies: Vec<Vec<u8>>,
     lost_records: Vec<RecordKey>,
 }
@@ -208,30 +218,34 @@ impl<'a> Kept<'a> {
             target: None,
             visited: BTreeSet::new(),
             bodies: HashSet::new(),
+            gone: Vec::new(),
             lost_bodies: Vec::new(),
             lost_records: Vec::new(),
         }
     }
 
     /// Whether the record stays, and the index names this very place: copies elsewhere do.
-    fn keeps_record(&self, record: &Record, place: BlockPlace) -> Result<bool, BlockError> {
-        if self.doomed.records.contains(&record.key()) {
-            return Ok(false);
-        }
+    fn keeps_record(&mut self, record: &Record, place: BlockPlace) -> Result<bool, BlockError> {
         let key = layout::record_key(&record.key());
         let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
         let known = value.map_err(io::Error::other)?.and_then(|value| RecordPlace::decode(&value));
-        Ok(known.is_some_and(|known| known.block == place))
+        let is_here = known.is_some_and(|known| known.block == place);
+        if is_here && self.doomed.records.contains(&record.key()) {
+            self.gone.push(key);
+            return Ok(false);
+        }
+        Ok(is_here)
     }
 
     fn keeps_body(&mut self, id: &BodyId, entry: &BodyEntry) -> Result<bool, BlockError> {
-        if self.doomed.bodies.contains(id) {
-            return Ok(false);
-        }
         let key = layout::body_key(id);
         let value = self.store.index.get(Tree::Bucket(self.old.bucket), &key);
         let known = value.map_err(io::Error::other)?.and_then(|value| BodyPlace::decode(&value));
         let is_here = known == Some(BodyPlace::new(self.old.number, entry));
+        if is_here && self.doomed.bodies.contains(&key) {
+            self.gone.push(key);
+            return Ok(false);
+        }
         if is_here {
             self.bodies.insert(key);
         }
@@ -263,12 +277,16 @@ impl<'a> Kept<'a> {
         Ok(writer)
     }
 
-    fn close(&mut self) -> Result<(), ReadError> {
+    fn close(&mut self) -> Result<Option<Written>, ReadError> {
         let Some(target) = &mut self.target else {
-            return Ok(());
+            return Ok(None);
         };
         target.sync()?;
         target.close(0, &[self.old.number])?;
-        Ok(target.sync()?)
+        target.sync()?;
+        let (name, end) = (target.name(), target.end());
+        let segment = self.store.segment(name)?;
+        let segment = segment.ok_or_else(|| block_error(BlockError::Damaged, name))?;
+        Ok(Some(Written { name, end, segment }))
     }
 }

@@ -3,6 +3,7 @@
 
 use super::Doomed;
 use crate::error::ReadError;
+use crate::layout;
 use crate::segment::{Entry, Found, Segment, SegmentRole};
 use std::io;
 
@@ -22,7 +23,7 @@ pub(super) fn is_touched(segment: &Segment, doomed: &Doomed) -> Result<bool, Rea
                 has_bodies = false;
                 is_doomed |= entries.iter().any(|entry| match entry {
                     Entry::Record(record) => doomed.records.contains(&record.key()),
-                    Entry::Body(body) => doomed.bodies.contains(&body.id),
+                    Entry::Body(body) => doomed.bodies.contains(&layout::body_key(&body.id)[..]),
                 });
             }
             Found::TornTail => is_torn = true,

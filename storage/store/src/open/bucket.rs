@@ -296,7 +296,8 @@ impl Scan {
         packed.visit_actions(&mut |_, action, _| {
             actions.insert(action);
         })?;
-        for list in [&self.keys, &self.gone_records, &self.unvouched_records] {
+        // Of a segment that is gone some may lie elsewhere: those are found there, and named no longer.
+        for list in [&self.keys, &self.unvouched_records] {
             for key in list {
                 actions.remove(key);
             }

@@ -34,14 +34,15 @@ impl Store {
         self.forget_packed(bucket, pack)?;
         self.leave_out(bucket, &damaged.records, &begun.segments, &committer)?;
         let known = begun.segments.iter().copied().chain(pack.members().map(|name| name.number));
-        let late = self.arrivals_since(bucket, &known.collect::<Vec<_>>(), &damaged.bodies)?;
+        let late = self.arrivals_since(bucket, &known.collect::<Vec<_>>(), &damaged.bodies);
         {
             let mut state = self.state_mut();
             let lazy = pack.trie().unwrap_or_else(|| trie.clone());
             state.set.replace(bucket, &lazy);
             state.erased(bucket, &begun.records);
             let held = state.buckets.entry(bucket).or_default();
-            held.bereft.extend(damaged.arrivals.iter().copied().chain(late));
+            held.bereft
+                .extend(damaged.arrivals.iter().copied().chain(late.iter().flatten().copied()));
             held.broken.bodies.retain(|key| !damaged.bodies.contains(key));
         }
         self.want_for_the_bereft(bucket)?;
@@ -58,6 +59,8 @@ impl Store {
             }
         }
         self.disk.sync_dir(&bucket_directory(bucket))?;
+        // The pack is in force all the same.
+        late?;
         let counts = pack.footer().counts;
         Ok(Packed {
             records: pack.records(),

@@ -139,7 +139,9 @@ impl Store {
         records: &[(RecordKey, RecordPlace)],
     ) -> Result<HashSet<Vec<u8>>, ReadError> {
         let leaving = self.state().buckets.get(&bucket).map(|held| held.leaving.clone());
-        let mut bodies = leaving.unwrap_or_default();
+        // By what the index knows of an id: another one may have that in common.
+        let leaving = leaving.iter().flatten();
+        let mut bodies: HashSet<Vec<u8>> = leaving.map(layout::body_key).collect();
         let arrivals = records.iter().filter(|(_, place)| place.kind == Kind::ARRIVAL);
         let mut blocks = Blocks::new(self, bucket);
         for (key, place) in arrivals {
@@ -149,10 +151,10 @@ impl Store {
             let record = blocks.record(key, place)?;
             if let Some(arrival) = record.and_then(|record| Arrival::decode(record.payload()).ok())
             {
-                bodies.remove(&arrival.body());
+                bodies.remove(&layout::body_key(&arrival.body())[..]);
             }
         }
-        Ok(bodies.iter().map(layout::body_key).collect())
+        Ok(bodies)
     }
 
     fn write_pack(

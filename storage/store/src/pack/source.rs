@@ -32,7 +32,7 @@ impl Store {
     }
 
     /// The plain bytes of a body if they give the index key that it was found under.
-    pub(super) fn plain_of(&self, key: &[u8], coded: &CodedBody) -> Option<Vec<u8>> {
+    pub(crate) fn plain_of(&self, key: &[u8], coded: &CodedBody) -> Option<Vec<u8>> {
         let plain = coded.plain_bytes().ok()?;
         (layout::body_key(&self.settings.id_key.body_id(&plain)) == key).then_some(plain)
     }
