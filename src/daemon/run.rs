@@ -23,6 +23,7 @@ use crate::intake::lmtp::{self, Listener};
 use crate::lock::DataLock;
 use crate::surface;
 use anyhow::Context;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use quar_node::{CopyRule, Node, NodeSettings};
 use quar_store::{OpenReport, Store};
 use std::sync::Arc;
@@ -40,10 +41,22 @@ const EVENTS_QUEUED: usize = 4096;
 pub fn run_until_stopped(paths: &Paths) -> anyhow::Result<()> {
     let config = Config::load(paths)?;
     start_log(&config);
+    raise_open_files();
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let threads = config.runtime.worker_threads.map_or_else(default_worker_threads, usize::from);
     let runtime = builder.worker_threads(threads).enable_all().build()?;
     runtime.block_on(run(paths, &config))
+}
+
+/// As many open files as the system lets this process have: one for each segment that is written to or read, one for each
+/// connection. 1024, where many begin, is for programs that count on it (select).
+fn raise_open_files() {
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
+        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    });
+    if let Err(error) = raised {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
 }
 
 /// Half of the processors: the other half is for the commit thread and the mail filter. On two,

@@ -37,6 +37,8 @@ use std::collections::BTreeMap;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
+/// Segments that are written to between two commits: a node's own mail is of some classes and two or three days.
+pub(crate) const WRITERS_MAX: usize = 64;
 /// Items with which a commit begins at once.
 const ENOUGH: usize = 32;
 
@@ -79,6 +81,7 @@ impl Store {
     pub fn commit(&self) -> Vec<(Ticket, Outcome)> {
         self.gather();
         let mut committer = self.drafting();
+        committer.end_the_oldest();
         let number = committer.next_commit;
         committer.next_commit += 1;
         let before = std::mem::take(&mut committer.coming);
@@ -295,6 +298,17 @@ impl Store {
         let index = |key: &[u8]| self.index.get(tree, key);
         let writes: Vec<Write> = self.state_mut().apply(block, &index, &resend)?;
         self.index.write(writes)
+    }
+}
+
+impl Committer {
+    /// Ends segments of the oldest days where too many are written to: each is an open file, and whoever says of which
+    /// days its records are says how many.
+    fn end_the_oldest(&mut self) {
+        while self.writers.len() > WRITERS_MAX {
+            let oldest = self.writers.keys().min_by_key(|bucket| bucket.day).copied();
+            oldest.map(|bucket| self.writers.remove(&bucket));
+        }
     }
 }
 

@@ -26,6 +26,21 @@ fn a_member_that_has_a_few_of_very_many_gets_the_rest_in_spans() {
 }
 
 #[test]
+fn more_records_of_one_second_than_a_lot_takes_come_by_their_names() {
+    let of_second = |n: u32| record(Class::SPAM, DAY, 40_000, &n.to_le_bytes());
+    let all: Vec<_> = (0..5000).map(of_second).chain(spread(100, |_| false)).collect();
+    for theirs in [Vec::new(), spread(100, |_| false), all[..1].to_vec()] {
+        let mut pair = pair_of(all.clone(), theirs);
+        pair.connect();
+        pair.run();
+        for _ in 0..3 {
+            pair.tick();
+        }
+        assert!(pair.agree());
+    }
+}
+
+#[test]
 fn what_is_offered_again_while_it_comes_comes_once() {
     let mut pair = pair_of(spread(6000, |_| false), Vec::new());
     pair.connect();

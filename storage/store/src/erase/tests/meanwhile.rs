@@ -132,3 +132,38 @@ fn a_day_that_expires_while_it_is_written_anew_is_gone() {
         at_every_read(rewriting, prepare, expire, check);
     }
 }
+
+#[test]
+fn a_check_meanwhile_puts_nothing_back_that_is_erased() {
+    let prepare = |_: &TrapDisk, store: &Store| {
+        let doomed = put(store, &[1; 900], 1);
+        put(store, &[8; 900], 1);
+        // The day's second segment.
+        store.begin_rewriting(doomed.bucket).unwrap();
+        store.end_rewriting(doomed.bucket);
+        put(store, &[7; 900], 1);
+        for id in [doomed, put(store, &[2; 900], 1)] {
+            delete(store, id, 1, &[0]);
+        }
+        doomed.bucket
+    };
+    // What the check would put back is as if it had fallen out of the index.
+    let check = |store: &Store| {
+        for bucket in store.buckets() {
+            let checked = store.check(bucket, &|_| ControlFlow::Continue(())).unwrap();
+            let (_, findings) = checked.unwrap_or_default();
+            store.mark_broken(&findings).unwrap();
+        }
+    };
+    let look = |store: &Store, reopened: &Store, _: &TrapDisk, _: Bucket, (): ()| {
+        for store in [store, reopened] {
+            for body in [[1; 900], [2; 900], [7; 900]] {
+                let id = put(store, &body, 3);
+                assert_eq!(store.body(id).unwrap(), body);
+            }
+        }
+    };
+    for rewriting in REWRITINGS {
+        at_every_read(rewriting, prepare, check, look);
+    }
+}
