@@ -1,5 +1,6 @@
 //! Puts rewrites that are durable in force: index, memory and files go over to them.
-//! Never keeps commits waiting for longer than a block or as many keys, but where the files go: what comes in between finds the old segments or the new ones.
+//! Never keeps commits waiting for longer than a block or as many keys, but where the files go: what comes in between
+//! finds the old segments or the new ones.
 
 use super::rewrite::{Rewrite, Written};
 use super::{Doomed, Erased, block_error, visit_blocks, visit_entries};
@@ -116,8 +117,8 @@ impl Store {
         arrivals_naming(&self.segments_of(bucket, &numbers)?, &BTreeSet::new(), bodies)
     }
 
-    /// Moves the index to a rewrite, some keys at a time: commits go on in between. Nothing more is done once the day has
-    /// expired.
+    /// Moves the index to a rewrite, some keys at a time: commits go on in between. Nothing more is done once the day
+    /// has expired.
     fn put_in_force(&self, rewrite: &Rewrite) -> Result<(), ReadError> {
         let bucket = rewrite.old.bucket;
         if let Some(new) = &rewrite.new {

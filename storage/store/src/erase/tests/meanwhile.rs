@@ -68,6 +68,20 @@ fn with_damage(disk: &TrapDisk, store: &Store) -> Bucket {
     doomed.bucket
 }
 
+/// Mail in two segments, of each of which some is deleted.
+fn in_two_segments(_: &TrapDisk, store: &Store) -> Bucket {
+    let doomed = put(store, &[1; 900], 1);
+    put(store, &[8; 900], 1);
+    // The day's second segment.
+    store.begin_rewriting(doomed.bucket).unwrap();
+    store.end_rewriting(doomed.bucket);
+    put(store, &[7; 900], 1);
+    for id in [doomed, put(store, &[2; 900], 1)] {
+        delete(store, id, 1, &[0]);
+    }
+    doomed.bucket
+}
+
 #[test]
 fn mail_deduplicated_onto_a_body_that_turns_out_damaged_is_asked_for() {
     let again = |store: &Store| put(store, &[4; 900], 2);
@@ -95,18 +109,6 @@ fn mail_deduplicated_onto_a_body_that_turns_out_damaged_is_asked_for() {
 
 #[test]
 fn a_day_that_expires_while_it_is_written_anew_is_gone() {
-    let prepare = |_: &TrapDisk, store: &Store| {
-        let doomed = put(store, &[1; 900], 1);
-        put(store, &[8; 900], 1);
-        // The day's second segment.
-        store.begin_rewriting(doomed.bucket).unwrap();
-        store.end_rewriting(doomed.bucket);
-        put(store, &[7; 900], 1);
-        for id in [doomed, put(store, &[2; 900], 1)] {
-            delete(store, id, 1, &[0]);
-        }
-        doomed.bucket
-    };
     let expire = |store: &Store| {
         store.set_today(Day(NOW.day().0 + 100));
         store.unlink_expired().unwrap()
@@ -129,24 +131,12 @@ fn a_day_that_expires_while_it_is_written_anew_is_gone() {
                 }
                 assert!(disk.list(&bucket_directory(bucket)).unwrap().is_empty());
             };
-        at_every_read(rewriting, prepare, expire, check);
+        at_every_read(rewriting, in_two_segments, expire, check);
     }
 }
 
 #[test]
 fn a_check_meanwhile_puts_nothing_back_that_is_erased() {
-    let prepare = |_: &TrapDisk, store: &Store| {
-        let doomed = put(store, &[1; 900], 1);
-        put(store, &[8; 900], 1);
-        // The day's second segment.
-        store.begin_rewriting(doomed.bucket).unwrap();
-        store.end_rewriting(doomed.bucket);
-        put(store, &[7; 900], 1);
-        for id in [doomed, put(store, &[2; 900], 1)] {
-            delete(store, id, 1, &[0]);
-        }
-        doomed.bucket
-    };
     // What the check would put back is as if it had fallen out of the index.
     let check = |store: &Store| {
         for bucket in store.buckets() {
@@ -164,6 +154,6 @@ fn a_check_meanwhile_puts_nothing_back_that_is_erased() {
         }
     };
     for rewriting in REWRITINGS {
-        at_every_read(rewriting, prepare, check, look);
+        at_every_read(rewriting, in_two_segments, check, look);
     }
 }
