@@ -187,7 +187,8 @@ impl Store {
     }
 
     /// What is whole in a segment and fell out of the index is in it again; returns how much that is.
-    /// Of a segment that is gone meanwhile, whoever wrote it anew has decided; while one is written anew nothing is said.
+    /// Of a segment that is gone meanwhile, whoever wrote it anew has decided; while one is written anew nothing is
+    /// said.
     fn index_again(
         &self,
         bucket: Bucket,
