@@ -48,11 +48,12 @@ pub fn run_until_stopped(paths: &Paths) -> anyhow::Result<()> {
     runtime.block_on(run(paths, &config))
 }
 
-/// As many open files as the system lets this process have: one for each segment that is written to or read, one for each
-/// connection. 1024, where many begin, is for programs that count on it (select).
+/// As many open files as the system lets this process have: one for each segment that is written to or read, one for
+/// each connection. 1024, where many begin, is for programs that count on it (select).
 fn raise_open_files() {
-    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| {
-        if soft < hard { setrlimit(Resource::RLIMIT_NOFILE, hard, hard) } else { Ok(()) }
+    let raised = getrlimit(Resource::RLIMIT_NOFILE).and_then(|(soft, hard)| match soft < hard {
+        true => setrlimit(Resource::RLIMIT_NOFILE, hard, hard),
+        false => Ok(()),
     });
     if let Err(error) = raised {
         tracing::warn!(%error, "the limit of open files stays as it is");
