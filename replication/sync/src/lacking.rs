@@ -76,8 +76,8 @@ impl Lacking {
     }
 }
 
-/// Seconds of which all keys are lacking become spans; the other keys are left, and those of a second with more keys than
-/// a lot takes.
+/// Seconds of which all keys are lacking become spans; the other keys are left, and those of a second with more keys
+/// than a lot takes.
 fn take_seconds(trie: &Trie, keys: Vec<RecordKey>, spans: &mut Vec<Span>) -> Vec<RecordKey> {
     let mut left = Vec::new();
     for of_second in keys.chunk_by(|one, other| one.second == other.second) {
