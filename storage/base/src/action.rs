@@ -92,6 +92,12 @@ impl Action {
         }
     }
 
+    /// Whether this version reads actions of a kind.
+    #[must_use]
+    pub fn is_known(kind: Kind) -> bool {
+        matches!(kind, Kind::DELETED | Kind::RELEASE_INTENT | Kind::RELEASE_OUTCOME)
+    }
+
     /// The payload's bytes.
     ///
     /// # Errors

@@ -49,6 +49,8 @@ pub struct MessageState {
 struct Actions {
     whole: Vec<Record>,
     damaged: Vec<(RecordKey, Kind, Option<RecipientSet>)>,
+    /// Of kinds that this version does not know, where those are not read.
+    unknown: usize,
 }
 
 impl MessageState {
@@ -118,8 +120,9 @@ impl Store {
         records: &mut Records<'_>,
         id: MessageId,
     ) -> Result<MessageState, ReadError> {
-        let Actions { whole, damaged } = self.actions_among(records, id)?;
+        let Actions { whole, damaged, unknown } = self.actions_among(records, id, false)?;
         let mut state = MessageState::fold(whole);
+        state.unknown_actions += unknown;
         for (_, kind, deleted) in damaged {
             state.damaged_releases += usize::from(kind == Kind::RELEASE_INTENT);
             deleted.iter().for_each(|recipients| state.deleted.add(recipients));
@@ -136,7 +139,7 @@ impl Store {
         records: &mut Records<'_>,
         id: MessageId,
     ) -> Result<Vec<Record>, ReadError> {
-        let Actions { whole, damaged } = self.actions_among(records, id)?;
+        let Actions { whole, damaged, .. } = self.actions_among(records, id, true)?;
         match damaged.first() {
             Some((key, ..)) => {
                 let message = MessageId { key: *key, ..id };
@@ -146,14 +149,20 @@ impl Store {
         }
     }
 
-    /// One that is damaged hides neither the others nor the message: peers bring it again.
+    /// One that is damaged hides neither the others nor the message: peers bring it again. Those of unknown kinds may be
+    /// large and many, and are counted only, unless they are asked for.
     fn actions_among(
         &self,
         records: &mut Records<'_>,
         id: MessageId,
+        with_unknown: bool,
     ) -> Result<Actions, ReadError> {
         let mut actions = Actions::default();
         for (key, kind, deleted) in self.indexed_actions(id)? {
+            if !with_unknown && !Action::is_known(kind) {
+                actions.unknown += 1;
+                continue;
+            }
             match records.get(id.bucket, &key) {
                 Ok(Some(record)) => actions.whole.push(record),
                 // Its segment was written anew without it.

@@ -66,14 +66,18 @@ impl Store {
     pub fn hold(&self, id: MessageId) -> Result<Holding, HoldError> {
         let holds = self.holds_of(id)?;
         let mut records = Records::new(self);
+        let original = self.arrival_record(&mut records, id);
+        let arrival = original.as_ref().ok().map(|record| self.decode_arrival(id, record));
+        let arrival = arrival.transpose()?;
         for held in holds {
-            // One without its body, which a power cut may leave, holds nothing: it is made again.
-            if held == id || self.is_whole(&mut records, held)? {
+            // One without its body, which a power cut may leave, holds nothing, nor does what another member passes off
+            // as this message: it is made again.
+            if held == id || self.is_whole(&mut records, held, arrival.as_ref())? {
                 return Ok(Holding::Here(held));
             }
         }
-        let original = self.arrival_record(&mut records, id)?;
-        let arrival = self.decode_arrival(id, &original)?;
+        let original = original?;
+        let arrival = arrival.ok_or(ReadError::NotFound(id))?;
         let actions = self.whole_actions(&mut records, id)?;
         let (body, _) = self.verified_body(id, &arrival)?;
         let hold = Hold::new(id, &arrival, actions).map_err(|error| HoldError::Unfit(error.into()));
@@ -119,10 +123,20 @@ impl Store {
         Ok(held)
     }
 
-    /// Whether a held message has its body.
-    fn is_whole(&self, records: &mut Records<'_>, held: MessageId) -> Result<bool, ReadError> {
+    /// Whether a held message has its body, and that is its original's where that is here.
+    fn is_whole(
+        &self,
+        records: &mut Records<'_>,
+        held: MessageId,
+        original: Option<&Arrival>,
+    ) -> Result<bool, ReadError> {
         let record = self.arrival_record(records, held)?;
         let arrival = self.decode_arrival(held, &record)?;
+        if original.is_some_and(|original| {
+            (original.body_id, &original.envelope) != (arrival.body_id, &arrival.envelope)
+        }) {
+            return Ok(false);
+        }
         self.is_body_here(held.bucket, &arrival.body())
     }
 

@@ -1,9 +1,10 @@
 //! Held messages: what outlives the original, and that nodes agree on them.
 
-use super::{HoldError, Holding};
+use super::{Hold, HoldError, Holding};
 use crate::tests::{NOW, Node, delete, put};
 use crate::{MemoryHome, Outcome, ReadError, Refusal, Store};
 use quar_base::action::{Action, Delivery, ReleaseIntent, ReleaseOutcome};
+use quar_base::arrival::Arrival;
 use quar_base::class::Class;
 use quar_base::coverage::RecipientSet;
 use quar_base::key::MessageId;
@@ -226,4 +227,25 @@ fn a_full_disk_refuses_a_hold_and_a_peer_s_false_hold_is_an_offence() {
     assert!(store.holds_of(id).unwrap().is_empty());
     node.disk.set_free_bytes(u64::MAX);
     assert_eq!(store.body(hold(&store, id)).unwrap(), BODY);
+}
+
+#[test]
+fn what_another_member_passes_off_as_a_hold_holds_nothing() {
+    let store = Node::new(1).open();
+    let (id, other) = (put(&store, BODY, 2), put(&store, b"what it was not", 2));
+    let peer = Node::new(2).open();
+    replicate(&store, &peer);
+    // It names the one, and has the body of the other.
+    let record = peer.record(other.bucket, &other.key).unwrap().unwrap();
+    let arrival = Arrival::decode(record.payload()).unwrap();
+    let false_hold = Hold::new(id, &arrival, Vec::new()).unwrap();
+    let original = peer.record(id.bucket, &id.key).unwrap().unwrap();
+    let record = peer.held_record(original.head(), false_hold, &arrival).unwrap();
+    let (_, body) = peer.item(other.bucket, &other.key).unwrap().unwrap();
+    store.admit_record(record, body, NOW).unwrap();
+    store.commit();
+    assert_eq!(store.holds_of(id).unwrap().len(), 1);
+    let held = hold(&store, id);
+    assert_eq!(store.body(held).unwrap(), BODY);
+    assert_eq!(held_already(&store, id), held);
 }
