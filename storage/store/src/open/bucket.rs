@@ -77,10 +77,13 @@ pub(super) fn load(
     let packed = Packed { pack: pack.as_deref(), bucket };
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
-    // What a pack replaced has no copies: all of it stands in the pack.
-    let is_gone = |number| {
-        let is_replaced = pack.as_ref().is_some_and(|pack| pack.has_replaced(number));
-        !is_replaced && !logs.contains(&SegmentName { bucket, number })
+    // What a pack replaced has no copies: all of it stands in the pack, but for bodies that were damaged or erased. What
+    // came later may count on those.
+    let is_gone = |number, key: &[u8]| match pack.as_deref() {
+        Some(pack) if pack.has_replaced(number) => {
+            key.first() == Some(&layout::BODY) && pack.get(key).is_ok_and(|place| place.is_none())
+        }
+        _ => !logs.contains(&SegmentName { bucket, number }),
     };
     let mut visit = |key: &[u8], value: &[u8]| scan.visit(key, value, held, &is_gone);
     index.changes().scan(tree, &[], &mut visit)?;
@@ -225,7 +228,7 @@ impl Scan {
         key: &[u8],
         value: &[u8],
         held: &BucketState,
-        is_gone: &dyn Fn(u32) -> bool,
+        is_gone: &dyn Fn(u32, &[u8]) -> bool,
     ) -> ControlFlow<()> {
         if self.take(key, value, held, is_gone).is_none() {
             self.doubt = Some("the index holds a damaged entry");
@@ -239,13 +242,13 @@ impl Scan {
         key: &[u8],
         value: &[u8],
         held: &BucketState,
-        is_gone: &dyn Fn(u32) -> bool,
+        is_gone: &dyn Fn(u32, &[u8]) -> bool,
     ) -> Option<()> {
         match *key.first()? {
             layout::RECORD => {
                 let place = RecordPlace::decode(value)?;
                 let record = layout::parse_record_key(key)?;
-                if is_gone(place.block.segment) {
+                if is_gone(place.block.segment, key) {
                     self.has_gone = true;
                     self.gone_records.push(record);
                     return Some(());
@@ -259,7 +262,7 @@ impl Scan {
             }
             layout::BODY => {
                 let place = BodyPlace::decode(value)?.block;
-                if is_gone(place.segment) {
+                if is_gone(place.segment, key) {
                     self.has_gone = true;
                     return Some(());
                 }

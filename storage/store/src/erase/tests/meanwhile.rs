@@ -2,14 +2,14 @@
 //! knows to be damaged, and the day's end.
 //! Never looks at what comes besides; the tests above do.
 
-use super::{TrapDisk, open};
+use super::{TrapDisk, open, open_on};
 use crate::disk::{Disk, MemoryDisk};
 use crate::segment::{BlockKind, SegmentName, bucket_directory};
 use crate::tests::{NOW, delete, mail, put};
-use crate::{Expired, Query, ReadError, Store};
+use crate::{Expired, MemoryHome, Query, ReadError, Store};
 use quar_base::key::{Bucket, MessageId};
 use quar_base::time::Day;
-use quar_index::{Index, Tree};
+use quar_index::{Index, MemoryIndex, Tree};
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex};
 
@@ -20,17 +20,18 @@ const REWRITINGS: [Rewriting; 2] = [
     |store, bucket| store.pack(bucket, &mut |_| ControlFlow::Continue(())).map(drop),
 ];
 
-/// Does something at one read of a rewriting after the other; `check` is handed the store, and one opened after a
-/// power cut.
+/// Does something at one read of a rewriting after the other; `check` is handed the store, and two opened after a
+/// power cut: without its index, and with what of that was durable.
 fn at_every_read<T: Send + 'static>(
     rewriting: Rewriting,
     prepare: impl Fn(&TrapDisk, &Store) -> Bucket,
     meanwhile: fn(&Store) -> T,
-    check: impl Fn(&Store, &Store, &TrapDisk, Bucket, T),
+    check: impl Fn([&Store; 3], &TrapDisk, Bucket, T),
 ) {
     for reads in 0.. {
         let disk = TrapDisk { inner: MemoryDisk::new(), trap: Default::default() };
-        let store = Arc::new(open(disk.clone()));
+        let mut home = MemoryHome(Arc::new(MemoryIndex::default()));
+        let store = Arc::new(open_on(disk.clone(), &mut home));
         let bucket = prepare(&disk, &store);
         let done = Arc::new(Mutex::new(None));
         let call = {
@@ -50,7 +51,10 @@ fn at_every_read<T: Send + 'static>(
         }
         let Some(done) = done.lock().unwrap().take() else { continue };
         assert!(!store.has_failed(), "read {reads}: {result:?}");
-        check(&store, &open(disk.inner.crash()), &disk, bucket, done);
+        let without_index = open(disk.inner.crash());
+        let mut crashed = MemoryHome(Arc::new(home.0.crash()));
+        let with_index = open_on(disk.inner.crash(), &mut crashed);
+        check([&store, &without_index, &with_index], &disk, bucket, done);
     }
 }
 
@@ -84,25 +88,32 @@ fn in_two_segments(_: &TrapDisk, store: &Store) -> Bucket {
 
 #[test]
 fn mail_deduplicated_onto_a_body_that_turns_out_damaged_is_asked_for() {
-    let again = |store: &Store| put(store, &[4; 900], 2);
+    let again = |store: &Store| {
+        let late = put(store, &[4; 900], 2);
+        // While a rewriting is put in force no index is flushed.
+        if let Ok(free) = store.checkpoints.try_lock() {
+            drop(free);
+            store.checkpoint().unwrap();
+        }
+        late
+    };
     let all = Query { limit: 9, ..Query::default() };
     for rewriting in REWRITINGS {
-        let check =
-            |store: &Store, reopened: &Store, _: &TrapDisk, bucket: Bucket, late: MessageId| {
-                for store in [store, reopened] {
-                    if let Ok(body) = store.body(late) {
-                        assert_eq!(body, [4; 900]);
-                        continue;
-                    }
-                    // Also when who had it first needs it no more.
-                    for message in store.list(&all).unwrap().messages {
-                        if !message.has_body && message.id != late {
-                            delete(store, message.id, 1, &[0]);
-                        }
-                    }
-                    assert_eq!(store.wanted(9), [(bucket, mail(&[4; 900], 1).body.id)]);
+        let check = |stores: [&Store; 3], _: &TrapDisk, bucket: Bucket, late: MessageId| {
+            for store in stores {
+                if let Ok(body) = store.body(late) {
+                    assert_eq!(body, [4; 900]);
+                    continue;
                 }
-            };
+                // Also when who had it first needs it no more.
+                for message in store.list(&all).unwrap().messages {
+                    if !message.has_body && message.id != late {
+                        delete(store, message.id, 1, &[0]);
+                    }
+                }
+                assert_eq!(store.wanted(9), [(bucket, mail(&[4; 900], 1).body.id)]);
+            }
+        };
         at_every_read(rewriting, with_damage, again, check);
     }
 }
@@ -114,23 +125,22 @@ fn a_day_that_expires_while_it_is_written_anew_is_gone() {
         store.unlink_expired().unwrap()
     };
     for rewriting in REWRITINGS {
-        let check =
-            |store: &Store, reopened: &Store, disk: &TrapDisk, bucket: Bucket, expired: Expired| {
-                assert!(expired.records > 0);
-                store.forget_expired(&expired).unwrap();
-                for store in [store, reopened] {
-                    assert!(store.buckets().is_empty());
-                    assert_eq!(store.counts().records, 0);
-                    let mut keys = 0;
-                    let each = &mut |_: &[u8], _: &[u8]| {
-                        keys += 1;
-                        ControlFlow::Continue(())
-                    };
-                    store.index.scan(Tree::Bucket(bucket), &[], each).unwrap();
-                    assert_eq!(keys, 0);
-                }
-                assert!(disk.list(&bucket_directory(bucket)).unwrap().is_empty());
-            };
+        let check = |stores: [&Store; 3], disk: &TrapDisk, bucket: Bucket, expired: Expired| {
+            assert!(expired.records > 0);
+            stores[0].forget_expired(&expired).unwrap();
+            for store in stores {
+                assert!(store.buckets().is_empty());
+                assert_eq!(store.counts().records, 0);
+                let mut keys = 0;
+                let each = &mut |_: &[u8], _: &[u8]| {
+                    keys += 1;
+                    ControlFlow::Continue(())
+                };
+                store.index.scan(Tree::Bucket(bucket), &[], each).unwrap();
+                assert_eq!(keys, 0);
+            }
+            assert!(disk.list(&bucket_directory(bucket)).unwrap().is_empty());
+        };
         at_every_read(rewriting, in_two_segments, expire, check);
     }
 }
@@ -145,8 +155,8 @@ fn a_check_meanwhile_puts_nothing_back_that_is_erased() {
             store.mark_broken(&findings).unwrap();
         }
     };
-    let look = |store: &Store, reopened: &Store, _: &TrapDisk, _: Bucket, (): ()| {
-        for store in [store, reopened] {
+    let look = |stores: [&Store; 3], _: &TrapDisk, _: Bucket, (): ()| {
+        for store in stores {
             for body in [[1; 900], [2; 900], [7; 900]] {
                 let id = put(store, &body, 3);
                 assert_eq!(store.body(id).unwrap(), body);
