@@ -77,8 +77,8 @@ pub(super) fn load(
     let packed = Packed { pack: pack.as_deref(), bucket };
     let held = state.buckets.entry(bucket).or_default();
     let tree = Tree::Bucket(bucket);
-    // What a pack replaced has no copies: all of it stands in the pack, but for bodies that were damaged or erased. What
-    // came later may count on those.
+    // What a pack replaced has no copies: all of it stands in the pack, but for bodies that were damaged or erased.
+    // What came later may count on those.
     let is_gone = |number, key: &[u8]| match pack.as_deref() {
         Some(pack) if pack.has_replaced(number) => {
             key.first() == Some(&layout::BODY) && pack.get(key).is_ok_and(|place| place.is_none())
