@@ -149,8 +149,8 @@ impl Store {
         }
     }
 
-    /// One that is damaged hides neither the others nor the message: peers bring it again. Those of unknown kinds may be
-    /// large and many, and are counted only, unless they are asked for.
+    /// One that is damaged hides neither the others nor the message: peers bring it again. Those of unknown kinds may
+    /// be large and many, and are counted only, unless they are asked for.
     fn actions_among(
         &self,
         records: &mut Records<'_>,
