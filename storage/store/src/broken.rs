@@ -245,6 +245,17 @@ impl Store {
         named.collect()
     }
 
+    /// Whether a record is here, and not known to be damaged.
+    pub(crate) fn has_whole_record(&self, id: MessageId) -> Result<bool, ReadError> {
+        let is_broken = {
+            let state = self.state();
+            let held = state.buckets.get(&id.bucket);
+            held.is_some_and(|held| held.broken.records.contains(&id.key))
+        };
+        let key = layout::record_key(&id.key);
+        Ok(!is_broken && self.index.get(Tree::Bucket(id.bucket), &key)?.is_some())
+    }
+
     /// The body of this message is not here in one piece: it counts as missing from now on.
     /// Returns whether that is news.
     pub(crate) fn want_again(&self, message: MessageId) -> Result<bool, ReadError> {

@@ -160,7 +160,8 @@ impl Store {
         let mut actions = Actions::default();
         for (key, kind, deleted) in self.indexed_actions(id)? {
             if !with_unknown && !Action::is_known(kind) {
-                actions.unknown += 1;
+                let action = MessageId { key, ..id };
+                actions.unknown += usize::from(self.has_whole_record(action)?);
                 continue;
             }
             match records.get(id.bucket, &key) {
