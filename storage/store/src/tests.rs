@@ -4,6 +4,7 @@ mod damaged;
 mod dictionaries;
 mod erasing;
 mod misnamed;
+mod unknown;
 
 use crate::{
     EncryptionKey, IdKey, Mail, MemoryDisk, MemoryHome, OpenError, OpenReport, Opening, Origin,

@@ -17,14 +17,14 @@ use std::sync::Arc;
 const LATER: UnixMillis = UnixMillis(NOW.0 + 600_000);
 
 /// Flips a bit in the block that holds a record.
-fn rot(node: &Node, store: &Store, id: MessageId, key: &RecordKey) {
+pub(super) fn rot(node: &Node, store: &Store, id: MessageId, key: &RecordKey) {
     let value = store.index.get(Tree::Bucket(id.bucket), &layout::record_key(key)).unwrap();
     let place = RecordPlace::decode(&value.unwrap()).unwrap().block;
     let name = SegmentName { bucket: id.bucket, number: place.segment };
     node.disk.damage(&name.path(), |bytes| bytes[place.offset as usize + 60] ^= 1);
 }
 
-fn check(store: &Store, id: MessageId) -> Vec<Finding> {
+pub(super) fn check(store: &Store, id: MessageId) -> Vec<Finding> {
     store.check(id.bucket, &|_| ControlFlow::Continue(())).unwrap().unwrap().1
 }
 
