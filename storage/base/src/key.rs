@@ -166,31 +166,27 @@ impl MessageId {
     /// Reads what [`fmt::Display`] wrote, of an action too: its hours may exceed a day. `None` for any other text.
     #[must_use]
     pub fn parse_record(text: &str) -> Option<Self> {
-        parse_record(text)
+        // From the right: the class may itself contain a dash.
+        let mut parts = text.rsplitn(4, '-');
+        let id: RecordId = parts.next()?.parse().ok()?;
+        let clock = parts.next()?;
+        let (hour, rest) = clock.split_at_checked(clock.len().checked_sub(4)?)?;
+        let hour = match hour.as_bytes() {
+            [b'1'..=b'9', _, _, ..] | [_, _] => fixed_digits(hour, hour.len())?,
+            _ => return None,
+        };
+        let rest = fixed_digits(rest, 4)?;
+        let date = fixed_digits(parts.next()?, 8)?;
+        let class: Class = parts.next()?.parse().ok()?;
+        let (minute, second) = (rest / 100, rest % 100);
+        if minute > 59 || second > 59 {
+            return None;
+        }
+        let day = Day::from_civil(date / 10_000, date / 100 % 100, date % 100)?;
+        let second = hour.checked_mul(3600)?.checked_add(minute * 60 + second)?;
+        let key = RecordKey { second, id };
+        Some(MessageId { bucket: Bucket { class, day }, key })
     }
-}
-
-fn parse_record(text: &str) -> Option<MessageId> {
-    // From the right: the class may itself contain a dash.
-    let mut parts = text.rsplitn(4, '-');
-    let id: RecordId = parts.next()?.parse().ok()?;
-    let clock = parts.next()?;
-    let (hour, rest) = clock.split_at_checked(clock.len().checked_sub(4)?)?;
-    let hour = match hour.as_bytes() {
-        [b'1'..=b'9', _, _, ..] | [_, _] => fixed_digits(hour, hour.len())?,
-        _ => return None,
-    };
-    let rest = fixed_digits(rest, 4)?;
-    let date = fixed_digits(parts.next()?, 8)?;
-    let class: Class = parts.next()?.parse().ok()?;
-    let (minute, second) = (rest / 100, rest % 100);
-    if minute > 59 || second > 59 {
-        return None;
-    }
-    let day = Day::from_civil(date / 10_000, date / 100 % 100, date % 100)?;
-    let second = hour.checked_mul(3600)?.checked_add(minute * 60 + second)?;
-    let key = RecordKey { second, id };
-    Some(MessageId { bucket: Bucket { class, day }, key })
 }
 
 fn fixed_digits(text: &str, digits: usize) -> Option<u32> {

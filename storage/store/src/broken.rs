@@ -23,7 +23,7 @@ use quar_base::arrival::Arrival;
 use quar_base::ids::BodyId;
 use quar_base::key::{Bucket, MessageId, RecordKey};
 use quar_base::time::UnixMillis;
-use quar_index::{Index, Tree, Write};
+use quar_index::{Index, IndexError, Tree, Write};
 use std::collections::BTreeSet;
 
 pub(crate) use saved::{FILE, Named, load};
@@ -246,7 +246,7 @@ impl Store {
     }
 
     /// Whether a record is here, and not known to be damaged.
-    pub(crate) fn has_whole_record(&self, id: MessageId) -> Result<bool, ReadError> {
+    pub(crate) fn has_whole_record(&self, id: MessageId) -> Result<bool, IndexError> {
         let is_broken = {
             let state = self.state();
             let held = state.buckets.get(&id.bucket);

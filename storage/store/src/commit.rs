@@ -306,8 +306,10 @@ impl Committer {
     /// days its records are says how many.
     fn end_the_oldest(&mut self) {
         while self.writers.len() > WRITERS_MAX {
-            let oldest = self.writers.keys().min_by_key(|bucket| bucket.day).copied();
-            oldest.map(|bucket| self.writers.remove(&bucket));
+            let Some(oldest) = self.writers.keys().copied().min_by_key(|bucket| bucket.day) else {
+                return;
+            };
+            self.writers.remove(&oldest);
         }
     }
 }

@@ -67,17 +67,16 @@ impl Store {
         let holds = self.holds_of(id)?;
         let mut records = Records::new(self);
         let original = self.arrival_record(&mut records, id);
-        let arrival = original.as_ref().ok().map(|record| self.decode_arrival(id, record));
-        let arrival = arrival.transpose()?;
+        let original = original.and_then(|record| Ok((self.decode_arrival(id, &record)?, record)));
+        let arrival = original.as_ref().ok().map(|(arrival, _)| arrival);
         for held in holds {
             // One without its body, which a power cut may leave, holds nothing, nor does what another member passes off
             // as this message: it is made again.
-            if held == id || self.is_whole(&mut records, held, arrival.as_ref())? {
+            if held == id || self.is_whole(&mut records, held, arrival)? {
                 return Ok(Holding::Here(held));
             }
         }
-        let original = original?;
-        let arrival = arrival.ok_or(ReadError::NotFound(id))?;
+        let (arrival, original) = original?;
         let actions = self.whole_actions(&mut records, id)?;
         let (body, _) = self.verified_body(id, &arrival)?;
         let hold = Hold::new(id, &arrival, actions).map_err(|error| HoldError::Unfit(error.into()));

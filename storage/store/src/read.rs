@@ -81,29 +81,21 @@ impl Store {
         id: MessageId,
         arrival: &Arrival,
     ) -> Result<(CodedBody, Vec<u8>), ReadError> {
-        let coded = self.coded_body(id.bucket, arrival.body())?;
-        let mut is_of_another = false;
-        let decoded = match coded {
+        match self.coded_body(id.bucket, arrival.body())? {
             Ok(Some(coded)) => match coded.decode(&self.settings.id_key) {
-                Ok(plain) => Some((coded, plain)),
-                Err(_) => {
-                    is_of_another = self.plain_of(&layout::body_key(&coded.id), &coded).is_some();
-                    None
+                Ok(plain) => return Ok((coded, plain)),
+                // Half of the id is the same: the record names a body that is another's.
+                Err(_) if self.plain_of(&layout::body_key(&coded.id), &coded).is_some() => {
+                    return Err(ReadError::BodyMissing(id));
                 }
+                Err(_) => {}
             },
             Ok(None) => return Err(ReadError::BodyMissing(id)),
             Err(BlockError::Io(error)) => return Err(error.into()),
-            Err(BlockError::Damaged) => None,
-        };
-        match decoded {
-            Some(body) => Ok(body),
-            // Half of the id is the same: the record names a body that is another's.
-            None if is_of_another => Err(ReadError::BodyMissing(id)),
-            None => {
-                self.want_again(id)?;
-                Err(ReadError::Damaged { what: "the body", message: id })
-            }
+            Err(BlockError::Damaged) => {}
         }
+        self.want_again(id)?;
+        Err(ReadError::Damaged { what: "the body", message: id })
     }
 
     /// A record by its place in the order; `None` when it is not here.

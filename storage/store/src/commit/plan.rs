@@ -176,12 +176,7 @@ impl Store {
         if plan.coming.records.contains(&item) || plan.before.records.contains(&item) {
             return Ok(true);
         }
-        let is_broken =
-            self.state().buckets.get(&bucket).is_some_and(|held| held.broken.records.contains(key));
-        if is_broken {
-            return Ok(false);
-        }
-        Ok(self.index.get(Tree::Bucket(bucket), &layout::record_key(key))?.is_some())
+        self.has_whole_record(MessageId { bucket, key: *key })
     }
 
     fn has_body(&self, plan: &Plan, bucket: Bucket, id: &BodyId) -> Result<bool, IndexError> {

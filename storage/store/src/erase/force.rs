@@ -124,6 +124,17 @@ impl Store {
         if let Some(new) = &rewrite.new {
             self.apply_written(new)?;
         }
+        // A check that read the old segment from here on would miss in the index what goes: nothing of it is to be read.
+        {
+            let _turn = self.committer();
+            let mut state = self.state_mut();
+            state.begin_replacing(bucket);
+            let held = state.buckets.get_mut(&bucket);
+            let counted = held.and_then(|held| held.segments.get_mut(&rewrite.old.number));
+            if let Some(counted) = counted {
+                counted.mark.end = 0;
+            }
+        }
         for keys in rewrite.doomed.chunks(KEYS_AT_ONCE) {
             let _turn = self.committer();
             if self.is_here(bucket) {
@@ -168,6 +179,7 @@ impl Store {
         Ok(())
     }
 
+    /// Reads a rewrite, which is durable and which nobody else writes to.
     fn apply_written(&self, new: &Written) -> Result<(), ReadError> {
         let bucket = new.name.bucket;
         let is_whole = visit_blocks(&new.segment, &mut |offset, entries| {

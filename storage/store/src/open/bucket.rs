@@ -112,9 +112,10 @@ pub(super) fn load(
         held.segments.values_mut().for_each(|counted| counted.mark = Watermark::default());
     }
     scan.compare(bucket, held)?;
-    let packed_actions = packed.load(held)?;
+    let mut actions = packed.load(held)?;
+    actions.extend(scan.actions.iter().map(|(_, action, _)| *action));
     let (keys, removals) = scan.settle(&packed, &is_named, held)?;
-    for action in packed_actions {
+    for action in actions {
         held.is_no_arrival(&action);
     }
     for (_, arrival) in held.wanted.pairs() {
@@ -342,20 +343,16 @@ impl Scan {
     ) -> Result<(Vec<RecordKey>, Vec<Write>), Doubt> {
         let bucket = packed.bucket;
         let mut actions = 0;
-        for (message, action, recipients) in &self.actions {
-            let (message, action) = (*message, *action);
+        for (message, action, recipients) in self.actions {
             let is_vouched = self.keys.binary_search(&action).is_ok();
             if !is_vouched && !is_named(&action) {
                 self.unvouched.push(layout::action_key(&message, &action));
                 continue;
             }
             actions += usize::from(is_vouched);
-            if let Some(recipients) = recipients.clone() {
+            if let Some(recipients) = recipients {
                 held.add_delete(message, Delete { action, recipients });
             }
-        }
-        for (_, action, _) in &self.actions {
-            held.is_no_arrival(action);
         }
         if actions != self.action_records {
             return Err(Doubt::Mismatch(format!(

@@ -146,13 +146,14 @@ fn a_day_that_expires_while_it_is_written_anew_is_gone() {
 }
 
 #[test]
-fn a_check_meanwhile_puts_nothing_back_that_is_erased() {
+fn a_check_meanwhile_finds_nothing_and_puts_nothing_back_that_is_erased() {
     // What the check would put back is as if it had fallen out of the index.
     let check = |store: &Store| {
         for bucket in store.buckets() {
             let checked = store.check(bucket, &|_| ControlFlow::Continue(())).unwrap();
             let (_, findings) = checked.unwrap_or_default();
             store.mark_broken(&findings).unwrap();
+            assert!(findings.is_empty(), "nothing is damaged: {findings:?}");
         }
     };
     let look = |stores: [&Store; 3], _: &TrapDisk, _: Bucket, (): ()| {
