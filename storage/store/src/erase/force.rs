@@ -124,7 +124,7 @@ impl Store {
         if let Some(new) = &rewrite.new {
             self.apply_written(new)?;
         }
-        // A check that read the old segment from here on would miss in the index what goes: nothing of it is to be read.
+        // A check that read the old segment now would miss in the index what goes: nothing of it is to be read.
         {
             let _turn = self.committer();
             let mut state = self.state_mut();
